@@ -12,7 +12,6 @@ characters, D units of all layers, H units of a layer, n exponents, L layers.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import chain, pairwise
 from typing import Any
 
@@ -325,10 +324,6 @@ def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
 
 # Lyapunov exponents
 
-Push = Callable[[Floats, int], Floats]
-"""A function from differences of a state before a step [n, D], and the step, to the differences
-after the step."""
-
 
 def lyapunov(trace: Trace) -> Lyapunov:
     """Compute the largest Lyapunov exponents along the second half of a text.
@@ -341,28 +336,24 @@ def lyapunov(trace: Trace) -> Lyapunov:
 
     """
     dimensions = trace.parameters.state_size
-    shape = (min(MOST_EXPONENTS, dimensions), dimensions)
-    exponents, errors = _exponents(trace, partial(_push_all, trace), shape)
+    exponents, errors = _exponents(trace, None, (min(MOST_EXPONENTS, dimensions), dimensions))
     layers = []
     for layer, weights in enumerate(trace.parameters.layers):
-        push = partial(_push_one, trace, layer)
-        (exponent,), (error,) = _exponents(trace, push, (1, weights.units))
+        (exponent,), (error,) = _exponents(trace, layer, (1, weights.units))
         layers.append(LayerExponent(layer, float(exponent), float(error)))
     counted = range(len(trace.ids) // 2, len(trace.ids))
     return Lyapunov(exponents, errors, dimensions, tuple(layers), Sample.of(counted))
 
 
-def _push_all(trace: Trace, differences: Floats, time: int) -> Floats:
-    slopes = tuple(layer[time] for layer in trace.slopes)
-    return push_forward(trace.parameters, differences, slopes)
-
-
-def _push_one(trace: Trace, layer: int, differences: Floats, time: int) -> Floats:
+def _push(trace: Trace, layer: int | None, differences: Floats, time: int) -> Floats:
+    """Return differences [n, D] of the state, or of one layer, after a step."""
+    if layer is None:
+        return push_forward(trace.parameters, differences, tuple(h[time] for h in trace.slopes))
     pushed = differences @ trace.parameters.layers[layer].recurrent_kernel
     return np.asarray(pushed * trace.slopes[layer][time])
 
 
-def _exponents(trace: Trace, push: Push, shape: tuple[int, int]) -> tuple[Values, Values]:
+def _exponents(trace: Trace, layer: int | None, shape: tuple[int, int]) -> tuple[Values, Values]:
     """Return the largest exponents of a product of Jacobians, and their standard errors.
 
     The exponents are the means of ln |R_ii| of one QR decomposition per character. The rows of the
@@ -373,7 +364,7 @@ def _exponents(trace: Trace, push: Push, shape: tuple[int, int]) -> tuple[Values
     basis: Floats = np.linalg.qr(random)[0].T
     logs = []
     for time in chain([*range(1, length // 2)] * PASSES, range(length // 2, length)):
-        pushed = push(basis, time)
+        pushed = _push(trace, layer, basis, time)
         q, r = np.linalg.qr(pushed.T)
         basis = q.T
         lengths = np.abs(np.diagonal(r))
@@ -448,6 +439,8 @@ def plot(axes: Sequence[Axes], results: Mapping[Line, Memory]) -> None:
     gradient, state, prediction = axes
     for each in axes:
         each.set(xlabel="k, characters", yscale="log")
+        if each is not gradient:
+            each.sharex(gradient)
     gradient.set_ylabel("|dL/dh|, 1 at k = 0")
     state.set_ylabel("|dh|, 1 at k = 0")
     prediction.set_ylabel("KL divergence, nats")
@@ -478,7 +471,7 @@ def _plot_alone(gradient: Axes, state: Axes, memory: Memory) -> None:
     lag = response.lag
     state.fill_between(lag, response.state_low, response.state_high, color=GRID)
     curve(state, lag, response.linear, colour=INK, dashes="--", label="linear prediction")
-    rate = np.exp(memory.lyapunov.exponents[0] * lag)
+    rate = np.exp(memory.lyapunov.exponents[0]) ** lag
     curve(state, lag, rate, colour=ORANGE, dashes=":", label="exp(largest exponent k)")
 
 

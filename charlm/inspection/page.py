@@ -42,9 +42,7 @@ HELP = (
     "A loss of L nats per character corresponds to guessing among exp(L) equally likely "
     "characters. Half-life: the number of characters after which the gradient at the top layer has "
     "halved. Largest exponent: the mean logarithm of the factor per character by which a small "
-    "difference of the top layer on its own grows. Characters of the text are counted from 1."
-)
-TEXT_ERROR = (
+    "difference of the top layer on its own grows. Characters of the text are counted from 1. "
     "\N{PLUS-MINUS SIGN} of a single run is one standard error over texts: how much a number would "
     "vary between texts like this one, for the same network."
 )
@@ -52,6 +50,7 @@ RUNS_ERROR = (
     "\N{PLUS-MINUS SIGN} of several runs is one standard error over the runs: how much their mean "
     "would vary with other seeds, on the same text."
 )
+TABLE = "The runs, and what they are compared by."
 DYNAMICS = ("memory", "spectrum", "network")
 """Sections below the heading "Dynamics"."""
 COLUMNS = {
@@ -106,7 +105,10 @@ def _draw_legend(figure: Figure, *, columns: int) -> None:
 def render_page(reports: Sequence[Report]) -> str:
     """Return an HTML page on one or more runs; the same reports give the same page."""
     groups = group_reports(reports)
-    notes = dict.fromkeys(note for report in reports for note in report.notes)
+    notes = dict.fromkeys(f"Text: {report.reading.text_name}." for report in reports)
+    notes |= dict.fromkeys(note for report in reports for note in report.notes)
+    has_several = any(len(group.runs) > 1 for group in groups)
+    explanation = f"{HELP} {RUNS_ERROR}" if has_several else HELP
     style = theme_css() + VIEWER_STYLE + _asset("page.css")
     script = VIEWER_SCRIPT + _asset("page.js")
     names = [name for name in SECTIONS if results_of(groups, name)]
@@ -120,7 +122,7 @@ def render_page(reports: Sequence[Report]) -> str:
         title=safe(", ".join(report.reading.name for report in reports)),
         style=style,
         summary=_table_of(groups),
-        help=safe(_help(groups)),
+        help=safe(explanation),
         notes="".join(f'<p class="help">{safe(note)}</p>' for note in notes),
         links="".join(links),
         sections="".join(first),
@@ -138,11 +140,8 @@ def _table_of(groups: Sequence[Group]) -> str:
     """Return the table of the groups of runs: the settings that differ, and their numbers."""
     keys = groups[0].settings
     rows = []
-    texts: dict[str, None] = {}
     for group in groups:
-        readings = [report.reading for report in group.runs.values()]
-        texts |= dict.fromkeys(reading.text_name for reading in readings)
-        names = ", ".join(reading.name for reading in readings)
+        names = ", ".join(report.reading.name for report in group.runs.values())
         settings = [str(group.settings[key]) for key in keys]
         cells: dict[str, object] = {**group.estimates}
         if "half_life" in group.estimates:
@@ -150,14 +149,7 @@ def _table_of(groups: Sequence[Group]) -> str:
         rows.append((names, *settings, *cells.values()))
     numbers = [COLUMNS[name] for name in groups[0].estimates]
     heads = [key.rpartition(".")[2] for key in keys]
-    return table(("runs", *heads, *numbers), rows, caption=f"Text: {', '.join(texts)}")
-
-
-def _help(groups: Sequence[Group]) -> str:
-    """Return what the numbers of the table mean, with each meaning of the error that occurs."""
-    sizes = [len(group.runs) for group in groups]
-    errors = [RUNS_ERROR] if max(sizes) > 1 else []
-    return " ".join([HELP, TEXT_ERROR, *errors])
+    return table(("runs", *heads, *numbers), rows, caption=TABLE)
 
 
 def _section(name: str, results: Mapping[Line, Any]) -> str:
@@ -173,9 +165,8 @@ def _section(name: str, results: Mapping[Line, Any]) -> str:
 def _figure(name: str, results: Mapping[Line, Any]) -> str:
     """Return a figure in two layouts, for narrow and for wide screens."""
     caption = safe(SECTIONS[name].caption(results))
-    with figure_style():
-        narrow = svg_url(draw(name, results))
-        wide = svg_url(draw(name, results, is_wide=True))
+    narrow = svg_url(draw(name, results))
+    wide = svg_url(draw(name, results, is_wide=True))
     return (
         f'<figure><picture><source media="(min-width: 50rem)" srcset="{wide}">'
         f'<img class="chart" alt="{caption}" src="{narrow}"></picture>'

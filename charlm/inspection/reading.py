@@ -18,6 +18,7 @@ from charlm.network.gradients import Trace, read_text
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, State, read_outputs
 from charlm.text.vocabulary import describe_left_out
+from charlm.wording import counted
 
 ORDERS = range(2, 10)
 """Orders of the n-grams that are counted; an n-gram of order n predicts from n - 1 characters."""
@@ -78,11 +79,9 @@ class Sample:
 
     def __str__(self) -> str:
         """Return the sample in words: "1,999 characters (2 to 2,000)"."""
-        if self.count == 1:
-            return f"1 character ({self.first:,})"
         is_every = self.count == self.last - self.first + 1
-        spacing = "" if is_every else "evenly spaced "
-        return f"{self.count:,} {spacing}characters ({self.first:,} to {self.last:,})"
+        noun = "character" if is_every else "evenly spaced character"
+        return f"{counted(self.count, noun)} ({self.first:,} to {self.last:,})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,10 +191,5 @@ class Reading:
             notes.append(
                 f"Only the first {len(self.ids):,} of {len(self.text):,} characters of the text "
                 "were read."
-            )
-        if self.training_text is not None and len(self.training_text) > MAX_TRAINING_CHARACTERS:
-            notes.append(
-                f"The n-grams were counted on the last {MAX_TRAINING_CHARACTERS:,} characters of "
-                "the training text."
             )
         return notes

@@ -60,16 +60,6 @@ class Report:
         return self.results.get(name)
 
     @property
-    def settings(self) -> Mapping[str, Any]:
-        """Every setting of the run by its dotted key, the text that is read, and the model file."""
-        return self.reading.settings
-
-    @property
-    def recipe(self) -> str | None:
-        """Name of the recipe that the run began with; None if it is unknown."""
-        return self.reading.recipe
-
-    @property
     def data(self) -> dict[str, Any]:
         """The report as an object for `json.dumps`.
 
@@ -102,7 +92,7 @@ class Report:
 
         groups = group_reports([self])
         names = [name for name in self.results if hasattr(SECTIONS[name], "plot")]
-        return {name: draw(name, results_of(groups, name)) for name in names}
+        return {name: draw(name, results_of(groups, name), is_wide=True) for name in names}
 
     def _repr_html_(self) -> str:
         """Return the page in a frame, which isolates its style and script from a notebook."""
@@ -204,26 +194,28 @@ def group_reports(reports: Sequence[Report]) -> list[Group]:
     A run is labelled by the settings that differ between all runs, or by its name if these are the
     same for several runs.
     """
-    groups = group_by_seed(reports)
+    of_reading = {id(report.reading): report for report in reports}
+    readings = [report.reading for report in reports]
+    groups = group_by_seed(readings)
     differing = differing_settings([group[0] for group in groups])
     keys = [key for key in differing if key not in SEEDS]
-    seeds = [key for key in differing_settings(reports) if key in SEEDS]
-    are_named = len({_label(report, [*keys, *seeds]) for report in reports}) < len(reports)
+    seeds = [key for key in differing_settings(readings) if key in SEEDS]
+    are_named = len({_label(reading, [*keys, *seeds]) for reading in readings}) < len(reports)
     made = []
     for index, group in enumerate(groups):
         colour = SERIES[index % len(SERIES)]
-        name = _label(group[0], keys) or group[0].reading.name
+        name = _label(group[0], keys) or group[0].name
         runs = {}
-        for report in group:
-            label = report.reading.name if are_named else _label(report, [*keys, *seeds])
-            runs[Line(label, name, colour)] = report
+        for reading in group:
+            label = reading.name if are_named else _label(reading, [*keys, *seeds])
+            runs[Line(label, name, colour)] = of_reading[id(reading)]
         made.append(Group({key: group[0].settings.get(key) for key in keys}, runs))
     return made
 
 
-def _label(report: Report, keys: Sequence[str]) -> str:
+def _label(reading: Reading, keys: Sequence[str]) -> str:
     """Return the values of some settings: "sequence_length 4, seed 1"."""
-    return ", ".join(f"{key.rpartition('.')[2]} {report.settings.get(key)}" for key in keys)
+    return ", ".join(f"{key.rpartition('.')[2]} {reading.settings.get(key)}" for key in keys)
 
 
 def results_of(groups: Sequence[Group], name: str) -> dict[Line, Any]:

@@ -91,5 +91,5 @@ def details(results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> str:
         for spectrum in spectra
     ]
     caption = "The spectral radius of V: the largest modulus of an eigenvalue."
-    is_folded = len(results) > 1
-    return table(("layer", "spectral radius"), rows, caption=caption, is_folded=is_folded)
+    head = ("layer", "spectral radius")
+    return table(head, rows, caption=caption, is_folded=len(results) > 1)

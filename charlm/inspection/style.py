@@ -39,7 +39,7 @@ COLOURS: Mapping[str, tuple[str, str]] = {
 """Each colour in the light and in the dark theme. Figures use the light theme; in the dark theme
 the page inverts their lightness."""
 INK, MUTED, GRID, PAPER, *SERIES = (light for light, _ in COLOURS.values())
-BLUE, ORANGE, *_ = SERIES
+ORANGE = SERIES[1]
 Estimate = tuple[float | None, float | None]
 """A number and its standard error, over the text for a single run; None if unknown."""
 FLOOR = 1e-10
@@ -105,14 +105,14 @@ def theme_css() -> str:
     return f":root{{{light}}}@media(prefers-color-scheme:dark){{:root{{{dark}}}}}"
 
 
-def svg(figure: Figure, *, background: str = "none") -> bytes:
+def svg(figure: Figure) -> bytes:
     """Return a figure as an SVG file in the light theme; the same figure gives the same bytes."""
     file = io.BytesIO()
     no_metadata = dict.fromkeys(["Date", "Creator", "Format", "Type"])
-    with warnings.catch_warnings():
+    with figure_style(), warnings.catch_warnings():
         # the browser of the reader has the fonts
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        figure.savefig(file, format="svg", facecolor=background, metadata=no_metadata)
+        figure.savefig(file, format="svg", facecolor="none", metadata=no_metadata)
     return file.getvalue()
 
 
@@ -158,16 +158,8 @@ def fit_logarithmic(axes: Axes) -> None:
     high = 2 * max(axes.dataLim.y1, FLOOR)
     low = max(axes.dataLim.minposy / 2, FLOOR)
     axes.set_ylim(min(low, high / 20), high)
-    axes.yaxis.set_major_formatter(_power_of_ten)
+    axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter("")
-
-
-def _power_of_ten(value: float, _: object) -> str:
-    """Return the label of a value: 0.01 to 1000 as a number, others as a power of ten."""
-    if 0.01 <= value <= 1000:
-        return f"{value:g}"
-    exponent = str(round(math.log10(value))).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
-    return f"10{exponent}"
 
 
 DIGITS = 7
@@ -217,9 +209,9 @@ def with_error(mean: float | None, error: float | None) -> str:
     """
     if mean is None or error is None or not math.isfinite(error):
         return number(mean, digits=2)
-    places = max(0, 1 - math.floor(math.log10(error))) if error else DIGITS + 1
-    if places > DIGITS:
+    if error < 1e-6:
         return number(mean)
+    places = max(0, 1 - math.floor(math.log10(error)))
     return f"{mean:.{places}f} \N{PLUS-MINUS SIGN} {error:.{places}f}".replace("-", MINUS)
 
 

@@ -36,8 +36,10 @@ DECIMALS = 4
 class Predictions:
     """The predictions of all characters of a text except the first, read as one stream."""
 
+    characters: tuple[str | None, ...]
+    """The character of each id; None for a reserved id."""
     ids: NDArray[np.int64]
-    """The characters that were predicted, int64 [N]."""
+    """The ids that were predicted, int64 [N]."""
     nats: Values
     """The surprise of each character in nats, float64 [N]."""
     likeliest: NDArray[np.int64]
@@ -50,11 +52,12 @@ class Predictions:
     text."""
 
 
-def predict(trace: Trace) -> Predictions:
+def predict(trace: Trace, characters: tuple[str | None, ...]) -> Predictions:
     """Score every character of a text except the first, and follow each prediction back.
 
     Args:
         trace: The trace of one text, read from the zero state; T >= 2.
+        characters: The character of each id; None for a reserved id.
 
     """
     parameters = trace.parameters
@@ -78,32 +81,23 @@ def predict(trace: Trace) -> Predictions:
             influence[now, lag] = np.linalg.norm(through_inputs(parameters, changes), axis=-1)
     peaks = influence.max(-1, keepdims=True)
     relative = np.divide(influence, peaks, out=np.zeros_like(influence), where=peaks > 0)
-    return Predictions(ids, losses, likeliest, chances, relative)
+    return Predictions(characters, ids, losses, likeliest, chances, relative)
 
 
-@dataclass(frozen=True, eq=False)
-class Surprise:
-    """The surprise of each character of a text but the first."""
-
-    characters: tuple[str | None, ...]
-    """The character of each id; None for a reserved id."""
-    predictions: Predictions
-
-
-def measure(reading: Reading) -> Surprise:
+def measure(reading: Reading) -> Predictions:
     """Predict the text that the page colours; raises CharlmError if a loss is not finite."""
-    predictions = predict(reading.trace)
+    predictions = predict(reading.trace, reading.characters)
     next(only_finite([predictions.nats.astype(np.float32)]))
-    return Surprise(reading.characters, predictions)
+    return predictions
 
 
-def list_characters(surprise: Surprise) -> list[dict[str, Any]]:
+def list_characters(predictions: Predictions) -> list[dict[str, Any]]:
     """Return an object for each predicted character.
 
     Its keys are position, character, nats, likeliest and influence. The first character of the
     text, which is not predicted, has position 1.
     """
-    predictions, characters = surprise.predictions, surprise.characters
+    characters = predictions.characters
     rows = zip(
         predictions.ids.tolist(),
         predictions.nats.tolist(),
@@ -143,16 +137,16 @@ TEXT = (
 )
 
 
-def details(results: Mapping[Line, Surprise]) -> str:
+def details(results: Mapping[Line, Predictions]) -> str:
     """Return the coloured text of the first run, and the data of the script."""
-    line, surprise = next(iter(results.items()))
-    predictions = surprise.predictions
+    line, predictions = next(iter(results.items()))
+    characters = predictions.characters
     text = coloured_text(
-        [surprise.characters[index] for index in predictions.ids], predictions.nats.tolist()
+        [characters[index] for index in predictions.ids], predictions.nats.tolist()
     )
     shades = np.rint(LEVELS * np.nan_to_num(predictions.influence)).astype(np.int64)
     data = to_plain(predictions) | {
-        "labels": [*map(visible, surprise.characters)],
+        "labels": [*map(visible, characters)],
         # levels take a tenth of the size
         "influence": ["".join(map(str, row)) for row in shades.tolist()],
     }

@@ -50,6 +50,7 @@ TESTS_OF_ASSETS = {
     ],
     "charlm/formats/files/*.js": ["tests/formats"],
     "charlm/inspection/assets/*.js": ["tests/inspection"],
+    "charlm/api/*.js": ["tests/api/test_viewer.py", "tests/inspection", "tests/formats"],
 }
 """The arguments of pytest for files in C and JavaScript."""
 

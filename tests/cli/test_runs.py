@@ -263,7 +263,7 @@ def test_a_part_of_a_name_chooses_the_newest_run(trained: TrainedModel) -> None:
 @pytest.mark.usefixtures("place")
 def test_the_json_of_inspect_has_every_section() -> None:
     result = json_of("inspect", "m.safetensors", "--text", "text.txt")
-    assert {"network", "usable_context", "units", "spectral_radius"} <= result.keys()
+    assert {"network", "lyapunov", "units", "spectral_radius", "groups"} <= result.keys()
     assert result["name"] == "m.safetensors"
     characters = [each["character"] for each in result["surprise"]]
     assert "".join(characters) == Path("text.txt").read_text(encoding="utf-8")[1:]

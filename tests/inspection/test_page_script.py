@@ -9,7 +9,7 @@ from javascript import Node
 
 from charlm.api.viewer import VIEWER_SCRIPT
 from charlm.inspection.style import Line
-from charlm.inspection.surprise import Predictions, Surprise, details
+from charlm.inspection.surprise import Predictions, details
 
 CHARACTERS = ("a", "b", "\n", " ", "\u0301", None)
 NATS = [0.5, 2.25, 12.3456, 0.0, 20.0, 0.0625]
@@ -19,20 +19,20 @@ COLOURS = ["", "l2", "l4", "", "l4", ""]
 """Classes of the first characters, by their nats."""
 
 
-def make_surprise(count: int) -> Surprise:
+def make_predictions(count: int) -> Predictions:
     """Return the surprise of a text that repeats the characters."""
     rows = np.arange(count) % len(CHARACTERS)
     likeliest = np.array([[0, 1, 2], [3, 0, 1], [4, 1, 0], [3, 2, 1], [5, 0, 4], [1, 5, 0]])
     probabilities = np.array([0.625, 0.25, 0.0123456])
     influence = np.array([[int(level) / 4 for level in row] for row in LEVELS])
-    predictions = Predictions(
+    return Predictions(
+        characters=CHARACTERS,
         ids=rows,
         nats=np.array(NATS)[rows],
         likeliest=likeliest[rows],
         probabilities=probabilities / (1 + rows[:, None]),
         influence=influence[rows % 3],
     )
-    return Surprise(CHARACTERS, predictions)
 
 
 class ReportPage:
@@ -40,7 +40,7 @@ class ReportPage:
 
     def __init__(self, node: Node, count: int = 30) -> None:
         self.node = node
-        reader = details({Line("", "", "blue"): make_surprise(count)})
+        reader = details({Line("", "", "blue"): make_predictions(count)})
         own = files("charlm.inspection").joinpath("assets", "page.js").read_text(encoding="utf-8")
         script = f"<script>{VIEWER_SCRIPT}{own}</script>"
         node.open(f"<html><body>{reader}{script}</body></html>")

@@ -13,7 +13,6 @@ from models import random_parameters
 from charlm.inspection.style import Line
 from charlm.inspection.surprise import (
     Predictions,
-    Surprise,
     details,
     list_characters,
     predict,
@@ -24,7 +23,7 @@ from charlm.network.rnn import Parameters
 def test_the_nats_equal_the_definition() -> None:
     parameters = random_parameters(vocabulary_size=7, layers=2)
     ids = random_ids(20, ids=7)
-    predictions = predict(traced(parameters, ids))
+    predictions = predict(traced(parameters, ids), CHARACTERS)
     assert predictions.ids.tolist() == ids[1:].tolist()
     expected = reference.nats(parameters, ids.tolist())
     np.testing.assert_allclose(predictions.nats, expected, atol=1e-5)
@@ -33,7 +32,7 @@ def test_the_nats_equal_the_definition() -> None:
 def test_the_likeliest_characters_have_the_highest_probabilities() -> None:
     parameters = random_parameters(vocabulary_size=7, layers=2)
     ids = random_ids(20, ids=7)
-    predictions = predict(traced(parameters, ids))
+    predictions = predict(traced(parameters, ids), CHARACTERS)
     logits, _ = reference.read(parameters, ids.tolist())
     for step, row in enumerate(logits[:-1]):
         probabilities = np.exp(row) / np.exp(row).sum()
@@ -45,7 +44,7 @@ def test_the_likeliest_characters_have_the_highest_probabilities() -> None:
 
 def test_only_characters_of_the_text_have_an_influence() -> None:
     parameters = random_parameters(vocabulary_size=7, layers=2)
-    predictions = predict(traced(parameters, random_ids(20, ids=7)))
+    predictions = predict(traced(parameters, random_ids(20, ids=7)), CHARACTERS)
     assert (predictions.influence[0, 1:] == 0).all()
     assert (predictions.influence[:, 0] > 0).all()
 
@@ -78,7 +77,7 @@ def test_the_influence_is_the_gradient_with_respect_to_the_input(skip_connection
             lower = loss_with_embedding(parameters, ids, (row, column), -1e-5)
             gradient.append((higher - lower) / 2e-5)
         sizes.append(np.linalg.norm(gradient))
-    influence = predict(traced(parameters, np.array(ids))).influence[-1, :5]
+    influence = predict(traced(parameters, np.array(ids)), CHARACTERS).influence[-1, :5]
     np.testing.assert_allclose(influence, np.array(sizes) / max(sizes), atol=1e-7)
 
 
@@ -87,7 +86,7 @@ def halving() -> Predictions:
     """Return the predictions of a unit that halves its state, on a text of 300 characters."""
     parameters = one_layer(np.array([[0.5]]))
     parameters.layers[0].kernel[...] = [[1], [-1], [1]]
-    return predict(traced(parameters, random_ids(300)))
+    return predict(traced(parameters, random_ids(300)), CHARACTERS)
 
 
 def test_the_influence_on_a_long_text_is_that_of_the_last_32_characters(
@@ -101,23 +100,25 @@ def test_a_long_text_has_the_nats_of_the_definition() -> None:
     parameters = random_parameters()
     ids = random_ids(300, ids=5)
     expected = reference.nats(parameters, ids.tolist())
-    np.testing.assert_allclose(predict(traced(parameters, ids)).nats, expected, atol=1e-5)
+    np.testing.assert_allclose(
+        predict(traced(parameters, ids), CHARACTERS).nats, expected, atol=1e-5
+    )
 
 
 def test_an_influence_has_four_decimals_in_the_json(halving: Predictions) -> None:
-    character = list_characters(Surprise(("a", "b", "c"), halving))[40]
+    character = list_characters(halving)[40]
     assert character["influence"][:7] == [1, 0.5, 0.25, 0.125, 0.0625, 0.0312, 0.0156]
 
 
 def test_without_a_gradient_no_character_has_an_influence() -> None:
     parameters = random_parameters()
     parameters.logits_kernel[...] = 0
-    assert not predict(traced(parameters, random_ids(9))).influence.any()
+    assert not predict(traced(parameters, random_ids(9)), CHARACTERS).influence.any()
 
 
 @pytest.mark.parametrize(("ids", "count"), [(3, 3), (5, 5), (6, 5)])
 def test_at_most_five_characters_are_likeliest(ids: int, count: int) -> None:
-    predictions = predict(traced(random_parameters(vocabulary_size=ids), random_ids(3)))
+    predictions = predict(traced(random_parameters(vocabulary_size=ids), random_ids(3)), CHARACTERS)
     assert predictions.likeliest.shape == predictions.probabilities.shape == (2, count)
 
 
@@ -129,19 +130,19 @@ CHARACTERS = ("a", "b", "<", "\n", None)
 @pytest.fixture(scope="module")
 def predictions() -> Predictions:
     """Return the predictions of a text of 50 characters."""
-    return predict(traced(random_parameters(scale=2.0), random_ids(50, ids=5)))
+    return predict(traced(random_parameters(scale=2.0), random_ids(50, ids=5)), CHARACTERS)
 
 
 @pytest.fixture(scope="module")
 def characters(predictions: Predictions) -> list[dict[str, Any]]:
     """Return the characters of the text in the JSON of a report."""
-    return list_characters(Surprise(CHARACTERS, predictions))
+    return list_characters(predictions)
 
 
 @pytest.fixture(scope="module")
 def page_data(predictions: Predictions) -> dict[str, Any]:
     """Return the data of the script on the page."""
-    _, _, rest = details({Line("", "", "blue"): Surprise(CHARACTERS, predictions)}).partition(
+    _, _, rest = details({Line("", "", "blue"): predictions}).partition(
         '<script type="application/json">'
     )
     data, _, _ = rest.partition("</script>")
@@ -152,7 +153,7 @@ def test_a_character_is_coloured_by_its_nats(
     predictions: Predictions,
     characters: list[dict[str, Any]],
 ) -> None:
-    page = details({Line("", "", "blue"): Surprise(CHARACTERS, predictions)})
+    page = details({Line("", "", "blue"): predictions})
     levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")? title', page)]
     limits = np.array([0.7, 1.6, 3, 5])
     assert levels == [np.sum(limits <= character["nats"]) for character in characters]
