@@ -17,7 +17,7 @@ from charlm.evaluation.ngrams import NGRAM_ORDER
 from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, mean_score
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.reading import Reading, Sample
-from charlm.inspection.style import Estimate, Line, over_runs, table
+from charlm.inspection.style import UNKNOWN, Estimate, Line, over_runs, table
 from charlm.text.vocabulary import Vocabulary
 
 Nats = NDArray[np.floating[Any]]
@@ -93,7 +93,7 @@ class LossByClass:
         for each in self.classes:
             if each.name == name:
                 return each.nats_per_char, each.standard_error
-        return None, None
+        return UNKNOWN
 
 
 def divide_loss(

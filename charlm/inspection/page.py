@@ -53,12 +53,7 @@ RUNS_ERROR = (
 TABLE = "The runs, and what they are compared by."
 DYNAMICS = ("memory", "spectrum", "network")
 """Sections below the heading "Dynamics"."""
-COLUMNS = {
-    "nats_per_char": "nats per character",
-    "context_used": "context used",
-    "half_life": "half-life",
-    "largest_exponent": "largest exponent",
-}
+COLUMNS = ("nats per character", "context used", "half-life", "largest exponent")
 """Headings of the numbers that groups are compared by."""
 NO_RUN = (
     "The training text of this model is not in its folder, so its training cannot be repeated. To "
@@ -143,13 +138,10 @@ def _table_of(groups: Sequence[Group]) -> str:
     for group in groups:
         names = ", ".join(report.reading.name for report in group.runs.values())
         settings = [str(group.settings[key]) for key in keys]
-        cells: dict[str, object] = {**group.estimates}
-        if "half_life" in group.estimates:
-            cells["half_life"] = shown_half_life(*group.estimates["half_life"])
-        rows.append((names, *settings, *cells.values()))
-    numbers = [COLUMNS[name] for name in groups[0].estimates]
+        nats, context, half_life, exponent = group.estimates.values()
+        rows.append((names, *settings, nats, context, shown_half_life(*half_life), exponent))
     heads = [key.rpartition(".")[2] for key in keys]
-    return table(("runs", *heads, *numbers), rows, caption=TABLE)
+    return table(("runs", *heads, *COLUMNS), rows, caption=TABLE)
 
 
 def _section(name: str, results: Mapping[Line, Any]) -> str:

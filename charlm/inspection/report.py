@@ -22,7 +22,7 @@ from charlm.inspection import (
     usable_context,
 )
 from charlm.inspection.reading import Reading
-from charlm.inspection.style import SERIES, Estimate, Figure, Line, over_runs, to_plain
+from charlm.inspection.style import SERIES, UNKNOWN, Estimate, Figure, Line, over_runs, to_plain
 from charlm.runs.summary import SEEDS, differing_settings, group_by_seed
 
 SECTIONS: Mapping[str, ModuleType] = {
@@ -159,12 +159,11 @@ class Group:
 
     @property
     def estimates(self) -> dict[str, Estimate]:
-        """The numbers of ESTIMATES whose sections were made."""
+        """The numbers of ESTIMATES; unknown if a section is missing in a run."""
         estimates = {}
         for name, (section, estimate) in ESTIMATES.items():
-            found = [report.get(section) for report in self.runs.values()]
-            if all(found):
-                estimates[name] = over_runs([*map(estimate, found)])
+            found = [report.results.get(section) for report in self.runs.values()]
+            estimates[name] = over_runs([estimate(each) if each else UNKNOWN for each in found])
         return estimates
 
 

@@ -42,6 +42,7 @@ INK, MUTED, GRID, PAPER, *SERIES = (light for light, _ in COLOURS.values())
 ORANGE = SERIES[1]
 Estimate = tuple[float | None, float | None]
 """A number and its standard error, over the text for a single run; None if unknown."""
+UNKNOWN: Estimate = (None, None)
 FLOOR = 1e-10
 """Lowest value on a logarithmic axis; smaller values are rounding errors."""
 _STYLE = {

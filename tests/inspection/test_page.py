@@ -320,8 +320,9 @@ def test_a_group_has_one_colour() -> None:
 
 
 def test_the_table_has_a_row_for_each_group() -> None:
-    assert rows_of(render_page(CLASS)) == [
-        ["runs", "sequence_length", "context used"],
+    head, *rows = rows_of(render_page(CLASS))
+    assert head[:4] == ["runs", "sequence_length", "nats per character", "context used"]
+    assert [[*row[:2], row[3]] for row in rows] == [
         ["short-1, short-2, short-3", "4", "3.00 ± 0.58"],
         ["long-1", "64", "2"],
     ]
@@ -330,7 +331,7 @@ def test_the_table_has_a_row_for_each_group() -> None:
 def test_an_unknown_number_of_a_run_is_unknown_for_its_group() -> None:
     unknown = replace(CLASS[1].get("usable_context"), used=None)
     changed = replace(CLASS[1], results={"usable_context": unknown})
-    assert rows_of(render_page([CLASS[0], changed]))[1][1] == "\N{EN DASH}"
+    assert rows_of(render_page([CLASS[0], changed]))[1][2] == "\N{EN DASH}"
 
 
 def test_both_meanings_of_the_error_are_explained_where_both_occur() -> None:
