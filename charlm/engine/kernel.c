@@ -463,3 +463,6 @@ long run(const Window *w, float *packed_weights, float *floats) {
 
 /* Whether the library was compiled for a processor that multiplies bfloat16. */
 const int has_bfloat16 = BFLOAT16;
+
+/* Return whether this process may multiply bfloat16 in tiles. */
+int has_tiles(void) { return format_of(1).tiles; }

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import ACTIVATIONS
 from charlm.engine.compiler import open_library
+from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
-from charlm.hardware import core_count
+from charlm.hardware import FastPrecision, core_count, fastest_precision
 from charlm.network.architecture import Architecture
 from charlm.network.rnn import Floats, Parameters, State
 from charlm.storage import file_sha256
@@ -95,6 +96,8 @@ class Kernel:
         self._library = ctypes.CDLL(os.fspath(path))
         self.has_bfloat16 = bool(ctypes.c_int.in_dll(self._library, "has_bfloat16").value)
         """Whether the library was compiled for a processor that multiplies bfloat16."""
+        self.has_tiles = bool(self._library.has_tiles())
+        """Whether it may multiply bfloat16 in tiles, which Linux can refuse."""
         self.sha256 = file_sha256(path)
         """SHA-256 of the library; a different library may compute different bits."""
         window = ctypes.POINTER(_Window)
@@ -340,6 +343,15 @@ def load_kernel(on_event: OnEvent = ignore) -> Kernel:
     if not LOADED:
         LOADED.append(open_library(Kernel, on_event=on_event))
     return LOADED[0]
+
+
+def choose_precision(on_event: OnEvent = ignore) -> FastPrecision:
+    """Return the number format in which this machine trains fastest; float32 without a kernel."""
+    try:
+        kernel = load_kernel(on_event)
+    except CharlmError:
+        return FastPrecision("float32", "there is no compiled kernel")
+    return fastest_precision(has_bfloat16=kernel.has_bfloat16, has_tiles=kernel.has_tiles)
 
 
 class CompiledReader:
