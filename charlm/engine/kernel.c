@@ -26,7 +26,7 @@
 
 #include "muon.h"
 
-#define AT_ONCE 32 /* places that a layer reads before the next layer reads them */
+#define AT_ONCE 128 /* places that a layer reads before the next layer reads them */
 #define BLOCK 256  /* places, or pairs of places, in a block of the gradients of weights */
 
 /* Activation functions, in the order of charlm.config.schema.ACTIVATIONS. */
@@ -384,18 +384,15 @@ static Part allocate_part(const Window *w, Layer *layers, Memory *packed, Memory
     const long Q = p.padded_characters = round_up(w->characters, unit);
     const long longer = MAX(P, Q);
     EACH(layer, w->layers) allocate_layer(&p, layer, packed, work);
-    /* A tile beyond the last row would add to the sums of the next time. */
-    const int overlaps = p.format.tiles && w->rows % TILES;
-    p.times = overlaps ? 1 : MAX(1, MIN(w->time, AT_ONCE / MAX(1, w->rows)));
-    p.sums = allocate(work, (MAX(p.times * w->rows, P) + TILES) * longer);
+    p.times = MAX(1, MIN(w->time, AT_ONCE / MAX(1, w->rows)));
+    p.sums = allocate(work, MAX(p.times * w->rows, P) * longer);
     if (w->gradients) {
         p.d = allocate(work, places * Q / half);
-        p.masked = allocate(work, (p.times * w->rows + TILES) * P);
+        p.masked = allocate(work, p.times * w->rows * P);
         p.depth = round_up(places, half * unit) / half;
         p.left = allocate(work, (P + ROWS) * MIN(p.depth, BLOCK));
         p.right = allocate(work, (2 * P + Q) * p.depth);
     }
-    allocate(work, TILES * longer); /* tiles may extend beyond the last row */
     return p;
 }
 
@@ -433,7 +430,6 @@ long run(const Window *w, float *packed_weights, float *floats) {
     if (!floats) return work.used;
     const long R = w->rows, P = p.padded, places = w->time * R;
     const unsigned long denormals = flush_denormals();
-    begin_tiles(&p.format);
     EACH(layer, w->layers) EACH(r, R) {
         const float *state = w->state + (layer * R + r) * w->units;
         EACH_VECTOR(at, P) *(vector *)(layers[layer].h + r * P + at) = load(state + at, w->units - at);
@@ -456,7 +452,7 @@ long run(const Window *w, float *packed_weights, float *floats) {
     }
     EACH(layer, w->layers) EACH(r, R)
         memcpy(w->last + (layer * R + r) * w->units, layers[layer].h + (places + r) * P, 4 * w->units);
-    end_tiles(&p.format);
+    end_tiles();
     restore_denormals(denormals);
     return work.used;
 }

@@ -71,7 +71,6 @@ long muon_step(const MuonStep *step, float *floats) {
     const Packed packed_gram = {P / half, P, panels};
     const Packed packed_x = {P / half, Q, panels};
     const unsigned long denormals = flush_denormals();
-    begin_tiles(&format);
     const float scale = 1 / (update_momentum(step, x) + 1e-7f); /* the spectral norm is then at most 1 */
     memset(padded, 0, 4 * P * Q);
     if (is_tall) transpose(padded, Q, x, columns, rows, columns);
@@ -106,7 +105,7 @@ long muon_step(const MuonStep *step, float *floats) {
         const vector kept = load(step->weights + at, left) * (1 - step->decay);
         store(step->new_weights + at, kept - load(x + at, left) * step->rate, left);
     }
-    end_tiles(&format);
+    end_tiles();
     restore_denormals(denormals);
     return memory.used;
 }

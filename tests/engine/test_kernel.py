@@ -46,7 +46,7 @@ def slow(names: list[str]) -> list[Any]:
 
 
 KERNELS = ["native", *slow([*MACROS, "ziglang"])]
-WITH_BFLOAT16 = ["native", *slow(["bfloat16", "tiles", "ziglang"])]
+WITH_BFLOAT16 = ["native", *slow(["bfloat16", "tiles", "refused tiles", "ziglang"])]
 STRUCTURES: list[dict[str, Any]] = [
     {"activation": "tanh", "has_masks": True, "is_soft": True},
     {"activation": "sigmoid", "skips": False, "temperature": 0.75},
@@ -411,7 +411,11 @@ def test_a_call_does_not_change_how_denormal_numbers_are_computed(kernel_for: Ke
     assert np.float32(1e-40) * np.float32(0.5) > 0
 
 
-@pytest.mark.parametrize("shape", SHAPES[:-1], ids=str)
+TILED: list[Shape] = [(3, rows, 2, 40, 33) for rows in (8, 15, 16, 17, 24, 32, 33, 48)]
+"""Windows that fill tiles of 16 rows differently."""
+
+
+@pytest.mark.parametrize("shape", [*SHAPES[:-1], *TILED], ids=str)
 @pytest.mark.parametrize("processor", WITH_BFLOAT16)
 def test_bfloat16_only_rounds_factors(
     shape: Shape,
@@ -452,6 +456,18 @@ def test_nan_stays_in_its_row(
     assert not np.isnan(last[0, 0]).any()
     assert np.isnan(loss)
     assert all(np.isnan(gradient).any() for gradient in gradients)
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"),
+    [("AVX-512", False), ("bfloat16", False), ("refused tiles", False), ("tiles", True)],
+)
+def test_a_library_knows_whether_it_may_use_tiles(
+    processor: str,
+    expected: bool,
+    kernel_for: Kernels,
+) -> None:
+    assert kernel_for(processor).has_tiles == expected
 
 
 @pytest.mark.parametrize("rows", [slice(0, 1), slice(3, 20), slice(7, 40)], ids=str)
