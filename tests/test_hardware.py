@@ -112,28 +112,26 @@ INTEL = "vendor_id\t: GenuineIntel\n"
 
 
 @pytest.mark.parametrize(
-    ("cpuinfo", "has_bfloat16", "has_tiles", "precision", "reason"),
+    ("cpuinfo", "kernel", "precision", "reason"),
     [
-        pytest.param(INTEL, True, True, "bfloat16", "in tiles", id="tiles"),
-        pytest.param(INTEL, True, False, "float32", "without tiles", id="Intel with vectors"),
-        pytest.param(AMD, True, False, "bfloat16", "AMD", id="AMD with vectors"),
-        pytest.param(AMD, False, False, "float32", "no instructions", id="AMD without"),
-        pytest.param("", True, False, "float32", "without tiles", id="no vendor"),
+        pytest.param(INTEL, (True, True), "bfloat16", "in tiles", id="tiles"),
+        pytest.param(INTEL, (True, False), "float32", "without tiles", id="Intel with vectors"),
+        pytest.param(AMD, (True, False), "bfloat16", "AMD", id="AMD with vectors"),
+        pytest.param(AMD, (False, False), "float32", "no instructions", id="AMD without"),
+        pytest.param("", (True, False), "float32", "without tiles", id="no vendor"),
     ],
 )
 def test_the_fastest_precision_follows_from_the_kernel(
     cpuinfo: str,
-    has_bfloat16: bool,
-    has_tiles: bool,
+    kernel: tuple[bool, bool],
     precision: str,
     reason: str,
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "cpuinfo"
     path.write_text(cpuinfo, encoding="utf-8")
-    found = hardware.fastest_precision(
-        has_bfloat16=has_bfloat16, has_tiles=has_tiles, cpuinfo=path
-    )
+    has_bfloat16, has_tiles = kernel
+    found = hardware.fastest_precision(has_bfloat16=has_bfloat16, has_tiles=has_tiles, cpuinfo=path)
     assert found.name == precision
     assert reason in found.reason
 

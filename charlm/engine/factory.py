@@ -135,9 +135,11 @@ def _replaced(key: str, used: str, problem: str, *, changes_bits: bool) -> Note:
 
 def _unsupported_setting(config: Config) -> str | None:
     """Return a setting of the layers that the kernel does not support, or None."""
-    settings = config.model.rnn
-    names = (name for name in ("dropout", "activity_regularizer") if getattr(settings, name))
-    return next(names, None)
+    settings = config.model.rnn.model_dump()
+    kinds = ("dropout", "regularizer", "constraint")
+    unsupported = [name for name in settings if name.rpartition("_")[2] in kinds]
+    unsupported.remove("recurrent_dropout")
+    return next((name for name in unsupported if settings[name]), None)
 
 
 def _kernel_problem(precision: str, on_event: OnEvent) -> str | None:

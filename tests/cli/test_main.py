@@ -24,8 +24,8 @@ from charlm.cli.command import Command, Commands, quiet_option
 from charlm.cli.main import main
 from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
-from charlm.errors import CharlmError
 from charlm.engine.kernel import choose_precision
+from charlm.errors import CharlmError
 from charlm.training.session import Stopped
 from charlm.wording import as_argument
 

@@ -290,6 +290,7 @@ def test_the_kernel_is_compiled_for_speed_on_this_processor(
         "-O3",
         "-march=native",
         "-ffp-contract=fast",
+        "-fno-math-errno",
         "-fno-strict-aliasing",
         "-fPIC",
         "-shared",
