@@ -147,21 +147,27 @@ class FastPrecision:
 
 
 def fastest_precision(
-    *, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = os.environ
+    *, has_bfloat16: bool, has_tiles: bool, cpuinfo: Path = CPUINFO
 ) -> FastPrecision:
-    """Return the number format in which this processor multiplies matrices fastest.
+    """Return the number format in which a compiled kernel multiplies matrices fastest.
 
     Measured on two cores, float32 and bfloat16: AMD Zen 5 with avx512_bf16, 525 and 1,050 GFLOP/s;
     Intel with avx512_bf16 but without tiles, 411 and 195 GFLOP/s.
+
+    Args:
+        has_bfloat16: Whether the kernel was compiled with instructions for bfloat16.
+        has_tiles: Whether it may also use tiles, which Linux can refuse.
+        cpuinfo: File that describes the processor.
+
     """
-    if not multiplies_bfloat16(cpuinfo=cpuinfo, environ=environ):
-        return FastPrecision("float32", "this processor has no instructions for bfloat16")
-    if TILES in processor_flags(cpuinfo=cpuinfo):
+    if not has_bfloat16:
+        return FastPrecision("float32", "the compiled kernel has no instructions for bfloat16")
+    if has_tiles:
         return FastPrecision("bfloat16", f"this processor multiplies it in tiles ({TILES})")
     if "AuthenticAMD" in _values(cpuinfo, "vendor_id"):
         reason = f"this AMD processor multiplies it twice as fast as float32 ({BFLOAT16})"
         return FastPrecision("bfloat16", reason)
-    reason = f"this processor multiplies bfloat16 ({BFLOAT16}) slower than float32"
+    reason = "this processor multiplies bfloat16 without tiles slower than float32"
     return FastPrecision("float32", reason)
 
 

@@ -107,58 +107,44 @@ def test_an_unknown_processor_does_not_multiply_bfloat16() -> None:
     assert not hardware.multiplies_bfloat16(cpuinfo=Path("missing"))
 
 
-AMD = "vendor_id\t: AuthenticAMD\nflags\t\t: {flags}\n"
-INTEL = "vendor_id\t: GenuineIntel\nflags\t\t: {flags}\n"
-VECTORS = "fpu avx512f avx512_bf16"
-VECTORS_AND_TILES = "fpu avx512f avx512_bf16 amx_bf16 amx_tile"
+AMD = "vendor_id\t: AuthenticAMD\n"
+INTEL = "vendor_id\t: GenuineIntel\n"
 
 
 @pytest.mark.parametrize(
-    ("cpuinfo", "precision", "reason"),
+    ("cpuinfo", "kernel", "precision", "reason"),
     [
-        pytest.param(AMD.format(flags=VECTORS), "bfloat16", "avx512_bf16", id="AMD with vectors"),
-        pytest.param(INTEL.format(flags=VECTORS), "float32", "slower", id="Intel with vectors"),
-        pytest.param(
-            INTEL.format(flags=VECTORS_AND_TILES), "bfloat16", "amx_bf16", id="Intel with tiles"
-        ),
-        pytest.param(AMD.format(flags="fpu avx2"), "float32", "no instructions", id="AMD without"),
-        pytest.param(
-            INTEL.format(flags="fpu avx512f"), "float32", "no instructions", id="Intel without"
-        ),
-        pytest.param("flags: avx512_bf16\n", "float32", "slower", id="no vendor"),
-        pytest.param(ARM, "float32", "no instructions", id="ARM"),
-        pytest.param("", "float32", "no instructions", id="empty file"),
+        pytest.param(INTEL, (True, True), "bfloat16", "in tiles", id="tiles"),
+        pytest.param(INTEL, (True, False), "float32", "without tiles", id="Intel with vectors"),
+        pytest.param(AMD, (True, False), "bfloat16", "AMD", id="AMD with vectors"),
+        pytest.param(AMD, (False, False), "float32", "no instructions", id="AMD without"),
+        pytest.param("", (True, False), "float32", "without tiles", id="no vendor"),
     ],
 )
-def test_the_fastest_precision_follows_from_the_processor(
-    cpuinfo: str, precision: str, reason: str, tmp_path: Path
+def test_the_fastest_precision_follows_from_the_kernel(
+    cpuinfo: str,
+    kernel: tuple[bool, bool],
+    precision: str,
+    reason: str,
+    tmp_path: Path,
 ) -> None:
     path = tmp_path / "cpuinfo"
     path.write_text(cpuinfo, encoding="utf-8")
-    found = hardware.fastest_precision(cpuinfo=path, environ={})
+    has_bfloat16, has_tiles = kernel
+    found = hardware.fastest_precision(has_bfloat16=has_bfloat16, has_tiles=has_tiles, cpuinfo=path)
     assert found.name == precision
     assert reason in found.reason
 
 
-def test_an_unknown_processor_uses_float32(tmp_path: Path) -> None:
-    found = hardware.fastest_precision(cpuinfo=tmp_path / "missing", environ={})
-    assert found.name == "float32"
-
-
 @pytest.mark.parametrize(
-    ("isa", "precision"),
-    [
-        ("AVX2", "float32"),
-        ("avx512_core", "float32"),
-        ("AVX512_CORE_BF16", "bfloat16"),
-        ("", "bfloat16"),
-    ],
+    ("isa", "expected"),
+    [("AVX2", False), ("avx512_core", False), ("AVX512_CORE_BF16", True), ("", True)],
 )
-def test_the_environment_can_rule_bfloat16_out(isa: str, precision: str, tmp_path: Path) -> None:
+def test_the_environment_can_rule_bfloat16_out(isa: str, expected: bool, tmp_path: Path) -> None:
     path = tmp_path / "cpuinfo"
-    path.write_text(AMD.format(flags=VECTORS), encoding="utf-8")
-    found = hardware.fastest_precision(cpuinfo=path, environ={"ONEDNN_MAX_CPU_ISA": isa})
-    assert found.name == precision
+    path.write_text(CPUINFO, encoding="utf-8")
+    environ = {"ONEDNN_MAX_CPU_ISA": isa}
+    assert hardware.multiplies_bfloat16(cpuinfo=path, environ=environ) == expected
 
 
 def test_the_description_of_the_machine() -> None:

@@ -175,10 +175,11 @@ def info() -> None:
     """
     from charlm.config.recipes import CONFIGS
     from charlm.engine.compiler import describe_kernel
-    from charlm.hardware import describe_machine, fastest_precision, memory_bytes, versions
+    from charlm.engine.kernel import choose_precision
+    from charlm.hardware import describe_machine, memory_bytes, versions
     from charlm.runs.folder import RUNS
 
-    precision = fastest_precision()
+    precision = choose_precision()
     packages = (
         "click",
         "pydantic",

@@ -261,8 +261,9 @@ class TrainingConfig(_Section):
     """Momentum of a moving average of the weights, which is evaluated, sampled and saved instead of
     the weights; null = no average."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Number format of matrix products in training. auto = bfloat16 if the processor multiplies
-    bfloat16 faster than float32, see `charlm info`. A processor without bfloat16 uses float32."""
+    """Number format of matrix products in training. auto = bfloat16 if the compiled kernel
+    multiplies it faster than float32, see `charlm info`. A processor without bfloat16 uses
+    float32."""
     kernel: Literal["auto", "compiled", "keras"] = "auto"
     """Implementation of the gradients: a C program compiled for this processor, or Keras. auto =
     compiled, if there is a C compiler and neither `rnn.dropout` nor an activity regularizer is

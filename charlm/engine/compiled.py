@@ -1,153 +1,247 @@
-"""The loss of a window and its gradient by the compiled kernel, as TensorFlow operations.
+"""Steps of training by the compiled kernel, on arrays instead of Keras variables.
 
-Axes: T time, R rows, V characters, H units, L layers.
+Each part of a batch has a thread, and so has each group of tensors in the update. Sums are taken in
+a fixed order, so the results do not depend on the number of cores.
+
+Axes: R rows of the batch on this worker, T time, V vocabulary, H units, L layers, K steps in one
+call.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
-import tensorflow as tf
+import keras
+import numpy as np
+from numpy.typing import NDArray
 
-from charlm.engine.kernel import Network, load_kernel
-from charlm.engine.model import CharacterRNN, State, Tensor, named_weights
+from charlm.config.schema import Config, ModelConfig
+from charlm.engine.kernel import Network, aligned, arrange, load_kernel
+from charlm.engine.model import CharacterRNN
+from charlm.engine.step import StepResults, make_objective, part_sizes
+from charlm.engine.update import Update
+from charlm.hardware import core_count
+from charlm.network.architecture import Architecture
+from charlm.network.model_file import Tensors
+from charlm.network.rnn import Floats, Parameters
+from charlm.training.workers import Workers
 
 
-class CompiledGradients:
-    """The gradients of a step with respect to every weight, one part of the batch at a time.
-
-    The compiled kernel knows neither embedding nor bias. Instead, a layer that reads characters has
-    a table with one row for each character: the embedding times the input weights, plus the bias.
-    TensorFlow differentiates this table.
+class CompiledSteps:
+    """Takes steps of training; has the interface of `charlm.engine.step.TrainSteps`.
 
     Args:
-        model: The network, with settings that the kernel supports.
-        temperature: Divisor of the logits in the objective.
-        soft_weight: Weight of the soft targets.
+        model: The network.
+        optimizer: The Keras optimizer, built on `model.trainable_variables`; it has the settings.
+        weights: The trained weights by name, changed in place.
+        average: Their average, or an empty mapping.
+        slots: The variables of the optimizer, by name, changed in place.
+        config: The objective, precision, parts of this worker, `clip_norm`, dropout, and its seed.
+        workers: The workers that share each batch.
+        height: R, the number of rows of this worker.
 
     """
 
-    def __init__(self, model: CharacterRNN, *, temperature: float, soft_weight: float) -> None:
-        self._model = model
+    def __init__(
+        self,
+        model: CharacterRNN,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        weights: Tensors,
+        average: Tensors,
+        slots: Tensors,
+        config: Config,
+        workers: Workers,
+        height: int,
+    ) -> None:
+        shape = model.architecture
+        settings = config.training
+        self._config = config
         self._kernel = load_kernel()
-        self._network = Network(model.architecture, bfloat16=model.precision == "bfloat16")
-        self._objective = {"temperature": temperature, "soft_weight": soft_weight}
-        with tf.GradientTape() as self._tape:
-            self._slots = self._arrange_weights()
-            self._penalties = model.losses
-        self._weights = [weight for weight in self._slots if weight is not None]
-        (self._packed,) = call_with_arrays(self._pack, self._weights, 1)
+        self._network = Network(shape, bfloat16=settings.precision == "bfloat16")
+        self._workers = workers
+        self._height = height
+        self._threads = ThreadPoolExecutor(core_count())
+        self._parameters = Parameters(shape, weights)
+        self._tables = [np.array(table) for table in Parameters(shape, weights).input_tables]
+        self._weights = arrange(self._parameters, self._tables)
+        self._packed = self._kernel.new_packed(self._network, self._weights)
+        ends = itertools.accumulate(part_sizes(height, settings.parts or 1), initial=0)
+        self._parts = [slice(*pair) for pair in itertools.pairwise(ends)]
+        self._gradients = [Gradient(shape, self._tables) for _ in self._parts]
+        self._slots = slots
+        self._update = Update(
+            self._kernel,
+            optimizer,
+            weights=weights,
+            gradients=self._gradients[0].parameters.tensors,
+            average=average,
+            slots=slots,
+            bfloat16=self._network.bfloat16,
+        )
 
-    def of_part(
-        self, window: Tensor, state: State, soft: Tensor, *, share: float
-    ) -> tuple[State, list[Tensor]]:
-        """Compute the gradients of a part of a batch.
+    def __call__(
+        self,
+        windows: NDArray[np.int32],
+        soft_targets: NDArray[np.float16],
+        state: Sequence[Floats],
+        rates: NDArray[np.float32],
+        resets: NDArray[np.bool_],
+    ) -> StepResults:
+        """Take K steps; see `charlm.engine.step.TrainSteps`."""
+        training = self._config.training
+        clip_norm = training.clip_norm
+        joined = np.stack(state)
+        losses = np.empty(len(rates), np.float32)
+        norms = np.empty(len(rates), np.float32)
+        for index, rate in enumerate(rates):
+            joined[:, resets[index]] = 0
+            joined, losses[index] = self.add_gradients(windows[index], soft_targets[index], joined)
+            norms[index] = norm = self._kernel.norm(self._gradients[0].of_tensors)
+            clip = 1.0 if clip_norm is None or norm <= clip_norm else clip_norm / norm
+            self._update(float(rate), clip=clip, average_momentum=training.average_momentum)
+        return StepResults(tuple(joined), losses, norms)
 
-        Args:
-            window: Ids, int32 [T + 1, R].
-            state: The state before the first character.
-            soft: The soft targets, float16 [T, R, V], or [T, R, 0] if they are not used.
-            share: Share of the rows of the batch that are in this part.
+    def build(self, length: int) -> None:
+        """Do nothing: there is no graph."""
+
+    def add_gradients(
+        self, window: NDArray[np.int32], soft: NDArray[np.float16], state: Floats
+    ) -> tuple[Floats, float]:
+        """Compute the gradient of a batch into the first of `_gradients`.
 
         Returns:
-            The state after the last character, and tensors to add over all parts: the part's share
-            of the loss and of the gradients.
+            The state after the window, [L, R, H], and its loss.
 
         """
-        length, rows = window.shape
-        masks = self._model.draw_masks(length - 1, rows)
-        options = {
-            "window": window,
-            "state": tf.stack(state),
-            "soft": tf.cast(soft, tf.float32) if soft.shape[-1] else None,
-            "recurrent_mask": masks.recurrent,
-            "layer_mask": masks.between,
-            "output_mask": masks.output,
-        }
-        present = {name: tensor for name, tensor in options.items() if tensor is not None}
-        inputs = [self._packed, *self._weights, *present.values()]
-        last, vector = call_with_arrays(partial(self._gradient, list(present), share), inputs, 2)
-        last = tf.ensure_shape(last, (len(state), *state[0].shape))
-        vector = tf.ensure_shape(vector, (1 + sum(map(_size, self._weights)),))
-        return tuple(tf.unstack(last)), [vector]
+        for table, layer in zip(self._tables, self._parameters.layers, strict=True):
+            table[...] = self._parameters.input_table(layer)
+        turns = core_count()
+        pack = partial(self._kernel.pack, self._network, self._weights, self._packed, turns=turns)
+        list(self._threads.map(lambda turn: pack(turn=turn), range(turns)))
+        compute = partial(self._compute_part, window=window, soft=soft, state=state)
+        states = list(self._threads.map(compute, self._parts, self._gradients))
+        total = self._gradients[0]
+        _add_in_order([gradient.vector for gradient in self._gradients])
+        if self._workers.count > 1:
+            total.vector[:] = self._workers.total(total.vector)
+        total.follow_tables(self._parameters)
+        return np.concatenate(states, axis=1), float(total.loss[0])
 
-    def finish(self, sums: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Return the loss, and the gradients in the order of `model.trainable_variables`.
-
-        Args:
-            sums: The sums of the tensors of all parts.
-
-        """
-        loss, *blocks = tf.split(sums[0], [1, *map(_size, self._weights)])
-        pairs = zip(blocks, self._weights, strict=True)
-        gradients = [tf.reshape(block, weight.shape) for block, weight in pairs]
-        gradients += [tf.ones(()) for _ in self._penalties]
-        targets = [*self._weights, *self._penalties]
-        variables = self._model.trainable_variables
-        return loss[0], self._tape.gradient(targets, variables, output_gradients=gradients)
-
-    def _arrange_weights(self) -> list[Tensor | None]:
-        """Return the weights in the order of `charlm.engine.kernel.Weights`."""
-        shape = self._model.architecture
-        variables = named_weights(self._model)
-        weights = {name: tf.convert_to_tensor(variables[name]) for name in variables}
-        kernels = {name: spec for name, spec in shape.tensors.items() if spec.reads}
-        blocks = {name: _split_rows(weights[name], spec.reads) for name, spec in kernels.items()}
-        arranged: list[Tensor | None] = []
-        for index in range(shape.layers):
-            table = blocks[f"rnn.{index}.kernel"].get(shape.input)
-            if table is None:
-                table = tf.zeros((1, shape.units))
-            elif shape.embedding:
-                table = tf.matmul(weights["embedding"], table)
-            if shape.use_bias:
-                table += weights[f"rnn.{index}.bias"]
-            arranged.append(table)
-            for reader in shape.readers(index):
-                arranged.append(blocks.get(reader, {}).get(f"rnn.{index}"))
-        return [*arranged, weights["logits.bias"]]
-
-    def _fill(self, arrays: Sequence[Any]) -> list[Any]:
-        """Return the arrays of the weights, with None for missing weights."""
-        remaining = iter(arrays)
-        return [None if weight is None else next(remaining) for weight in self._slots]
-
-    def _pack(self, *arrays: Any) -> list[Any]:
-        return [self._kernel.pack(self._network, self._fill(arrays))]
-
-    def _gradient(
-        self, names: Sequence[str], share: float, packed: Any, *arrays: Any
-    ) -> tuple[Any, Any]:
-        """Call the kernel with the packed weights, the weights, and options named by `names`."""
-        count = len(self._weights)
-        options: dict[str, Any] = dict(zip(names, arrays[count:], strict=True))
-        options |= self._objective
-        weights = self._fill(arrays[:count])
-        return self._kernel.gradient(self._network, weights, packed, share=share, **options)
+    def _compute_part(
+        self,
+        part: slice,
+        gradient: "Gradient",
+        *,
+        window: NDArray[np.int32],
+        soft: NDArray[np.float16],
+        state: Floats,
+    ) -> Floats:
+        """Compute the gradient of a part; return the state after it, [L, rows, H]."""
+        objective = make_objective(self._config.training)
+        rows = part.stop - part.start
+        share = rows / (self._workers.count * self._height)
+        seed = [self._config.seed, int(self._slots["iterations"]), self._workers.index, part.start]
+        masks = draw_masks(self._config.model, seed, time=len(window) - 1, rows=rows)
+        last, losses = self._kernel.run(
+            self._network,
+            self._weights,
+            self._packed,
+            window=np.ascontiguousarray(window[:, part]),
+            state=np.ascontiguousarray(state[:, part]),
+            gradients=gradient.weights,
+            soft=np.ascontiguousarray(soft[:, part], np.float32) if soft.size else None,
+            **masks,
+            temperature=objective.temperature,
+            soft_weight=objective.soft_weight,
+            share=share,
+        )
+        gradient.loss[0] = share * losses.mean(dtype=np.float64)
+        return last
 
 
-def _split_rows(weight: Tensor, reads: Mapping[str, int]) -> dict[str, Tensor]:
-    """Split a weight into the rows that multiply each part's output, and return them by part."""
-    rows = tf.split(weight, list(reads.values())) if len(reads) > 1 else [weight]
-    return dict(zip(reads, rows, strict=True))
-
-
-def _size(tensor: Tensor) -> int:
-    return int(tensor.shape.num_elements())
-
-
-def call_with_arrays(
-    function: Callable[..., Sequence[Any]], inputs: list[Tensor], count: int
-) -> list[Tensor]:
-    """Apply a function of arrays to tensors, and return its float32 results as tensors.
+def draw_masks(
+    config: ModelConfig, seed: Sequence[int], *, time: int, rows: int
+) -> dict[str, Floats]:
+    """Draw the dropout masks of a window: 0, or 1 / (1 - rate).
 
     Args:
-        function: Takes an array for each input; it must have no state, so that several calls can
-            run in parallel.
-        inputs: The tensors to pass.
-        count: Number of arrays that the function returns.
+        config: The rates.
+        seed: Numbers that determine the masks.
+        time: T.
+        rows: R.
+
+    Returns:
+        The masks by their names in `charlm.engine.kernel.Kernel.run`, only for rates above 0.
 
     """
-    outputs = tf.numpy_function(function, inputs, count * [tf.float32], stateful=False)
-    tensors: list[Tensor] = tf.nest.flatten(outputs)
-    return tensors
+    layers = config.layers
+    units = config.units
+    features = layers * units if config.skip_connections else units
+    drawn = {
+        "recurrent_mask": (config.rnn.recurrent_dropout, (layers, rows, units)),
+        "layer_mask": (config.layer_dropout, (layers - 1, rows, units)),
+        "output_mask": (config.output_dropout, (time, rows, features)),
+    }
+    generator = np.random.default_rng(seed)
+    masks: dict[str, Floats] = {}
+    for name, (rate, shape) in drawn.items():
+        if rate:
+            is_kept = generator.random(shape, np.float32) >= rate
+            masks[name] = is_kept * np.float32(1 / (1 - rate))
+    return masks
+
+
+class Gradient:
+    """The gradient with respect to each tensor, in one vector with the tables and the loss.
+
+    The kernel knows neither embedding nor bias. Instead, a layer that reads characters has a table
+    with one row for each character: the embedding times the input weights, plus the bias.
+
+    Args:
+        shape: The tensors.
+        tables: The table of each layer.
+
+    """
+
+    def __init__(self, shape: Architecture, tables: Sequence[Floats]) -> None:
+        shapes = [*shape.shapes().values(), *(table.shape for table in tables), (1,)]
+        ends = [*itertools.accumulate(map(math.prod, shapes), initial=0)]
+        self.vector = aligned(ends[-1])
+        self.vector[:] = 0
+        blocks = [self.vector[start:end] for start, end in itertools.pairwise(ends)]
+        views = [block.reshape(shape) for block, shape in zip(blocks, shapes, strict=True)]
+        count = len(shape.tensors)
+        self.of_tensors = self.vector[: ends[count]]
+        """The part of the vector without the tables and the loss."""
+        self.parameters = Parameters(shape, dict(zip(shape.tensors, views[:count], strict=True)))
+        *self.tables, self.loss = views[count:]
+        self.weights = arrange(self.parameters, self.tables)
+
+    def follow_tables(self, parameters: Parameters) -> None:
+        """Compute the gradients of the tensors that the tables are made of."""
+        embedding = parameters.tensors.get("embedding")
+        of_embedding = self.parameters.tensors.get("embedding", np.zeros(0))
+        of_embedding[...] = 0
+        layers = zip(parameters.layers, self.parameters.layers, self.tables, strict=True)
+        for layer, gradient, table in layers:
+            gradient.bias[...] = table.sum(0)
+            if not len(layer.input_kernel):
+                continue
+            if embedding is None:
+                gradient.input_kernel[...] = table
+            else:
+                np.matmul(embedding.T, table, out=gradient.input_kernel)
+                of_embedding += table @ layer.input_kernel.T
+
+
+def _add_in_order(parts: Sequence[Floats]) -> None:
+    """Add all arrays to the first: the first 2^k and the rest are summed recursively."""
+    if len(parts) == 1:
+        return
+    middle = 1 << (len(parts) - 1).bit_length() - 1
+    _add_in_order(parts[:middle])
+    _add_in_order(parts[middle:])
+    np.add(parts[0], parts[middle], out=parts[0])

@@ -22,13 +22,14 @@ from charlm.hardware import compiler_environment, compiler_name, find_compiler, 
 from charlm.storage import temporary_folder, write_file
 
 SOURCE = Path(__file__).with_name("kernel.c")
-HEADERS = (Path(__file__).with_name("muon.h"), Path(__file__).with_name("products.h"))
+HEADERS = (Path(__file__).with_name("update.h"), Path(__file__).with_name("products.h"))
 """Headers that the source includes."""
 OPTIONS = (
     "-std=gnu11",
     "-O3",
     "-march=native",
     "-ffp-contract=fast",
+    "-fno-math-errno",
     "-fno-strict-aliasing",
     "-fPIC",
     "-shared",

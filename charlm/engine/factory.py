@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from charlm.config.schema import Config
 from charlm.engine import runtime
-from charlm.engine.kernel import load_kernel
+from charlm.engine.kernel import choose_precision, load_kernel
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
 from charlm.hardware import multiplies_bfloat16
@@ -54,6 +54,8 @@ class KerasEngines(EngineFactory):
 
     def resolve(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
         """Return the config with the kernel and the precision that this machine trains with."""
+        if config.training.precision == "auto":
+            config = _with_training(config, precision=choose_precision(on_event).name)
         if config.training.precision == "bfloat16" and not multiplies_bfloat16():
             problem = "this processor cannot multiply bfloat16"
             on_event(_replaced("training.precision", "float32", problem, changes_bits=is_recorded))
@@ -133,9 +135,11 @@ def _replaced(key: str, used: str, problem: str, *, changes_bits: bool) -> Note:
 
 def _unsupported_setting(config: Config) -> str | None:
     """Return a setting of the layers that the kernel does not support, or None."""
-    settings = config.model.rnn
-    names = (name for name in ("dropout", "activity_regularizer") if getattr(settings, name))
-    return next(names, None)
+    settings = config.model.rnn.model_dump()
+    kinds = ("dropout", "regularizer", "constraint")
+    unsupported = [name for name in settings if name.rpartition("_")[2] in kinds]
+    unsupported.remove("recurrent_dropout")
+    return next((name for name in unsupported if settings[name]), None)
 
 
 def _kernel_problem(precision: str, on_event: OnEvent) -> str | None:

@@ -8,21 +8,22 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
+from charlm.engine.compiled import CompiledSteps
 from charlm.engine.kernel import CompiledReader, load_kernel
 from charlm.engine.model import (
     State,
     build_model,
     named_seeds,
     named_weights,
+    to_array,
     to_parameters,
     zero_state,
 )
-from charlm.engine.optimizer import WeightAverage, build_optimizer
+from charlm.engine.optimizer import WeightAverage, build_optimizer, named_slots
 from charlm.engine.step import TrainSteps, make_objective
 from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.network.model_file import Tensors
@@ -31,6 +32,9 @@ from charlm.text.batches import Batches
 from charlm.text.vocabulary import Ids
 from charlm.training.interface import StepMetrics
 from charlm.training.workers import Workers
+
+Variables = dict[str, Any]
+"""Variables of Keras, or arrays that the compiled steps change, by name."""
 
 
 class KerasEngine:
@@ -66,40 +70,57 @@ class KerasEngine:
         self.model = build_model(config, vocabulary_size, precision=precision)
         self._kernel = load_kernel() if self.settings.kernel == "compiled" else None
         self.library = None if self._kernel is None else self._kernel.sha256
-        self.optimizer = build_optimizer(
-            self.settings.optimizer, precision=precision, kernel=self._kernel
-        )
-        self.optimizer.build(self.model.trainable_variables)
-        self.average: WeightAverage | None = None
-        if self.settings.average_momentum is not None:
-            weights = named_weights(self.model)
-            self.average = WeightAverage(weights, self.settings.average_momentum)
-        self._variables = self._name_variables()
         self.rows = self.workers.rows(batches.batch_size)
         """Rows of a batch that this worker reads."""
+        optimizer = build_optimizer(self.settings.optimizer, precision=precision)
+        optimizer.build(self.model.trainable_variables)
+        self._weights: Variables = named_weights(self.model)
+        self._slots: Variables = named_slots(optimizer, self._weights)
+        self._average: Variables = {}
+        height = self.rows.stop - self.rows.start
+        self.steps: TrainSteps | CompiledSteps
+        momentum = self.settings.average_momentum
+        if self._kernel is None:
+            average = None
+            if momentum is not None:
+                average = WeightAverage(self._weights, momentum)
+                self._average = average.variables
+            self.steps = TrainSteps(
+                self.model,
+                optimizer,
+                settings=self.settings,
+                workers=self.workers,
+                height=height,
+                average=average,
+            )
+        else:
+            self._weights = copied(self._weights)
+            self._slots = copied(self._slots)
+            if momentum is not None:
+                self._average = copied(self._weights)
+            self.steps = CompiledSteps(
+                self.model,
+                optimizer,
+                weights=self._weights,
+                average=self._average,
+                slots=self._slots,
+                config=config,
+                workers=self.workers,
+                height=height,
+            )
+        self._variables = self._name_variables()
         self.state = self._zero_state()
-        self._steps = TrainSteps(
-            self.model,
-            self.optimizer,
-            batches,
-            settings=self.settings,
-            workers=self.workers,
-            average=self.average,
-        )
 
     def load_initial_weights(self, weights: Mapping[str, Floats]) -> None:
         """Replace the random weights and their average, before the first step."""
         for name, tensor in weights.items():
-            self._variables[name].assign(tensor)
-            if self.average is not None:
-                self._variables[f"weights/{name}"].assign(tensor)
+            _assign(self._weights[name], tensor)
+            if self._average:
+                _assign(self._average[name], tensor)
 
     def build(self) -> None:
         """Build the graph of a step, to make all steps equally fast."""
-        length = self.batches.sequence_length
-        windows = np.zeros((0, length + 1, self.rows.stop - self.rows.start), np.int32)
-        soft_targets = self.blank_soft_targets(windows)
-        self._steps(windows, soft_targets, self.state, np.zeros(0, np.float32))
+        self.steps.build(self.batches.sequence_length)
 
     def take_steps(
         self,
@@ -124,16 +145,16 @@ class KerasEngine:
         if soft_targets is None:
             soft_targets = self.blank_soft_targets(windows)
         started = self._clock()
-        results = self._steps(windows, soft_targets, state, rates)
-        losses = results.losses.numpy().tolist()  # waits for the result
-        norms = results.gradient_norms.numpy().tolist()
+        results = self.steps(windows, soft_targets, state, rates, self._resets(len(rates)))
+        losses = np.array(results.losses).tolist()  # waits for the result
+        norms = np.array(results.gradient_norms).tolist()
         seconds = self._clock() - started
         self.state = results.state
         return StepMetrics(losses, norms, seconds)
 
     def parameters(self) -> Parameters:
         """Return a copy of the weights for NumPy, or of their average if one is kept."""
-        return to_parameters(self.model, self._variables)
+        return to_parameters(self.model, self._average or self._weights)
 
     def score(self, parameters: Parameters, ids: Ids) -> Score:
         """Return the loss on a text, with the compiled kernel if there is one."""
@@ -142,14 +163,14 @@ class KerasEngine:
 
     def weights(self) -> dict[str, Floats]:
         """Return a copy of the trained weights, float32, by their names in a model file."""
-        return _copy(named_weights(self.model))
+        return copied(self._weights)
 
     def tensors(self) -> Tensors:
         """Return a copy of all state that the next step depends on.
 
         The names do not depend on Keras.
         """
-        tensors = _copy(self._variables)
+        tensors = copied(self._variables)
         for index, layer in enumerate(self.state):
             gathered = self.workers.gather(np.array(layer))
             tensors[f"state/rnn.{index}"] = gathered.reshape(-1, gathered.shape[-1])
@@ -165,7 +186,7 @@ class KerasEngine:
     def restore(self, tensors: Tensors) -> None:
         """Restore a state from `tensors`; the caller has checked the shapes."""
         for name, variable in self._variables.items():
-            variable.assign(tensors[name])
+            _assign(variable, tensors[name])
         layers = [tensors[f"state/rnn.{index}"] for index in range(len(self.state))]
         self.state = tuple(layer[self.rows] for layer in layers)
 
@@ -178,53 +199,44 @@ class KerasEngine:
     def _zero_state(self) -> State:
         return zero_state(self.model, self.rows.stop - self.rows.start)
 
-    def _name_variables(self) -> dict[str, Any]:
+    def _resets(self, count: int) -> NDArray[np.bool_]:
+        """Return which streams start the next steps from the zero state, at random, bool [K, R].
+
+        The random numbers depend on the step, so that a step can be repeated.
+        """
+        first = int(self._slots["iterations"])
+        resets = np.zeros((count, self.rows.stop - self.rows.start), np.bool_)
+        if rate := self.settings.state_reset:
+            for index in range(count):
+                generator = np.random.default_rng([self.batches.seed, first + index, 2])
+                resets[index] = generator.random(self.batches.batch_size)[self.rows] < rate
+        return resets
+
+    def _name_variables(self) -> Variables:
         """Return every variable that a checkpoint keeps, by its name in the checkpoint.
 
         The names of a model file belong to the weights, or to their average if the run keeps one.
         """
-        weights = named_weights(self.model)
-        if self.average is None:
-            named = dict(weights)
-        else:
-            named = self.average.variables | _prefix("weights", weights)
+        named = dict(self._weights)
+        if self._average:
+            named = self._average | _prefix("weights", self._weights)
         named |= _prefix("seeds", named_seeds(self.model))
-        named |= _prefix("optimizer", named_slots(self.optimizer, weights))
+        named |= _prefix("optimizer", self._slots)
         return named
 
 
-def _copy(variables: Mapping[str, Any]) -> Tensors:
-    return {name: np.array(variable.numpy()) for name, variable in variables.items()}
+def _assign(variable: Any, values: Floats) -> None:
+    """Change an array, or a variable of Keras, in place."""
+    if isinstance(variable, np.ndarray):
+        variable[...] = values
+    else:
+        variable.assign(values)
 
 
-def _prefix(section: str, variables: Mapping[str, Any]) -> dict[str, Any]:
+def copied(variables: Mapping[str, Any]) -> Tensors:
+    """Return copies of arrays, or of variables of Keras, as arrays."""
+    return {name: to_array(variable) for name, variable in variables.items()}
+
+
+def _prefix(section: str, variables: Mapping[str, Any]) -> Variables:
     return {f"{section}/{name}": variable for name, variable in variables.items()}
-
-
-def named_slots(
-    optimizer: keras.optimizers.Optimizer, weights: Mapping[str, Any]
-) -> dict[str, Any]:
-    """Return every variable of a built optimizer by its name.
-
-    A slot, which belongs to a weight, is named after the weight and the optimizer's attribute:
-    `rnn.0.kernel/momentums`. Any other variable is named after the attribute: `iterations`.
-
-    Args:
-        optimizer: An optimizer built on the trainable variables of a model, in any order.
-        weights: These variables by their names in a model file.
-
-    """
-    variables = {id(variable) for variable in optimizer.variables}
-    names = {id(variable): name for name, variable in weights.items()}
-    order = [names[id(variable)] for variable in optimizer._trainable_variables]
-    named: dict[str, Any] = {}
-    for attribute, value in vars(optimizer).items():
-        slot = attribute.strip("_")
-        if id(value) in variables:
-            named[slot] = value
-        elif isinstance(value, list) and len(value) == len(order) and attribute != "_variables":
-            slots = zip(order, value, strict=True)
-            named |= {f"{name}/{slot}": part for name, part in slots if id(part) in variables}
-    unnamed = variables - {id(variable) for variable in named.values()}
-    assert not unnamed, "a variable of the optimizer has no name"
-    return named

@@ -24,13 +24,13 @@
      each layer: h [T + 1, R, P]; h as a factor, once for each mask; a [T, R, P], a factor
      all layers together: d [T, R, Q], a factor */
 
-#include "muon.h"
+#include "update.h"
 
-#define AT_ONCE 32 /* places that a layer reads before the next layer reads them */
+#define AT_ONCE 128 /* places that a layer reads before the next layer reads them */
 #define BLOCK 256  /* places, or pairs of places, in a block of the gradients of weights */
 
-/* Activation functions, in the order of charlm.config.schema.ACTIVATIONS. */
-enum { TANH, RELU, SIGMOID, LINEAR };
+/* Activation functions: the first letters of their names. */
+enum { TANH = 't', RELU = 'r', SIGMOID = 's', LINEAR = 'l' };
 
 /* tanh as a quotient of two polynomials, as in Eigen; accurate to a few units in the last place. */
 INLINE vector tanh_of(vector x) {
@@ -384,34 +384,40 @@ static Part allocate_part(const Window *w, Layer *layers, Memory *packed, Memory
     const long Q = p.padded_characters = round_up(w->characters, unit);
     const long longer = MAX(P, Q);
     EACH(layer, w->layers) allocate_layer(&p, layer, packed, work);
-    /* A tile beyond the last row would add to the sums of the next time. */
-    const int overlaps = p.format.tiles && w->rows % TILES;
-    p.times = overlaps ? 1 : MAX(1, MIN(w->time, AT_ONCE / MAX(1, w->rows)));
-    p.sums = allocate(work, (MAX(p.times * w->rows, P) + TILES) * longer);
+    p.times = MAX(1, MIN(w->time, AT_ONCE / MAX(1, w->rows)));
+    p.sums = allocate(work, MAX(p.times * w->rows, P) * longer);
     if (w->gradients) {
         p.d = allocate(work, places * Q / half);
-        p.masked = allocate(work, (p.times * w->rows + TILES) * P);
+        p.masked = allocate(work, p.times * w->rows * P);
         p.depth = round_up(places, half * unit) / half;
         p.left = allocate(work, (P + ROWS) * MIN(p.depth, BLOCK));
         p.right = allocate(work, (2 * P + Q) * p.depth);
     }
-    allocate(work, TILES * longer); /* tiles may extend beyond the last row */
     return p;
 }
 
-/* Pack the weights, for all parts of a step. Return the number of floats that this needs; without
-   memory, do nothing else. */
-long pack_weights(const Window *w, float *floats) {
+/* Return the number of floats of the packed weights. */
+long packed_size(const Window *w) {
     Layer layers[w->layers];
-    Memory packed = {floats, 0}, work = {NULL, 0};
+    Memory packed = {NULL, 0}, work = {NULL, 0};
+    allocate_part(w, layers, &packed, &work);
+    return packed.used;
+}
+
+/* Pack every weight whose number, divided by `turns`, leaves the remainder `turn`. Return the number of
+   floats of memory that this needs; without memory, do nothing else. */
+long pack_weights(const Window *w, float *packed_weights, long turn, long turns, float *floats) {
+    Layer layers[w->layers];
+    Memory packed = {packed_weights, 0}, work = {NULL, 0}, memory = {floats, 0};
     const Part p = allocate_part(w, layers, &packed, &work);
     const long P = p.padded, longer = MAX(P, p.padded_characters);
-    float *padded = allocate(&packed, P * longer);
-    float *factor = allocate(&packed, P * longer / p.format.half);
-    if (!floats) return packed.used;
+    float *padded = allocate(&memory, P * longer);
+    float *factor = allocate(&memory, P * longer / p.format.half);
+    if (!floats) return memory.used;
+    long number = 0;
     EACH(layer, w->layers) EACH(reader, READERS) {
         const float *weights = w->weights[4 * layer + 1 + reader];
-        if (!weights) continue;
+        if (!weights || number++ % turns != turn) continue;
         const Layer *l = layers + layer;
         const long columns = output_size(w, reader), stride = l->weights[reader].columns;
         memset(padded, 0, 4 * P * stride);
@@ -420,11 +426,19 @@ long pack_weights(const Window *w, float *floats) {
         pack(&l->weights[reader], factor, P, p.format.bfloat16);
         pack_transposed(&l->transposed[reader], factor);
     }
-    return packed.used;
+    return memory.used;
 }
 
-/* Compute the losses and the last state of a part, and add to the gradients unless they are NULL; the
-   caller sets them to 0. Return the number of floats of memory that this needs; without memory, do
+/* Set the gradients that a window adds to, of tables and of the bias, to 0. */
+static void clear_gradients(const Window *w) {
+    EACH(layer, w->layers) {
+        const long rows = layer == 0 || w->skips ? w->characters : 1;
+        memset(w->gradients[4 * layer], 0, 4 * rows * w->units);
+    }
+    memset(w->gradients[4 * w->layers], 0, 4 * w->characters);
+}
+
+/* Compute the losses and the last state of a part, and the gradients unless they are NULL. Return the number of floats of memory that this needs; without memory, do
    nothing else. */
 long run(const Window *w, float *packed_weights, float *floats) {
     Layer layers[w->layers];
@@ -433,7 +447,7 @@ long run(const Window *w, float *packed_weights, float *floats) {
     if (!floats) return work.used;
     const long R = w->rows, P = p.padded, places = w->time * R;
     const unsigned long denormals = flush_denormals();
-    begin_tiles(&p.format);
+    if (w->gradients) clear_gradients(w);
     EACH(layer, w->layers) EACH(r, R) {
         const float *state = w->state + (layer * R + r) * w->units;
         EACH_VECTOR(at, P) *(vector *)(layers[layer].h + r * P + at) = load(state + at, w->units - at);
@@ -456,10 +470,13 @@ long run(const Window *w, float *packed_weights, float *floats) {
     }
     EACH(layer, w->layers) EACH(r, R)
         memcpy(w->last + (layer * R + r) * w->units, layers[layer].h + (places + r) * P, 4 * w->units);
-    end_tiles(&p.format);
+    end_tiles();
     restore_denormals(denormals);
     return work.used;
 }
 
 /* Whether the library was compiled for a processor that multiplies bfloat16. */
 const int has_bfloat16 = BFLOAT16;
+
+/* Return whether this process may multiply bfloat16 in tiles. */
+int has_tiles(void) { return format_of(1).tiles; }

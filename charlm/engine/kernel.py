@@ -1,4 +1,4 @@
-"""The compiled kernel, called from NumPy: losses and gradients of windows, and steps of Muon.
+"""The compiled kernel, called from NumPy: losses, gradients, and steps.
 
 Axes: T time, R rows or streams, V characters, H units, L layers.
 """
@@ -15,10 +15,10 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.schema import ACTIVATIONS
 from charlm.engine.compiler import open_library
+from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
-from charlm.hardware import core_count
+from charlm.hardware import FastPrecision, core_count, fastest_precision
 from charlm.network.architecture import Architecture
 from charlm.network.rnn import Floats, Parameters, State
 from charlm.storage import file_sha256
@@ -28,8 +28,8 @@ Weights = Sequence[Array | None]
 """The weights of a network, float32, in the order of kernel.c.
 
 For each layer: its table of what each character adds to the layer's input, with the bias, [V, H],
-or [1, H] if the layer reads no character; then the rows of `Architecture.readers` that read its
-output, None if there are none. Last, the bias of the logits."""
+or [1, H] if the layer reads no character; then its `Parameters.output_kernels`, None for an empty
+one. Last, the bias of the logits."""
 TIMES_AT_ONCE = 64
 """Maximum number of characters of each stream that one call reads without gradients; limits the
 memory."""
@@ -62,15 +62,25 @@ class _Window(ctypes.Structure):
     ]
 
 
-class _MuonStep(ctypes.Structure):
-    """The struct MuonStep in muon.h."""
+class TensorStep(ctypes.Structure):
+    """The struct Tensor in update.h: a tensor of weights, and how an optimizer changes it."""
 
     _fields_: ClassVar = [
-        *_fields(ctypes.c_long, "rows", "columns", "polynomials"),
-        *_fields(ctypes.c_int, "bfloat16", "nesterov"),
-        *_fields(ctypes.c_float, "momentum", "decay", "rate"),
-        *_fields(ctypes.c_void_p, "abc", "gradient", "momentums", "weights"),
-        *_fields(ctypes.c_void_p, "new_momentums", "new_weights"),
+        *_fields(ctypes.c_long, "rows", "columns"),
+        *_fields(ctypes.c_float, "decay", "scale", "momentum_factor"),
+        *_fields(ctypes.c_float, "momentum_share", "velocity_share", "epsilon"),
+        *_fields(ctypes.c_void_p, "gradient", "weights", "momentum", "velocity", "average"),
+    ]
+
+
+class CommonStep(ctypes.Structure):
+    """The struct Step in update.h: what a step has in common for all tensors."""
+
+    _fields_: ClassVar = [
+        *_fields(ctypes.c_long, "polynomials"),
+        *_fields(ctypes.c_int, "bfloat16"),
+        *_fields(ctypes.c_float, "clip", "rate", "adam_rate", "share"),
+        *_fields(ctypes.c_void_p, "abc"),
     ]
 
 
@@ -95,24 +105,35 @@ class Kernel:
         self._library = ctypes.CDLL(os.fspath(path))
         self.has_bfloat16 = bool(ctypes.c_int.in_dll(self._library, "has_bfloat16").value)
         """Whether the library was compiled for a processor that multiplies bfloat16."""
+        self.has_tiles = bool(self._library.has_tiles())
+        """Whether it may multiply bfloat16 in tiles, which Linux can refuse."""
         self.sha256 = file_sha256(path)
         """SHA-256 of the library; a different library may compute different bits."""
         window = ctypes.POINTER(_Window)
         array = ctypes.c_void_p
-        self._declare("pack_weights", window, array)
+        number = ctypes.c_long
+        self._declare("packed_size", window)
+        self._declare("pack_weights", window, array, number, number, array)
         self._declare("run", window, array, array)
-        self._declare("muon_step", ctypes.POINTER(_MuonStep), array)
+        step = ctypes.POINTER(CommonStep)
+        self._declare("update", step, ctypes.POINTER(TensorStep), number, array)
+        self._declare("norm", array, number)
+        self._library.norm.restype = ctypes.c_float
         self._of_thread = threading.local()
         """The memory of the last call in each thread."""
 
-    def pack(self, network: Network, weights: Weights) -> Array:
-        """Return the weights in the memory layout that `gradient` needs, float32 [n]."""
-        window = self._window(network, weights, {})
-        packed = _aligned(self._library.pack_weights(window, None))
-        self._library.pack_weights(window, packed.ctypes.data)
-        return packed
+    def new_packed(self, network: Network, weights: Weights) -> Array:
+        """Return memory for packed weights, float32 [n]."""
+        return aligned(self._library.packed_size(self._window(network, weights, {})))
 
-    def gradient(
+    def pack(
+        self, network: Network, weights: Weights, packed: Array, *, turn: int = 0, turns: int = 1
+    ) -> None:
+        """Write every weight whose number leaves the remainder `turn` in the layout of `run`."""
+        window = self._window(network, weights, {})
+        self._call(self._library.pack_weights, window, packed.ctypes.data, turn, turns)
+
+    def run(
         self,
         network: Network,
         weights: Weights,
@@ -120,6 +141,7 @@ class Kernel:
         *,
         window: Array,
         state: Array,
+        gradients: Weights | None = None,
         soft: Array | None = None,
         recurrent_mask: Array | None = None,
         layer_mask: Array | None = None,
@@ -128,14 +150,15 @@ class Kernel:
         soft_weight: float = 0.0,
         share: float = 1.0,
     ) -> tuple[Array, Array]:
-        """Compute the loss of a window and the gradient of the objective; see kernel.c.
+        """Compute the losses of a window, and the gradient of the objective; see kernel.c.
 
         Args:
             network: The network.
             weights: Its weights.
-            packed: The result of `pack` for these weights.
+            packed: The same weights, as `pack` writes them.
             window: Ids, int32 [T + 1, R]: rows 0 to T - 1 are the inputs, rows 1 to T the targets.
             state: The state before the first character, [L, R, H].
+            gradients: Arrays for the gradients, in the order of the weights; None = compute none.
             soft: Soft targets, [T, R, V].
             recurrent_mask: Dropout mask of each layer's state before the layer itself reads it,
                 [L, R, H].
@@ -147,133 +170,52 @@ class Kernel:
             share: Factor of the mean over the window.
 
         Returns:
-            The state after the last character, [L, R, H]; and a vector with the loss in nats and
-            the gradients, in the order of the weights.
-
-        """
-        sizes = [0 if weight is None else weight.size for weight in weights]
-        vector = _aligned(1 + sum(sizes))
-        vector[:] = 0
-        blocks = np.split(vector[1:], np.cumsum(sizes)[:-1])
-        gradients = [block if block.size else None for block in blocks]
-        options = {
-            "soft": soft,
-            "recurrent_mask": recurrent_mask,
-            "layer_mask": layer_mask,
-            "output_mask": output_mask,
-        }
-        last, losses = self._run(
-            network,
-            weights,
-            packed,
-            ids=window,
-            state=state,
-            options=options,
-            gradients=_pointers(gradients),
-            soft_weight=soft_weight,
-            temperature=temperature,
-            share=share,
-        )
-        vector[0] = share * losses.mean(dtype=np.float64)
-        return last, vector
-
-    def losses(
-        self, network: Network, weights: Weights, packed: Array, *, window: Array, state: Array
-    ) -> tuple[Array, Array]:
-        """Read a window without dropout; see `gradient` for the arguments.
-
-        Returns:
             The state after the last character, [L, R, H], and the loss of each character in nats,
             [T, R].
 
         """
-        return self._run(network, weights, packed, ids=window, state=state, options={})
-
-    def muon_step(
-        self,
-        gradient: Array,
-        momentum: Array,
-        weights: Array,
-        *,
-        polynomials: Array,
-        nesterov: bool,
-        bfloat16: bool,
-        momentum_factor: float,
-        decay: float,
-        rate: float,
-    ) -> tuple[Array, Array]:
-        """Take a step of Muon for a matrix; see muon.h.
-
-        Args:
-            gradient: float32 [rows, columns].
-            momentum: float32 [rows, columns].
-            weights: float32 [rows, columns].
-            polynomials: a, b and c of each iteration, float32 [n, 3].
-            nesterov: Whether the momentum is Nesterov's.
-            bfloat16: Whether the factors of products are rounded to bfloat16.
-            momentum_factor: Factor of the old momentum.
-            decay: Share of the weights that is subtracted.
-            rate: Factor of the orthogonal matrix that is subtracted from the weights.
-
-        Returns:
-            The momentum and the weights after the step.
-
-        """
-        self._check(bfloat16)
-        new_momentum = _aligned(weights.size).reshape(weights.shape)
-        new_weights = _aligned(weights.size).reshape(weights.shape)
+        last = np.empty_like(state)
+        losses = np.empty((len(window) - 1, window.shape[1]), np.float32)
         arrays = {
-            "abc": polynomials,
-            "gradient": gradient,
-            "momentums": momentum,
-            "weights": weights,
-            "new_momentums": new_momentum,
-            "new_weights": new_weights,
+            "ids": window,
+            "state": state,
+            "soft": soft,
+            "recurrent_mask": recurrent_mask,
+            "layer_mask": layer_mask,
+            "output_mask": output_mask,
+            "last": last,
+            "losses": losses,
         }
-        rows, columns = weights.shape
-        step = _fill(
-            _MuonStep,
+        filled = self._window(
+            network,
+            weights,
             arrays,
-            rows=rows,
-            columns=columns,
-            polynomials=len(polynomials),
-            bfloat16=bfloat16,
-            nesterov=nesterov,
-            momentum=momentum_factor,
-            decay=decay,
-            rate=rate,
+            time=len(losses),
+            rows=window.shape[1],
+            soft_weight=soft_weight,
+            temperature=temperature,
+            share=share,
+            gradients=None if gradients is None else _pointers(gradients),
         )
-        self._call(self._library.muon_step, step)
-        return new_momentum, new_weights
+        self._call(self._library.run, filled, packed.ctypes.data)
+        return last, losses
+
+    def norm(self, numbers: Array) -> float:
+        """Return the Euclidean norm of float32 numbers, [n]."""
+        return float(self._library.norm(numbers.ctypes.data, numbers.size))
+
+    def update(self, step: CommonStep, tensors: Any) -> None:
+        """Take a step with the tensors of an array of `TensorStep`, one after the other.
+
+        The addresses in the structs must be those of C-contiguous float32 arrays that still exist.
+        """
+        self._check(bool(step.bfloat16))
+        self._call(self._library.update, step, tensors, len(tensors))
 
     def _declare(self, name: str, *arguments: Any) -> None:
         function = getattr(self._library, name)
         function.argtypes = arguments
         function.restype = ctypes.c_long
-
-    def _run(
-        self,
-        network: Network,
-        weights: Weights,
-        packed: Array,
-        *,
-        ids: Array,
-        state: Array,
-        options: Mapping[str, Array | None],
-        **values: Any,
-    ) -> tuple[Array, Array]:
-        """Read a window; return the state after it, and the losses.
-
-        `options` and `values` are further fields of `_Window`.
-        """
-        time = len(ids) - 1
-        rows = ids.shape[1]
-        last = np.empty_like(state)
-        losses = np.empty((time, rows), np.float32)
-        arrays = {"ids": ids, "state": state, "last": last, "losses": losses, **options}
-        window = self._window(network, weights, arrays, time=time, rows=rows, **values)
-        self._call(self._library.run, window, packed.ctypes.data)
-        return last, losses
 
     def _window(
         self,
@@ -284,13 +226,13 @@ class Kernel:
     ) -> _Window:
         self._check(network.bfloat16)
         shape = network.architecture
-        return _fill(
+        return filled_struct(
             _Window,
             arrays,
             layers=shape.layers,
             units=shape.units,
             characters=shape.vocabulary_size,
-            activation=ACTIVATIONS.index(shape.activation),
+            activation=ord(shape.activation[0]),
             skip_connections=shape.skip_connections,
             bfloat16=network.bfloat16,
             weights=_pointers(weights),
@@ -302,7 +244,7 @@ class Kernel:
         size = function(*arguments, None)
         memory: Array | None = getattr(self._of_thread, "memory", None)
         if memory is None or memory.size < size:
-            memory = self._of_thread.memory = _aligned(size)
+            memory = self._of_thread.memory = aligned(size)
         function(*arguments, memory.ctypes.data)
 
     def _check(self, bfloat16: bool) -> None:
@@ -310,7 +252,9 @@ class Kernel:
             raise ValueError("the library was compiled without bfloat16; use float32")
 
 
-def _fill(struct: type[Struct], arrays: Mapping[str, Array | None], **values: Any) -> Struct:
+def filled_struct(
+    struct: type[Struct], arrays: Mapping[str, Array | None], **values: Any
+) -> Struct:
     """Return a struct with pointers to C-contiguous arrays, and other values."""
     present = {name: array for name, array in arrays.items() if array is not None}
     assert all(array.flags.c_contiguous for array in present.values())
@@ -324,11 +268,26 @@ def _pointers(arrays: Weights) -> Any:
     return (ctypes.c_void_p * len(arrays))(*addresses)
 
 
-def _aligned(size: int) -> Array:
-    """Return float32 [size] aligned to 64 bytes for vectors; TensorFlow copies other arrays."""
+def aligned(size: int) -> Array:
+    """Return float32 [size] aligned to 64 bytes for vectors; its values are not set."""
     memory = np.empty(4 * size + 64, np.uint8)
     start = -memory.ctypes.data % 64
     return memory[start : start + 4 * size].view(np.float32)
+
+
+def arrange(parameters: Parameters, tables: Sequence[Array]) -> list[Array | None]:
+    """Return the weights in the order of `Weights`, without copies.
+
+    Args:
+        parameters: The weights.
+        tables: The table of each layer.
+
+    """
+    arranged: list[Array | None] = []
+    for index, table in enumerate(tables):
+        kernels = parameters.output_kernels(index)
+        arranged += [table, *(kernel if kernel.size else None for kernel in kernels)]
+    return [*arranged, parameters.logits_bias]
 
 
 LOADED: list[Kernel] = []
@@ -340,6 +299,15 @@ def load_kernel(on_event: OnEvent = ignore) -> Kernel:
     if not LOADED:
         LOADED.append(open_library(Kernel, on_event=on_event))
     return LOADED[0]
+
+
+def choose_precision(on_event: OnEvent = ignore) -> FastPrecision:
+    """Return the number format in which this machine trains fastest; float32 without a kernel."""
+    try:
+        kernel = load_kernel(on_event)
+    except CharlmError:
+        return FastPrecision("float32", "there is no compiled kernel")
+    return fastest_precision(has_bfloat16=kernel.has_bfloat16, has_tiles=kernel.has_tiles)
 
 
 class CompiledReader:
@@ -357,13 +325,9 @@ class CompiledReader:
     def __init__(self, kernel: Kernel, parameters: Parameters) -> None:
         self._kernel = kernel
         self._network = Network(parameters.architecture, bfloat16=False)
-        self._weights: list[Floats | None] = []
-        for index, table in enumerate(parameters.input_tables):
-            self._weights.append(table)
-            for rows in parameters.output_kernels(index):
-                self._weights.append(rows if rows.size else None)
-        self._weights.append(parameters.logits_bias)
-        self._packed = kernel.pack(self._network, self._weights)
+        self._weights = arrange(parameters, parameters.input_tables)
+        self._packed = kernel.new_packed(self._network, self._weights)
+        kernel.pack(self._network, self._weights, self._packed)
 
     def __call__(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
         """Read ids, [T + 1, R].
@@ -386,7 +350,7 @@ class CompiledReader:
         blocks: list[Floats] = []
         for start in range(0, len(ids) - 1, TIMES_AT_ONCE):
             window = ids[start : start + TIMES_AT_ONCE + 1]
-            state, losses = self._kernel.losses(
+            state, losses = self._kernel.run(
                 self._network, self._weights, self._packed, window=window, state=state
             )
             blocks.append(losses)

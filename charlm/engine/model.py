@@ -8,10 +8,12 @@ Axes: B batch, T time, V vocabulary, H units. Weights are float32; ids are int32
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
 from charlm.config.file import nest, parse_config
 from charlm.config.schema import Config, ModelConfig
@@ -26,17 +28,6 @@ Tensor = Any
 State = tuple[Tensor, ...]
 """The hidden state of each layer, float32 [B, H] for each layer, lowest first."""
 _SEEDING = threading.Lock()
-
-
-class Masks(NamedTuple):
-    """The dropout masks of a window: 0, or 1 / (1 - rate). None without dropout."""
-
-    recurrent: Tensor | None
-    """Mask of each layer's state before the layer itself reads it, [L, B, H]."""
-    between: Tensor | None
-    """Mask of each layer's output before the next layer reads it, [L - 1, B, H]."""
-    output: Tensor | None
-    """Mask of the features before the logits read them, [T, B, features]."""
 
 
 class CharacterRNN(keras.Model):
@@ -136,26 +127,6 @@ class CharacterRNN(keras.Model):
         if self.output_dropout is not None:
             features = self.output_dropout(features, training=training)
         return self.logits(features), tuple(last)
-
-    def draw_masks(self, time: int, batch: int) -> Masks:
-        """Return the masks that the next call would use; `model.rnn.dropout` must be 0."""
-        units = self.settings.units
-        rate = self.settings.rnn.recurrent_dropout
-        recurrent = None
-        if rate:
-            ones = tf.ones((batch, units))
-            seeds = [layer.cell.seed_generator for layer in self.rnn]
-            recurrent = tf.stack([keras.random.dropout(ones, rate, seed=seed) for seed in seeds])
-        between = None
-        if self.between:
-            ones = tf.ones((batch, 1, units))
-            masks = [layer(ones, training=True) for layer in self.between]
-            between = tf.stack([mask[:, 0] for mask in masks])
-        output = None
-        if self.output_dropout is not None:
-            ones = tf.ones((batch, time, self.logits.kernel.shape[0]))
-            output = tf.transpose(self.output_dropout(ones, training=True), [1, 0, 2])
-        return Masks(recurrent, between, output)
 
 
 def _concatenated(tensors: Sequence[Tensor]) -> Tensor:
@@ -282,6 +253,11 @@ def named_weights(model: CharacterRNN) -> dict[str, Any]:
     return dict(zip(model.architecture.tensors, model.trainable_variables, strict=True))
 
 
+def to_array(variable: Any) -> NDArray[Any]:
+    """Return a copy of an array, or of the value of a Keras variable."""
+    return np.array(variable if isinstance(variable, np.ndarray) else variable.numpy())
+
+
 def to_parameters(model: CharacterRNN, variables: Mapping[str, Any] | None = None) -> Parameters:
     """Return a copy of the weights for NumPy.
 
@@ -293,7 +269,7 @@ def to_parameters(model: CharacterRNN, variables: Mapping[str, Any] | None = Non
     """
     variables = variables or named_weights(model)
     names = model.architecture.tensors
-    return Parameters(model.architecture, {name: variables[name].numpy() for name in names})
+    return Parameters(model.architecture, {name: to_array(variables[name]) for name in names})
 
 
 def zero_state(model: CharacterRNN, batch: int) -> State:
@@ -312,6 +288,13 @@ def named_seeds(model: CharacterRNN) -> dict[str, Any]:
     if model.output_dropout is not None:
         generators["logits"] = model.output_dropout.seed_generator
     return {name: generator.state for name, generator in generators.items()}
+
+
+def shift_seeds(model: CharacterRNN, change: int) -> None:
+    """Change the seeds of a network, so that every worker draws different masks."""
+    if change:
+        for seed in named_seeds(model).values():
+            seed.assign_add(tf.cast(tf.constant([change, 0]), seed.dtype))
 
 
 def build_stock_model(trained: TrainedModel) -> keras.Model:

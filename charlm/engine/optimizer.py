@@ -12,20 +12,15 @@ approximation of 1 on the interval that contains the singular values at that poi
 2025, "The Polar Express"). So three iterations do the work of five.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from charlm.config.schema import OptimizerConfig
-from charlm.engine.compiled import call_with_arrays
-from charlm.engine.kernel import Kernel
 from charlm.engine.model import Tensor
-from charlm.hardware import core_count
 
 POLYNOMIALS = (
     (7.351352158721994, -17.85479811840422, 12.270786956202068),
@@ -44,9 +39,7 @@ class Muon(keras.optimizers.Muon):
     """`keras.optimizers.Muon` that orthogonalises matrices in three, faster iterations."""
 
     precision = "float32"
-    """Precision of matrix products and of their results, float32 or bfloat16."""
-    kernel: Kernel | None = None
-    """The compiled kernel that updates the matrices; None = TensorFlow."""
+    """Precision of matrix products and of their results."""
 
     def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:
         """Return approximately U V^T for x = U S V^T, with singular values near 1.
@@ -76,91 +69,6 @@ class Muon(keras.optimizers.Muon):
             x = tf.matmul(tf.cast(factor, self.precision), x)
         return tf.cast(x, tf.float32)
 
-    def _backend_update_step(
-        self, grads: Sequence[Tensor], trainable_variables: Sequence[Any], learning_rate: Tensor
-    ) -> None:
-        """Update the weights; with the kernel, the matrices are divided among the cores."""
-        compiled: list[tuple[Tensor, Any]] = []
-        others: list[tuple[Tensor, Any]] = []
-        for gradient, variable in zip(grads, trainable_variables, strict=True):
-            group = compiled if self._is_compiled(variable) else others
-            group.append((gradient, variable))
-        amounts = [_work(*gradient.shape) for gradient, _ in compiled]
-        for indices in share_evenly(amounts, core_count()):
-            self._update_matrices([compiled[index] for index in indices], learning_rate)
-        if others:
-            super()._backend_update_step(*zip(*others, strict=True), learning_rate)
-
-    def _update_matrices(self, pairs: Sequence[tuple[Tensor, Any]], learning_rate: Tensor) -> None:
-        """Update the given matrices one after the other in the kernel, each with its gradient."""
-        gradients, matrices = zip(*pairs, strict=True)
-        momentums = [self.momentums[self._get_variable_index(matrix)] for matrix in matrices]
-        variables = [*momentums, *matrices]
-        inputs = [tf.convert_to_tensor(value) for value in (learning_rate, *gradients, *variables)]
-        new_values = call_with_arrays(self._compiled_steps, inputs, len(variables))
-        for variable, value in zip(variables, new_values, strict=True):
-            variable.assign(tf.ensure_shape(value, variable.shape))
-
-    def _compiled_steps(
-        self, learning_rate: NDArray[Any], *arrays: NDArray[np.float32]
-    ) -> list[NDArray[np.float32]]:
-        """Return new momentums and matrices from the gradients, momentums and matrices."""
-        assert self.kernel is not None
-        count = len(arrays) // 3
-        rate = float(learning_rate)
-        new_momentums: list[NDArray[np.float32]] = []
-        new_matrices: list[NDArray[np.float32]] = []
-        for gradient, momentum, matrix in zip(
-            arrays[:count], arrays[count : 2 * count], arrays[2 * count :], strict=True
-        ):
-            scale = 1.0
-            if self.rms_rate is not None:
-                scale = max(matrix.shape) ** 0.5 * self.rms_rate  # as Keras's `lr_adjust`
-            new_momentum, new_matrix = self.kernel.muon_step(
-                gradient,
-                momentum,
-                matrix,
-                polynomials=np.array(POLYNOMIALS, np.float32),
-                nesterov=self.nesterov,
-                bfloat16=self.precision == "bfloat16",
-                momentum_factor=self.momentum,
-                decay=rate * (self.weight_decay or 0.0),
-                rate=rate * scale,
-            )
-            new_momentums.append(new_momentum)
-            new_matrices.append(new_matrix)
-        return new_momentums + new_matrices
-
-    def _apply_weight_decay(self, variables: Sequence[Any]) -> None:
-        """Apply weight decay, except to matrices whose step includes it."""
-        others = [variable for variable in variables if not self._is_compiled(variable)]
-        super()._apply_weight_decay(others)
-
-    def _is_compiled(self, variable: Any) -> bool:
-        return self.kernel is not None and not self._should_use_adamw(variable)
-
-
-def _work(rows: int, columns: int) -> int:
-    """Return the relative time of an iteration of Muon for a matrix."""
-    shorter, longer = sorted((rows, columns))
-    return shorter**2 * (shorter + 3 * longer)
-
-
-def share_evenly(amounts: Sequence[int], count: int) -> list[list[int]]:
-    """Divide work into at most `count` groups of similar total amounts.
-
-    Returns:
-        The indices of the amounts in each group.
-
-    """
-    groups: list[list[int]] = [[] for _ in range(min(count, len(amounts)))]
-    totals = [0] * len(groups)
-    for index in sorted(range(len(amounts)), key=lambda index: -amounts[index]):
-        smallest = totals.index(min(totals))
-        groups[smallest].append(index)
-        totals[smallest] += amounts[index]
-    return groups
-
 
 _OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
@@ -171,20 +79,18 @@ _OPTIMIZERS = {
 
 
 def build_optimizer(
-    config: OptimizerConfig, *, precision: str = "float32", kernel: Kernel | None = None
+    config: OptimizerConfig, *, precision: str = "float32"
 ) -> keras.optimizers.Optimizer:
     """Return the Keras optimizer of a config.
 
     Args:
         config: Name, learning rate and arguments of the optimizer.
         precision: Precision of Muon's matrix products, float32 or bfloat16.
-        kernel: The kernel that updates Muon's matrices; None = TensorFlow.
 
     """
     optimizer = _OPTIMIZERS[config.name](learning_rate=config.learning_rate, **config.arguments)
     if isinstance(optimizer, Muon):
         optimizer.precision = precision
-        optimizer.kernel = kernel
     return optimizer
 
 
@@ -213,3 +119,32 @@ class WeightAverage:
         share = 1 - tf.minimum(self.momentum, (1 + count) / (10 + count))
         for name, average in self.variables.items():
             average.assign_add(share * (self.weights[name] - average))
+
+
+def named_slots(
+    optimizer: keras.optimizers.Optimizer, weights: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return every variable of a built optimizer by its name.
+
+    A slot, which belongs to a weight, is named after the weight and the optimizer's attribute:
+    `rnn.0.kernel/momentums`. Any other variable is named after the attribute: `iterations`.
+
+    Args:
+        optimizer: An optimizer built on the trainable variables of a model, in any order.
+        weights: These variables by their names in a model file.
+
+    """
+    variables = {id(variable) for variable in optimizer.variables}
+    names = {id(variable): name for name, variable in weights.items()}
+    order = [names[id(variable)] for variable in optimizer._trainable_variables]
+    named: dict[str, Any] = {}
+    for attribute, value in vars(optimizer).items():
+        slot = attribute.strip("_")
+        if id(value) in variables:
+            named[slot] = value
+        elif isinstance(value, list) and len(value) == len(order) and attribute != "_variables":
+            slots = zip(order, value, strict=True)
+            named |= {f"{name}/{slot}": part for name, part in slots if id(part) in variables}
+    unnamed = variables - {id(variable) for variable in named.values()}
+    assert not unnamed, "a variable of the optimizer has no name"
+    return named

@@ -42,7 +42,7 @@
 #define FMA(a, b, c) ((a) * (b) + (c))
 #endif
 #define ROWS 6   /* rows of a block: its sums fill the registers */
-#define TILES 32 /* rows of a block on a processor with tiles (AMX) */
+#define TILES 32 /* most rows of a block on a processor with tiles (AMX) */
 #define COLUMNS (WIDTH * VECTORS)
 
 typedef float vector __attribute__((vector_size(4 * WIDTH)));
@@ -229,47 +229,58 @@ static void multiply_block(int bfloat16, const Product *p, const float *left, co
 }
 
 #ifdef __AMX_BF16__
-/* Set up eight tiles of 16 rows of 64 bytes for the products of this thread. */
-static void begin_tiles(const Format *format) {
+static __thread long tile_rows; /* rows of a block for which the tiles of this thread are set up; 0 = none */
+
+/* Set up eight tiles for blocks of some rows: 0 to 3 for the sums, 4 and 5 for the left matrix, 6 and
+   7 for the right matrix. Up to 16 rows are in the upper tiles, the others in the lower tiles. */
+static void set_tiles(long rows) {
+    if (rows == tile_rows) return;
+    const uint8_t upper = MIN(rows, 16), lower = rows - upper;
     const struct { uint8_t palette, start, unused[14]; uint16_t bytes[16]; uint8_t rows[16]; } tiles = {
-        1, 0, {0}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
-    if (format->tiles) _tile_loadconfig(&tiles);
+        1, 0, {0}, {64, 64, 64 * !!lower, 64 * !!lower, 64, 64 * !!lower, 64, 64},
+        {upper, upper, lower, lower, upper, lower, 16, 16}};
+    __asm__ volatile("" : : "r"(&tiles) : "memory"); /* gcc 12 believes that only 8 bytes are read */
+    _tile_loadconfig(&tiles);
+    tile_rows = rows;
 }
 
-static void end_tiles(const Format *format) {
-    if (format->tiles) _tile_release();
+static void end_tiles(void) {
+    if (tile_rows) _tile_release();
+    tile_rows = 0;
 }
 
-/* Do the work of `multiply` for TILES rows, with four tiles of 16 rows and 16 columns at a time. */
+/* Do the work of `multiply` for up to TILES rows, with tiles of up to 16 rows and 16 columns. */
 static void multiply_tiles(const Product *p, const float *left, const float *panel, float *sums, long stride,
-                           long vectors) {
+                           long rows, long vectors) {
     const long left_bytes = 4 * p->row, panel_bytes = 4 * vectors * WIDTH, sums_bytes = 4 * stride;
+    const int has_lower = rows > 16;
+    set_tiles(rows);
     for (long v = 0; v < vectors; v += 2, sums += 2 * WIDTH) {
         float *lower = sums + 16 * stride;
         const char *a = (const char *)left, *b = (const char *)(panel + v * WIDTH);
         _tile_loadd(0, sums, sums_bytes);
         _tile_loadd(1, sums + WIDTH, sums_bytes);
-        _tile_loadd(2, lower, sums_bytes);
-        _tile_loadd(3, lower + WIDTH, sums_bytes);
+        if (has_lower) _tile_loadd(2, lower, sums_bytes);
+        if (has_lower) _tile_loadd(3, lower + WIDTH, sums_bytes);
         for (long k = 0; k < p->depth; k += 16, a += 64 * p->column, b += 16 * panel_bytes) {
             _tile_loadd(4, a, left_bytes);
-            _tile_loadd(5, a + 16 * left_bytes, left_bytes);
             _tile_loadd(6, b, panel_bytes);
             _tile_loadd(7, b + 64, panel_bytes);
             _tile_dpbf16ps(0, 4, 6);
             _tile_dpbf16ps(1, 4, 7);
+            if (!has_lower) continue;
+            _tile_loadd(5, a + 16 * left_bytes, left_bytes);
             _tile_dpbf16ps(2, 5, 6);
             _tile_dpbf16ps(3, 5, 7);
         }
         _tile_stored(0, sums, sums_bytes);
         _tile_stored(1, sums + WIDTH, sums_bytes);
-        _tile_stored(2, lower, sums_bytes);
-        _tile_stored(3, lower + WIDTH, sums_bytes);
+        if (has_lower) _tile_stored(2, lower, sums_bytes);
+        if (has_lower) _tile_stored(3, lower + WIDTH, sums_bytes);
     }
 }
 #else
-#define begin_tiles(format) (void)0
-#define end_tiles(format) (void)0
+#define end_tiles() (void)0
 #endif
 
 /* Add a product to sums [rows, columns of the right matrix].
@@ -284,13 +295,14 @@ static void add_product(const Format *format, const Product *p, float *sums, lon
         const float *left = p->left + top * p->block;
         for (long row = top * height; row < rows; row += height, left += p->block) {
             float *block = sums + row * stride + column;
+            const long block_rows = MIN(rows - row, height);
 #ifdef __AMX_BF16__
             if (format->tiles) {
-                multiply_tiles(p, left, panel, block, stride, vectors);
+                multiply_tiles(p, left, panel, block, stride, block_rows, vectors);
                 continue;
             }
 #endif
-            multiply_block(format->bfloat16, p, left, panel, block, stride, MIN(rows - row, height), vectors);
+            multiply_block(format->bfloat16, p, left, panel, block, stride, block_rows, vectors);
         }
     }
 }
@@ -299,8 +311,9 @@ static void add_product(const Format *format, const Product *p, float *sums, lon
    rows but the last have the same height. */
 static void add_rows(const Format *format, const float *left, long rows, const Packed *right, float *sums,
                      int is_symmetric) {
-    const long blocks = round_up(rows, ROWS) / ROWS;
-    const long height = format->tiles ? TILES : round_up(rows, blocks) / blocks;
+    const long most = format->tiles ? TILES : ROWS;
+    const long blocks = round_up(rows, most) / most;
+    const long height = round_up(rows, blocks) / blocks;
     const Product p = {left, right->depth, 1, height * right->depth, height, right, 0, right->depth};
     add_product(format, &p, sums, rows, is_symmetric);
 }

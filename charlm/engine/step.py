@@ -8,8 +8,8 @@ Axes: B batch, R rows of the batch on this worker (B on a single worker), T time
 steps in one call.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -18,10 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from charlm.config.schema import TrainingConfig
-from charlm.engine.compiled import CompiledGradients
-from charlm.engine.model import CharacterRNN, State, Tensor, named_seeds
+from charlm.engine.model import CharacterRNN, State, Tensor, shift_seeds
 from charlm.engine.optimizer import WeightAverage
-from charlm.text.batches import Batches
 from charlm.training.workers import Workers
 
 
@@ -104,10 +102,9 @@ class TrainSteps:
     Args:
         model: The network to train.
         optimizer: A Keras optimizer, built on `model.trainable_variables`.
-        batches: The source of B and of the seed of `state_reset`.
-        settings: The objective, kernel, parts of this worker (None = one), `clip_norm` and
-            `state_reset`.
+        settings: The objective, parts of this worker (None = one), and `clip_norm`.
         workers: The workers that share each batch.
+        height: R, the number of rows of this worker.
         average: The average of the weights to update after each step, or None.
 
     """
@@ -116,31 +113,26 @@ class TrainSteps:
         self,
         model: CharacterRNN,
         optimizer: keras.optimizers.Optimizer,
-        batches: Batches,
         *,
         settings: TrainingConfig,
         workers: Workers,
+        height: int,
         average: WeightAverage | None = None,
     ) -> None:
         self._model = model
         self._optimizer = optimizer
-        self._batches = batches
         self._settings = settings
         self._average = average
-        self._rows = workers.rows(batches.batch_size)
-        self._height = self._rows.stop - self._rows.start
+        self._height = height
         self._objective = make_objective(settings)
-        self._gradients = GradientsOfParts(
-            model,
-            part_sizes(self._height, settings.parts or 1),
-            self._objective,
-            workers=workers,
-            compiled=settings.kernel == "compiled",
-        )
+        sizes = part_sizes(height, settings.parts or 1)
+        self._gradients = GradientsOfParts(model, sizes, self._objective, workers=workers)
         self._functions: dict[int, Any] = {}
         """The compiled function for each length of a window."""
 
-    def __call__(self, windows: Any, soft_targets: Any, state: State, rates: Any) -> StepResults:
+    def __call__(
+        self, windows: Any, soft_targets: Any, state: State, rates: Any, resets: Any
+    ) -> StepResults:
         """Take K steps.
 
         Args:
@@ -149,35 +141,41 @@ class TrainSteps:
             soft_targets: float16 [K, T, R, V], or [K, T, R, 0] if the objective does not use them.
             state: The state before the first step.
             rates: Learning rates, float32 [K].
+            resets: Whether each stream starts from the zero state, bool [K, R].
 
         """
         length = windows.shape[1] - 1
-        if length not in self._functions:
-            self._functions[length] = self._compile(length)
-        results: StepResults = self._functions[length](windows, soft_targets, state, rates)
+        self.build(length)
+        results: StepResults = self._functions[length](windows, soft_targets, state, rates, resets)
         return results
 
-    def _compile(self, length: int) -> Any:
-        """Return the function for windows of T = `length`; its first call builds the graph."""
+    def build(self, length: int) -> None:
+        """Build the graph for windows of T = `length`."""
+        if length in self._functions:
+            return
         soft_width = self._objective.soft_width(self._model.logits.units)
         signature = [
             tf.TensorSpec((None, length + 1, self._height), tf.int32),
             tf.TensorSpec((None, length, self._height, soft_width), tf.float16),
             tuple(tf.TensorSpec((self._height, layer.units)) for layer in self._model.rnn),
             tf.TensorSpec((None,)),
+            tf.TensorSpec((None, self._height), tf.bool),
         ]
         # Without autograph, the graph is built faster. TensorFlow warns about several graphs of one
         # function, which are intended here, so each graph has its own partial.
-        return tf.function(partial(self._take), autograph=False, input_signature=signature)
+        function = tf.function(partial(self._take), autograph=False, input_signature=signature)
+        function.get_concrete_function()
+        self._functions[length] = function
 
     def _take(
-        self, windows: Tensor, soft_targets: Tensor, state: State, rates: Tensor
+        self, windows: Tensor, soft_targets: Tensor, state: State, rates: Tensor, resets: Tensor
     ) -> StepResults:
         count = tf.shape(windows)[0]
 
         def take_step(index: Tensor, state: State, losses: Any, norms: Any) -> tuple[Any, ...]:
             self._optimizer.learning_rate.assign(rates[index])
-            state, loss, norm = self._take_one(windows[index], soft_targets[index], state)
+            kept = tuple(tf.where(resets[index][:, None], 0.0, layer) for layer in state)
+            state, loss, norm = self._take_one(windows[index], soft_targets[index], kept)
             return index + 1, state, losses.write(index, loss), norms.write(index, norm)
 
         losses = tf.TensorArray(tf.float32, count)
@@ -189,7 +187,7 @@ class TrainSteps:
 
     def _take_one(self, window: Tensor, soft: Tensor, state: State) -> tuple[State, Tensor, Tensor]:
         """Take a step; return the state after it, its loss, and the norm of its gradient."""
-        state, loss, gradients = self._gradients(window, self._reset_at_random(state), soft)
+        state, loss, gradients = self._gradients(window, state, soft)
         norm = tf.norm(tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients]))
         clip_norm = self._settings.clip_norm
         if clip_norm is not None:
@@ -198,16 +196,6 @@ class TrainSteps:
         if self._average is not None:
             self._average.update(self._optimizer.iterations)
         return state, loss, norm
-
-    def _reset_at_random(self, state: State) -> State:
-        """Return the state with zeros in randomly chosen streams, at the rate of `state_reset`."""
-        rate = self._settings.state_reset
-        if not rate:
-            return state
-        # The seed depends on the step, so that a step can be repeated.
-        seed = tf.stack([self._batches.seed, tf.cast(self._optimizer.iterations, tf.int32)])
-        drawn = tf.random.stateless_uniform([self._batches.batch_size, 1], seed)
-        return tuple(tf.where(drawn[self._rows] < rate, 0.0, layer) for layer in state)
 
 
 class GradientsOfParts:
@@ -218,7 +206,6 @@ class GradientsOfParts:
         sizes: Number of rows in each part of this worker.
         objective: The objective.
         workers: The workers that share each batch.
-        compiled: Whether the compiled kernel computes the gradients.
 
     """
 
@@ -229,14 +216,11 @@ class GradientsOfParts:
         objective: Objective,
         *,
         workers: Workers,
-        compiled: bool,
     ) -> None:
         self._model = model
         self._sizes = list(sizes)
         self._workers = workers
         self._objective = objective
-        self._new_gradients: Callable[..., CompiledGradients | _TapeGradients]
-        self._new_gradients = CompiledGradients if compiled else _TapeGradients
 
     def __call__(
         self, window: Tensor, state: State, soft: Tensor
@@ -257,44 +241,21 @@ class GradientsOfParts:
         softs = tf.split(soft, self._sizes, axis=1)
         layers = [tf.split(layer, self._sizes) for layer in state]
         states = zip(*layers, strict=True)
-        gradients = self._new_gradients(self._model, **asdict(self._objective))
-        self._shift_seeds(self._workers.index)
+        shift_seeds(self._model, self._workers.index)
         results = [
-            gradients.of_part(*part, share=size / rows)
+            self._of_part(*part, share=size / rows)
             for size, *part in zip(self._sizes, windows, states, softs, strict=True)
         ]
-        self._shift_seeds(-self._workers.index)
+        shift_seeds(self._model, -self._workers.index)
         last_states, tensors = zip(*results, strict=True)
         state = tuple(tf.concat(layer, 0) for layer in zip(*last_states, strict=True))
-        loss, total = gradients.finish(self._workers.sum(_add_in_order(tensors)))
-        return state, loss, total
+        loss, *gradients = self._workers.sum(_add_in_order(tensors))
+        return state, loss, gradients
 
-    def _shift_seeds(self, change: int) -> None:
-        """Change the seeds of the network, so that every worker draws different masks."""
-        if change:
-            for seed in named_seeds(self._model).values():
-                seed.assign_add(tf.cast(tf.constant([change, 0]), seed.dtype))
-
-
-def _add_in_order(parts: Sequence[list[Tensor]]) -> list[Tensor]:
-    """Return the sum over the parts: the first 2^k and the rest are summed recursively."""
-    if len(parts) == 1:
-        return parts[0]
-    middle = 1 << (len(parts) - 1).bit_length() - 1
-    pairs = zip(_add_in_order(parts[:middle]), _add_in_order(parts[middle:]), strict=True)
-    return [first + second for first, second in pairs]
-
-
-class _TapeGradients:
-    """Gradients computed by Keras, for all settings; has the methods of CompiledGradients."""
-
-    def __init__(self, model: CharacterRNN, *, temperature: float, soft_weight: float) -> None:
-        self._model = model
-        self._objective = Objective(temperature, soft_weight)
-
-    def of_part(
+    def _of_part(
         self, window: Tensor, state: State, soft: Tensor, *, share: float
     ) -> tuple[State, list[Tensor]]:
+        """Return the state after a part, and its share of the loss and of the gradients."""
         ids = tf.transpose(window[:-1])
         targets = tf.transpose(window[1:])
         with tf.GradientTape() as tape:
@@ -310,5 +271,11 @@ class _TapeGradients:
         state = tuple(tf.cast(layer, tf.float32) for layer in state)
         return state, [loss * share, *map(tf.convert_to_tensor, gradients)]
 
-    def finish(self, sums: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        return sums[0], sums[1:]
+
+def _add_in_order(parts: Sequence[list[Tensor]]) -> list[Tensor]:
+    """Return the sum over the parts: the first 2^k and the rest are summed recursively."""
+    if len(parts) == 1:
+        return parts[0]
+    middle = 1 << (len(parts) - 1).bit_length() - 1
+    pairs = zip(_add_in_order(parts[:middle]), _add_in_order(parts[middle:]), strict=True)
+    return [first + second for first, second in pairs]

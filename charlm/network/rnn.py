@@ -115,7 +115,7 @@ class Parameters:
         The product of a one-hot vector with a matrix is a row of the matrix, so a step only looks
         the row up.
         """
-        return tuple(map(self._input_table, self.layers))
+        return tuple(map(self.input_table, self.layers))
 
     def output_kernels(self, index: int) -> list[Floats]:
         """Return the matrices that multiply the output of a layer, [H, n]; n may be 0.
@@ -208,7 +208,8 @@ class Parameters:
         """Return the rows of a tensor that multiply the output of a part, if there are any."""
         return self.tensors[tensor][self.architecture.tensors[tensor].rows(part)]
 
-    def _input_table(self, layer: Layer) -> Floats:
+    def input_table(self, layer: Layer) -> Floats:
+        """Return the table of a layer; see `input_tables`."""
         if not len(layer.input_kernel):
             return layer.bias[None]
         table = layer.input_kernel

@@ -18,7 +18,7 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, TrainingConfig, merge
 from charlm.errors import CharlmError
 from charlm.events import Event, OnEvent, Progress
-from charlm.hardware import core_count, fastest_precision, memory_bytes
+from charlm.hardware import core_count, memory_bytes
 from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters
@@ -415,11 +415,9 @@ def resolve(
     """
     training = config.training
     parts = training.parts or engines.workers.default_parts(training.batch_size, cores=core_count())
-    precision = training.precision
     config = _with_training(
         config.model_copy(update={"corpus": resolve_corpus_settings(corpus, config.corpus)}),
         parts=parts,
-        precision=fastest_precision().name if precision == "auto" else precision,
         initial_weights=None if request.init is None else request.init.sha256,
     )
     config = engines.resolve(config, on_event=on_event, is_recorded=False)

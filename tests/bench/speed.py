@@ -39,7 +39,7 @@ from typing import Any
 
 from processes import Process, command_line, started
 
-from charlm.hardware import core_count, fastest_precision, multiplies_bfloat16
+from charlm.hardware import core_count, multiplies_bfloat16
 
 Figures = dict[str, float]
 REPETITIONS, VOCABULARY, EMBEDDING, LEARNING_RATE = 3, 65, 64, 1e-3
@@ -176,35 +176,26 @@ def torch(
 def parts(
     *,
     recipe: str,
-    kernel: str,
     precision: str,
 ) -> Figures:
-    """Measure the parts of a training step, in milliseconds, with random weights and characters."""
-    settings = {"parts": core_count(), "kernel": kernel, "precision": precision}
+    """Measure the parts of a compiled step, in milliseconds, with random weights and characters."""
+    settings = {"parts": core_count(), "kernel": "compiled", "precision": precision}
     engine = engine_of(recipe, {f"training.{name}": value for name, value in settings.items()})
     import numpy as np
-    import tensorflow as tf
 
-    from charlm.engine.step import GradientsOfParts, make_objective, part_sizes
     from charlm.training.evaluating import one_thread
 
-    training, is_compiled = engine.settings, kernel == "compiled"
-    sizes, objective = part_sizes(training.batch_size, training.parts), make_objective(training)
-    of_parts = GradientsOfParts(
-        engine.model, sizes, objective, workers=engine.workers, compiled=is_compiled
-    )
+    training = engine.settings
     windows = random_ids(1, training.sequence_length + 1, training.batch_size)
-    window, soft_targets = tf.constant(windows[0]), engine.blank_soft_targets(windows)[0]
-    graph = tf.function(
-        lambda: of_parts(window, engine.state, soft_targets), autograph=False
-    ).get_concrete_function()
 
     def milliseconds(piece: Callable[[], Any]) -> float:
         return 1000 / per_second(lambda turns: [piece() for _ in range(turns)], min_turns=1)
 
     rate = np.full(1, LEARNING_RATE, np.float32)
     step = milliseconds(lambda: engine.take_steps(windows, rate, reset_state=False))
-    gradients = milliseconds(lambda: [result.numpy() for result in tf.nest.flatten(graph())])
+    state = np.stack(engine.state)
+    soft = engine.blank_soft_targets(windows)[0]
+    gradients = milliseconds(lambda: engine.steps.add_gradients(windows[0], soft, state))
     parameters, text = engine.parameters(), random_ids(EVALUATED)
     with one_thread():
         score = milliseconds(lambda: engine.score(parameters, text))
@@ -279,6 +270,8 @@ def main() -> None:
     if sys.argv[1:2] == ["workload"]:
         print(json.dumps(globals()[sys.argv[2]](**json.loads(sys.argv[3]))))
         return
+    from charlm.engine.kernel import choose_precision  # imports NumPy, which a workload must not
+
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -289,7 +282,7 @@ def main() -> None:
         parser.add_argument(f"--{name}", type=int, default=number)
     parser.add_argument("--kernel", choices=["compiled", "keras"], default="compiled")
     parser.add_argument(
-        "--precision", choices=["float32", "bfloat16"], default=fastest_precision().name
+        "--precision", choices=["float32", "bfloat16"], default=choose_precision().name
     )
     parser.add_argument("-c", "--config", default="shakespeare", help="a recipe")
     given = parser.parse_args()
@@ -298,7 +291,7 @@ def main() -> None:
         lines[f"{given.config}, ms"] = [
             (
                 "parts",
-                {"recipe": given.config, "kernel": given.kernel, "precision": given.precision},
+                {"recipe": given.config, "precision": given.precision},
             )
         ]
     for units in given.units if given.what != "parts" else ():

@@ -24,8 +24,8 @@ from charlm.cli.command import Command, Commands, quiet_option
 from charlm.cli.main import main
 from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
+from charlm.engine.kernel import choose_precision
 from charlm.errors import CharlmError
-from charlm.hardware import fastest_precision
 from charlm.training.session import Stopped
 from charlm.wording import as_argument
 
@@ -132,7 +132,7 @@ def test_info_has_the_version_of_a_package(name: str, info: dict[str, str]) -> N
 
 
 def test_info_has_the_precision_with_its_reason(info: dict[str, str]) -> None:
-    precision = fastest_precision()
+    precision = choose_precision()
     assert precision.reason
     assert info["precision"] == f"{precision.name}: {precision.reason}"
 

@@ -12,6 +12,13 @@ MACROS: dict[str, list[str]] = {
     "AVX-512": ["-D__FMA__", "-D__AVX512F__"],
     "bfloat16": ["-D__FMA__", "-D__AVX512F__", "-D__AVX512BF16__"],
     "tiles": ["-D__FMA__", "-D__AVX512F__", "-D__AVX512BF16__", "-D__AMX_BF16__"],
+    "refused tiles": [
+        "-D__FMA__",
+        "-D__AVX512F__",
+        "-D__AVX512BF16__",
+        "-D__AMX_BF16__",
+        "-DEMULATED_REFUSAL",  # Linux does not let the process use tiles
+    ],
 }
 """Macros of processors whose instructions emulated/immintrin.h has in C."""
 

@@ -31,12 +31,16 @@ int main(int count, char **words) {
         }
         weights[4 * L] = numbers(N);
         gradients[4 * L] = calloc(N, 4);
-        Window w = {T, R, L, H, N, (int)kind % 3, has_bfloat16 && kind % 2, (int)skips, 0.5f, 0.9f, 1, ids,
+        Window w = {T, R, L, H, N, "trs"[kind % 3], has_bfloat16 && kind % 2, (int)skips, 0.5f, 0.9f, 1, ids,
             kind % 2 ? numbers(T * R * N) : NULL, numbers(L * R * H), kind > 2 ? numbers(L * R * H) : NULL,
             kind > 2 && L > 1 ? numbers((L - 1) * R * H) : NULL, kind > 3 ? numbers(T * R * F) : NULL,
             weights, gradients, malloc(4 * L * R * H), malloc(4 * T * R)};
-        float *packed = aligned_alloc(64, 4 * pack_weights(&w, NULL)), *work = aligned_alloc(64, 4 * run(&w, packed, NULL));
-        pack_weights(&w, packed);
+        float *packed = aligned_alloc(64, 4 * packed_size(&w)), *work = aligned_alloc(64, 4 * run(&w, packed, NULL));
+        EACH(turn, 2) {
+            float *memory = aligned_alloc(64, 4 * pack_weights(&w, packed, turn, 2, NULL));
+            pack_weights(&w, packed, turn, 2, memory);
+            free(memory);
+        }
         run(&w, packed, work);
         EACH(i, T * R) if (!(w.losses[i] >= 0)) return 1; /* not a number */
         Window alone = w; /* without masks and gradients */
@@ -53,20 +57,21 @@ int main(int count, char **words) {
         windows++;
     }
     long steps = 0;
-    EACH(a, 6) EACH(b, 6) EACH(kind, 4) {
+    EACH(a, 6) EACH(b, 6) EACH(kind, 5) { /* Muon in float32, in bfloat16; Adam; SGD with and without momentum */
         const long count = units[a] * units[b];
         float abc[] = {7, -18, 12, 3, -2, 0.4f};
-        float *given[] = {numbers(count), numbers(count), numbers(count)}, *results[] = {malloc(4 * count), malloc(4 * count)};
-        const MuonStep step = {units[a], units[b], 2, has_bfloat16 && kind % 2, kind / 2, 0.9f, 0.1f, 0.01f, abc,
-            given[0], given[1], given[2], results[0], results[1]};
-        float *memory = aligned_alloc(64, 4 * muon_step(&step, NULL));
-        muon_step(&step, memory);
-        EACH(i, count) if (!(fabsf(results[1][i]) < 100)) return 3;
-        EACH(i, 3) free(given[i]);
-        EACH(i, 2) free(results[i]);
+        float *arrays[] = {numbers(count), numbers(count), numbers(count), numbers(count), numbers(count)};
+        EACH(i, count) arrays[4][i] *= arrays[4][i];
+        const Tensor tensor = {units[a], units[b], 0.1f, kind < 2 ? 0.2f : 0, 0.9f, 0.1f, 0.01f, 1e-7f, arrays[0], arrays[1],
+            kind < 4 ? arrays[2] : NULL, kind == 2 ? arrays[4] : NULL, kind ? arrays[3] : NULL};
+        const Step step = {2, has_bfloat16 && kind == 1, 0.5f, 0.01f, 0.01f, 0.1f, abc};
+        float *memory = aligned_alloc(64, 4 * update(&step, &tensor, 1, NULL) + 64);
+        update(&step, &tensor, 1, memory);
+        EACH(i, count) if (!(fabsf(arrays[1][i]) < 100)) return 3;
+        EACH(i, 5) free(arrays[i]);
         free(memory);
         steps++;
     }
-    printf("%ld windows, %ld steps of Muon\n", windows, steps);
+    printf("%ld windows, %ld steps of an optimizer\n", windows, steps);
     return 0;
 }

@@ -290,6 +290,7 @@ def test_the_kernel_is_compiled_for_speed_on_this_processor(
         "-O3",
         "-march=native",
         "-ffp-contract=fast",
+        "-fno-math-errno",
         "-fno-strict-aliasing",
         "-fPIC",
         "-shared",
@@ -411,6 +412,30 @@ class LibraryWithoutBfloat16:
     """A library that was compiled for a processor without bfloat16."""
 
     has_bfloat16 = False
+
+
+@pytest.mark.parametrize(
+    ("has_bfloat16", "has_tiles", "expected"),
+    [
+        pytest.param(True, True, "bfloat16", id="tiles"),
+        pytest.param(False, False, "float32", id="no bfloat16"),
+    ],
+)
+def test_the_library_decides_which_precision_is_faster(
+    has_bfloat16: bool,
+    has_tiles: bool,
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library = Mock(has_bfloat16=has_bfloat16, has_tiles=has_tiles)
+    monkeypatch.setattr(kernel, "LOADED", [library])
+    assert kernel.choose_precision().name == expected
+
+
+def test_without_a_compiler_float32_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "LOADED", [])
+    monkeypatch.setenv("CC", "missing")
+    assert kernel.choose_precision().name == "float32"
 
 
 @pytest.mark.parametrize(

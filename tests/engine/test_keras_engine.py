@@ -135,6 +135,12 @@ def losses_of_two_steps() -> tuple[float, ...]:
     return tuple(take(make("training.state_reset=0"), 0, 2).losses)
 
 
+def test_a_reset_rate_of_one_reads_every_window_from_the_zero_state() -> None:
+    engine = make("training.state_reset=0")
+    from_zeros = [*take(engine, 0, 1).losses, *take(engine, 1, 1, reset=True).losses]
+    assert take(make("training.state_reset=1"), 0, 2).losses == from_zeros
+
+
 def test_the_next_call_continues_from_the_state(losses_of_two_steps: tuple[float, ...]) -> None:
     assert tuple(take(engine_after_a_step(), 1, 1).losses) == losses_of_two_steps[1:]
 

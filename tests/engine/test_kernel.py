@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import ACTIVATIONS
 from charlm.engine import compiler
-from charlm.engine.kernel import Kernel, Network
+from charlm.engine.kernel import CommonStep, Kernel, Network, TensorStep, filled_struct
 from charlm.hardware import find_compiler
 from charlm.network.architecture import Architecture
 
@@ -46,7 +46,7 @@ def slow(names: list[str]) -> list[Any]:
 
 
 KERNELS = ["native", *slow([*MACROS, "ziglang"])]
-WITH_BFLOAT16 = ["native", *slow(["bfloat16", "tiles", "ziglang"])]
+WITH_BFLOAT16 = ["native", *slow(["bfloat16", "tiles", "refused tiles", "ziglang"])]
 STRUCTURES: list[dict[str, Any]] = [
     {"activation": "tanh", "has_masks": True, "is_soft": True},
     {"activation": "sigmoid", "skips": False, "temperature": 0.75},
@@ -87,9 +87,17 @@ def make_ties(matrix: NDArray[np.float32]) -> None:
     bits[:, ::2] = bits[:, ::2] & 0xFFFF0000 | 0x8000
 
 
+def packed_by(kernel: Kernel, network: Network, weights: Any, turns: int = 1) -> Any:
+    """Return the packed weights."""
+    packed = kernel.new_packed(network, weights)
+    for turn in range(turns):
+        kernel.pack(network, weights, packed, turn=turn, turns=turns)
+    return packed
+
+
 @dataclass
 class Case:
-    """A window, the weights of a network, and the arguments of `Kernel.gradient` for it."""
+    """A window, the weights of a network, and the arguments of `Kernel.run` for it."""
 
     shape: Shape
     activation: str = "tanh"
@@ -151,15 +159,13 @@ class Case:
         """Return the results that the kernel computes."""
         if self.bfloat16 and not kernel.has_bfloat16:
             pytest.skip("this processor does not multiply bfloat16")
-        packed = kernel.pack(self.network, self.weights)
-        last, vector = kernel.gradient(self.network, self.weights, packed, **self.options)
-        weights = [weight for weight in self.weights if weight is not None]
-        ends = np.cumsum([1, *(weight.size for weight in weights)])
-        _, *parts = np.split(vector, ends[:-1])
-        gradients = [
-            part.reshape(weight.shape) for part, weight in zip(parts, weights, strict=True)
-        ]
-        return last, float(vector[0]), gradients
+        packed = packed_by(kernel, self.network, self.weights)
+        slots = [None if weight is None else np.full_like(weight, 9) for weight in self.weights]
+        last, losses = kernel.run(
+            self.network, self.weights, packed, gradients=slots, **self.options
+        )
+        gradients = [gradient for gradient in slots if gradient is not None]
+        return last, self.options["share"] * float(losses.mean(dtype=float)), gradients
 
     def expected(self) -> Results:
         """Return the results of the equations of kernel.c in float64, differentiated by TensorFlow.
@@ -238,8 +244,8 @@ def test_the_losses_alone_are_the_same(
     kernel = kernel_for(processor)
     case = Case((4, 13, 2, 333, 65), skips=skips)
     last, loss, _ = case.computed(kernel)
-    packed = kernel.pack(case.network, case.weights)
-    last_alone, losses = kernel.losses(
+    packed = packed_by(kernel, case.network, case.weights, turns=3)
+    last_alone, losses = kernel.run(
         case.network,
         case.weights,
         packed,
@@ -282,8 +288,8 @@ def test_activations_are_accurate_for_all_numbers(
     network, weights = one_layer(activation, sums, [0.0, 0.0])
     ids = np.zeros((2, 1), np.int32)
     state = np.zeros((1, 1, len(sums)), np.float32)
-    packed = kernel.pack(network, weights)
-    (last,), _ = kernel.losses(network, weights, packed, window=ids, state=state)
+    packed = packed_by(kernel, network, weights)
+    (last,), _ = kernel.run(network, weights, packed, window=ids, state=state)
     check_close([last[0]], [FUNCTIONS[activation](np.float32(sums).astype(float))], atol=5e-7)
 
 
@@ -302,8 +308,8 @@ def test_the_loss_is_accurate_for_all_logits(
     network, weights = one_layer("tanh", [0.0], bias)
     ids = np.array([[0, 0, 0], [0, 1, 2]], np.int32)
     state = np.zeros((1, 3, 1), np.float32)
-    packed = kernel.pack(network, weights)
-    _, losses = kernel.losses(network, weights, packed, window=ids, state=state)
+    packed = packed_by(kernel, network, weights)
+    _, losses = kernel.run(network, weights, packed, window=ids, state=state)
     logits = np.array(bias) - max(bias)
     expected = np.log(np.exp(logits).sum()) - logits
     check_close([losses[0]], [expected], rtol=1e-5, atol=1e-7)
@@ -312,20 +318,11 @@ def test_the_loss_is_accurate_for_all_logits(
 POLYNOMIALS = np.array([[3.5, -5.0, 2.2], [1.9, -1.2, 0.3]], np.float32)
 
 
-def muon_step(
-    gradient: Any,
-    momentum: Any,
-    weights: Any,
-    *,
-    nesterov: bool,
-    factor: float,
-    decay: float,
-    rate: float,
-) -> tuple[Any, Any]:
-    """Return the momentum and the weights after a step by the equations of muon.h, in float64."""
-    momentum = factor * momentum + gradient
-    x = gradient + factor * momentum if nesterov else momentum
-    x = x / np.linalg.norm(x)
+def muon_step(gradient: Any, momentum: Any, weights: Any) -> tuple[Any, Any]:
+    """Return the momentum and the weights after a step by the equations of update.h, in float64."""
+    momentum = 0.75 * momentum + 0.5 * gradient
+    x = 0.5 * gradient + 0.75 * momentum
+    x = x / (np.linalg.norm(x) + 1e-7)
     is_tall = len(x) > x.shape[1]
     if is_tall:
         x = x.T
@@ -333,17 +330,17 @@ def muon_step(
         gram = x @ x.T
         x = (a * np.eye(len(x)) + b * gram + c * gram @ gram) @ x
     update = x.T if is_tall else x
-    return momentum, (1 - decay) * weights - rate * update
+    return momentum, (1 - 0.25) * weights - 3 * update
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 7), (130, 70), (70, 333)], ids=str)
-@pytest.mark.parametrize("nesterov", [False, True], ids=["plain", "Nesterov"])
 @pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
 @pytest.mark.parametrize("processor", KERNELS)
+@pytest.mark.parametrize("size", [0, 1], ids=["no gradient", "gradient"])
 def test_a_step_of_muon_equals_float64(
+    size: int,
     processor: str,
     bfloat16: bool,
-    nesterov: bool,
     shape: tuple[int, int],
     kernel_for: Kernels,
 ) -> None:
@@ -351,34 +348,24 @@ def test_a_step_of_muon_equals_float64(
     if bfloat16 and not kernel.has_bfloat16:
         pytest.skip("this processor does not multiply bfloat16")
     arrays = np.random.default_rng(1).standard_normal((3, *shape)).astype(np.float32)
-    options: dict[str, Any] = {"nesterov": nesterov, "decay": 0.25, "rate": 3.0}
-    momentum, weights = muon_step(*arrays.astype(float), factor=0.75, **options)
-    computed_momentum, computed_weights = kernel.muon_step(
-        *arrays, polynomials=POLYNOMIALS, bfloat16=bfloat16, momentum_factor=0.75, **options
-    )
-    check_close([computed_momentum], [momentum], atol=1e-6, rtol=1e-6)
-    check_close([computed_weights], [weights], atol=0.1 if bfloat16 else 2e-5)
+    arrays[:2] *= size
+    momentum, weights = muon_step(*arrays.astype(float))
+    names = dict(zip(("gradient", "momentum", "weights"), arrays, strict=True))
+    sizes: dict[str, Any] = {"rows": shape[0], "columns": shape[1]}
+    tensor = filled_struct(TensorStep, names, decay=0.125, scale=1.5, momentum_factor=0.75, **sizes)
+    options: dict[str, Any] = {"polynomials": 2, "bfloat16": bfloat16, "rate": 2.0, "clip": 0.5}
+    step = filled_struct(CommonStep, {"abc": POLYNOMIALS}, **options)
+    kernel.update(step, (TensorStep * 1)(tensor))
+    check_close([arrays[1]], [momentum], atol=1e-6, rtol=1e-6)
+    check_close([arrays[2]], [weights], atol=0.1 if bfloat16 else 2e-5)
 
 
+@pytest.mark.parametrize("count", [1, 4096, 10_000])
 @pytest.mark.parametrize("processor", KERNELS)
-def test_a_step_of_muon_without_a_gradient_only_decays_the_weights(
-    processor: str,
-    kernel_for: Kernels,
-) -> None:
-    zeros = np.zeros((3, 5), np.float32)
-    weights = np.arange(15, dtype=np.float32).reshape(3, 5)
-    momentum, new_weights = kernel_for(processor).muon_step(
-        zeros,
-        zeros,
-        weights,
-        polynomials=POLYNOMIALS,
-        nesterov=True,
-        bfloat16=False,
-        momentum_factor=0.75,
-        decay=0.25,
-        rate=3.0,
-    )
-    check_close([momentum, new_weights], [zeros, 0.75 * weights])
+def test_the_norm_equals_float64(processor: str, count: int, kernel_for: Kernels) -> None:
+    numbers = np.random.default_rng(1).standard_normal(count).astype(np.float32)
+    expected = np.linalg.norm(numbers.astype(float))
+    assert kernel_for(processor).norm(numbers) == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -400,8 +387,8 @@ def test_denormal_numbers_count_as_zero(
     weights[1][:] = weight
     ids = np.zeros((2, 1), np.int32)
     before = np.full((1, 1, 1), state, np.float32)
-    packed = kernel.pack(network, weights)
-    after, _ = kernel.losses(network, weights, packed, window=ids, state=before)
+    packed = packed_by(kernel, network, weights)
+    after, _ = kernel.run(network, weights, packed, window=ids, state=before)
     assert after.tolist() == [[[pytest.approx(expected)]]]
     assert (after == 0).all() == (expected == 0)
 
@@ -411,7 +398,11 @@ def test_a_call_does_not_change_how_denormal_numbers_are_computed(kernel_for: Ke
     assert np.float32(1e-40) * np.float32(0.5) > 0
 
 
-@pytest.mark.parametrize("shape", SHAPES[:-1], ids=str)
+TILED: list[Shape] = [(3, rows, 2, 40, 33) for rows in (8, 15, 16, 17, 24, 32, 33, 48)]
+"""Windows that fill tiles of 16 rows differently."""
+
+
+@pytest.mark.parametrize("shape", [*SHAPES[:-1], *TILED], ids=str)
 @pytest.mark.parametrize("processor", WITH_BFLOAT16)
 def test_bfloat16_only_rounds_factors(
     shape: Shape,
@@ -452,6 +443,18 @@ def test_nan_stays_in_its_row(
     assert not np.isnan(last[0, 0]).any()
     assert np.isnan(loss)
     assert all(np.isnan(gradient).any() for gradient in gradients)
+
+
+@pytest.mark.parametrize(
+    ("processor", "expected"),
+    [("AVX-512", False), ("bfloat16", False), ("refused tiles", False), ("tiles", True)],
+)
+def test_a_library_knows_whether_it_may_use_tiles(
+    processor: str,
+    expected: bool,
+    kernel_for: Kernels,
+) -> None:
+    assert kernel_for(processor).has_tiles == expected
 
 
 @pytest.mark.parametrize("rows", [slice(0, 1), slice(3, 20), slice(7, 40)], ids=str)
@@ -499,4 +502,4 @@ def test_the_sanitizers_report_nothing(
         [tmp_path / "run", *arguments], capture_output=True, text=True, check=False
     )
     assert (process.returncode, process.stderr) == (0, "")
-    assert process.stdout == f"{windows} windows, 144 steps of Muon\n"
+    assert process.stdout == f"{windows} windows, 180 steps of an optimizer\n"

@@ -29,13 +29,15 @@ LOSSES = {
     "sgd": [2.2613, 2.1347, 1.6141, 1.5623, 1.1965, 1.0727, 0.9743, 0.9046, 0.9526, 0.7856],
 }
 """Losses of steps 5, 10, ..., 50, computed by the reference from weights of seed 1."""
-DISTURBED_LOSSES = [2.4108, 2.1035, 1.8437, 1.6548, 1.5151, 1.3935, 1.3633, 1.3286, 1.3306, 1.2819]
-"""Losses of the same steps with Muon and the settings DISTURBED."""
+DISTURBED_LOSSES = {
+    "compiled": [2.4691, 2.1057, 1.8223, 1.6467, 1.4795, 1.3152, 1.3357, 1.2374, 1.3008, 1.1898],
+    "keras": [2.4189, 2.0622, 1.7728, 1.607, 1.4463, 1.3228, 1.2601, 1.2595, 1.2544, 1.204],
+}
+"""Losses of the same steps with Muon and the settings DISTURBED; the kernels draw other masks."""
 DISTURBED = [
     "model.layer_dropout=0.3",
     "model.output_dropout=0.2",
     "model.rnn.recurrent_dropout=0.1",
-    "model.rnn.kernel_regularizer=l2",
     "training.state_reset=0.2",
     "training.ngram_weight=0.3",
     "training.loss_temperature=0.8",
@@ -126,7 +128,8 @@ def test_every_step_is_that_of_the_reference(optimizer: str, run_of: Runs) -> No
 def test_training_with_dropout_reaches_the_losses(implementation: str, tmp_path: Path) -> None:
     kernel_setting = f"training.kernel={implementation}"
     run = follow(tmp_path, OPTIMIZERS["muon"], kernel_setting, *DISTURBED)
-    assert run.losses[4:50:5] == pytest.approx(DISTURBED_LOSSES, rel=TOLERANCES["float32"])
+    expected = pytest.approx(DISTURBED_LOSSES[implementation], rel=TOLERANCES["float32"])
+    assert run.losses[4:50:5] == expected
 
 
 @slow

@@ -100,26 +100,6 @@ def test_without_dropout_training_computes_the_same() -> None:
     np.testing.assert_array_equal(read(plain, training=True), read(plain))
 
 
-@pytest.mark.parametrize(
-    ("index", "rate", "shape"),
-    [
-        pytest.param(0, 0.5, (3, 40, 50), id="recurrent, once per window"),
-        pytest.param(1, 0.25, (2, 40, 50), id="between layers, once per window"),
-        pytest.param(2, 0.001, (30, 40, 50), id="output, each step"),
-    ],
-)
-def test_a_mask_is_scaled_by_the_kept_share(
-    index: int, rate: float, shape: tuple[int, ...]
-) -> None:
-    rates = {"layer_dropout": 0.25, "output_dropout": 0.001, "rnn": {"recurrent_dropout": 0.5}}
-    masks = build(layers=3, units=50, **rates).draw_masks(30, 40)
-    assert len(masks) == 3
-    mask = np.array(masks[index])
-    assert mask.shape == shape
-    np.testing.assert_allclose(np.unique(mask), [0, 1 / (1 - rate)], rtol=1e-6)
-    assert (mask == 0).mean() == pytest.approx(rate, rel=0.3)
-
-
 # The arguments of SimpleRNN
 
 

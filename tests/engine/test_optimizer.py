@@ -11,8 +11,10 @@ from engine.networks import OPTIMIZERS
 from numpy.typing import NDArray
 
 from charlm.config.schema import OptimizerConfig
-from charlm.engine.kernel import Kernel, load_kernel
-from charlm.engine.optimizer import POLYNOMIALS, Muon, build_optimizer, share_evenly
+from charlm.engine.kernel import load_kernel
+from charlm.engine.model import to_array
+from charlm.engine.optimizer import POLYNOMIALS, Muon, build_optimizer, named_slots
+from charlm.engine.update import Update, share_evenly
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -81,25 +83,90 @@ def test_bfloat16_rounds_an_update(shape: tuple[int, int]) -> None:
     assert (orthogonalized(gradient, "bfloat16") != exact).any()
 
 
-def arrays_of_muon(fields: dict[str, Any], kernel: Kernel | None) -> list[NDArray[Any]]:
-    """Return the variables of a model and of Muon after three steps."""
+TENSORS = [(6, 6), (12, 5), (7,), (5, 12), (3, 40)]
+MOMENTUM = 0.8
+"""Momentum of the average of the weights."""
+
+
+def random_steps() -> list[list[NDArray[np.float64]]]:
+    """Return weights, then three gradients, of TENSORS."""
     rng = np.random.default_rng(0)
-    shapes = [(6, 6), (12, 5), (7,), (5, 12), (3, 40)]
-    optimizer = build_optimizer(OptimizerConfig(name="muon", learning_rate=0.1), kernel=kernel)
-    vars(optimizer).update(fields)
-    variables = [keras.Variable(rng.normal(size=shape).astype(np.float32)) for shape in shapes]
-    for _ in range(3):
-        gradients = [tf.constant(rng.normal(size=shape).astype(np.float32)) for shape in shapes]
-        optimizer.apply(gradients, variables)
-    return [array.numpy() for array in (*variables, *optimizer.variables)]
+    return [[rng.normal(size=shape) for shape in TENSORS] for _ in range(4)]
+
+
+def optimizer_of(fields: dict[str, Any]) -> Any:
+    return build_optimizer(OptimizerConfig.model_validate({"learning_rate": 0.1, **fields}))
+
+
+def variables_by_keras(fields: dict[str, Any], clip: float) -> dict[str, NDArray[Any]]:
+    """Return weights, averages and the optimizer's variables after three steps.
+
+    They are float64, except with Muon, which Keras multiplies by a float32 learning rate.
+    """
+    weights, *gradients = random_steps()
+    optimizer = optimizer_of(fields)
+    dtype = "float32" if isinstance(optimizer, Muon) else "float64"
+    variables = [keras.Variable(weight, dtype=dtype) for weight in weights]
+    names = dict(zip(map(str, range(len(weights))), variables, strict=True))
+    averages = {f"average/{name}": part.numpy() for name, part in names.items()}
+    for step, gradient in enumerate(gradients, start=1):
+        optimizer.apply([tf.constant(clip * part, dtype) for part in gradient], variables)
+        kept = min(MOMENTUM, (1 + step) / (10 + step))
+        for name, part in names.items():
+            average = averages[f"average/{name}"]
+            averages[f"average/{name}"] = kept * average + (1 - kept) * part.numpy()
+    slots = named_slots(optimizer, names)
+    found = {name: part.numpy() for name, part in {**names, **slots}.items()}
+    return found | averages
+
+
+def variables_by_kernel(fields: dict[str, Any], clip: float) -> dict[str, NDArray[Any]]:
+    """Return the same by the kernel."""
+    weights, *gradients = random_steps()
+    optimizer = optimizer_of(fields)
+    variables = [keras.Variable(weight.astype(np.float32)) for weight in weights]
+    optimizer.build(variables)
+    names = dict(zip(map(str, range(len(weights))), variables, strict=True))
+    slots = {name: to_array(part) for name, part in named_slots(optimizer, names).items()}
+    arrays = {name: part.numpy() for name, part in names.items()}
+    averages = {name: array.copy() for name, array in arrays.items()}
+    of_weights = {name: np.empty_like(array) for name, array in arrays.items()}
+    update = Update(
+        load_kernel(),
+        optimizer,
+        weights=arrays,
+        gradients=of_weights,
+        average=averages,
+        slots=slots,
+        bfloat16=False,
+    )
+    for gradient in gradients:
+        for array, part in zip(of_weights.values(), gradient, strict=True):
+            array[...] = part
+        update(0.1, clip=clip, average_momentum=MOMENTUM)
+    return {**arrays, **{f"average/{name}": part for name, part in averages.items()}, **slots}
 
 
 @pytest.mark.parametrize(
-    "fields", [{}, {"weight_decay": 0.2, "nesterov": False, "rms_rate": None}], ids=str
+    "fields",
+    [
+        {"name": "adam"},
+        {"name": "adam", "weight_decay": 0.2},
+        {"name": "adamw", "weight_decay": 0.2},
+        {"name": "muon"},
+        {"name": "muon", "weight_decay": 0.2, "momentum": 0.5},
+        {"name": "sgd"},
+        {"name": "sgd", "momentum": 0.5, "weight_decay": 0.2},
+    ],
+    ids=str,
 )
-def test_the_kernel_computes_the_muon_of_keras(fields: dict[str, Any]) -> None:
-    by_keras = arrays_of_muon(fields, None)
-    check_close(by_keras, arrays_of_muon(fields, load_kernel()), atol=1e-5)
+@pytest.mark.parametrize("clip", [1.0, 0.25])
+def test_the_kernel_updates_as_keras_does(fields: dict[str, Any], clip: float) -> None:
+    expected = variables_by_keras(fields, clip)
+    found = variables_by_kernel(fields, clip)
+    assert found.keys() == expected.keys()
+    expected_values = [expected[name] for name in found]
+    check_close(found.values(), expected_values, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -15,18 +15,19 @@ from engine.networks import V, config
 from numpy.typing import NDArray
 
 from charlm.config.schema import TrainingConfig
-from charlm.engine.kernel import Kernel
-from charlm.engine.model import build_model, named_seeds, to_parameters, zero_state
-from charlm.engine.step import (
-    GradientsOfParts,
-    Objective,
-    StepResults,
-    TrainSteps,
-    part_sizes,
+from charlm.engine import compiled as compiled_steps
+from charlm.engine.compiled import CompiledSteps, draw_masks
+from charlm.engine.model import (
+    build_model,
+    named_seeds,
+    named_weights,
+    to_array,
+    to_parameters,
+    zero_state,
 )
+from charlm.engine.step import StepResults, TrainSteps, part_sizes
 from charlm.hardware import COMPILERS, multiplies_bfloat16
 from charlm.network.rnn import nats
-from charlm.text.batches import Batches
 from charlm.training.workers import Workers
 
 pytestmark = pytest.mark.usefixtures("eagerly")
@@ -41,24 +42,46 @@ REGULARIZED: dict[str, Any] = {
     "activity_regularizer": {"class_name": "L1", "config": {"l1": 0.05}},
 }
 Arrays = list[NDArray[Any]]
+BOTH = pytest.mark.parametrize("compiled", [False, True], ids=["keras", "compiled"])
 
 
 class Trainer:
-    """A small network and its compiled step; a learning rate of 1 subtracts the gradient."""
+    """A small network and its steps; a learning rate of 1 subtracts the gradient."""
 
     def __init__(
         self,
         *,
         batch: int = B,
+        compiled: bool = False,
+        workers: Workers | None = None,
         training: dict[str, Any] | None = None,
         **model: Any,
     ) -> None:
-        self.model = build_model(config(**model), V)
+        if compiled and not any(shutil.which(name) for name in COMPILERS):
+            pytest.skip("missing: a C compiler")
+        fixed = {"steps": 1, "clip_norm": None, "parts": 2}
+        settings = TrainingConfig(**{**fixed, **(training or {})})
+        network = config(**model).model_copy(update={"training": settings})
+        self.model = build_model(network, V, precision=settings.precision)
         optimizer = keras.optimizers.SGD()
         optimizer.build(self.model.trainable_variables)
-        settings = TrainingConfig(**{"steps": 1, "clip_norm": None, "parts": 2, **(training or {})})
-        batches = Batches(length=1000, batch_size=batch, sequence_length=T, seed=0)
-        self.run = TrainSteps(self.model, optimizer, batches, settings=settings, workers=Workers())
+        self.variables: dict[str, Any] = named_weights(self.model)
+        common: dict[str, Any] = {"workers": workers or Workers(), "height": batch}
+        self.run: Any
+        if compiled:
+            self.variables = {name: to_array(weight) for name, weight in self.variables.items()}
+            slots = {"learning_rate": np.array(0.0), "iterations": np.array(0)}
+            self.run = CompiledSteps(
+                self.model,
+                optimizer,
+                weights=self.variables,
+                average={},
+                slots=slots,
+                config=network,
+                **common,
+            )
+        else:
+            self.run = TrainSteps(self.model, optimizer, settings=settings, **common)
 
     def take(
         self,
@@ -67,6 +90,7 @@ class Trainer:
         rate: Any = 1.0,
         state: Any = None,
         soft: Any = None,
+        resets: Any = False,
     ) -> StepResults:
         """Take a step for each window, from the zero state by default."""
         count, _, batch = windows.shape
@@ -74,7 +98,10 @@ class Trainer:
             soft = np.zeros((count, T, batch, 0), np.float16)
         if state is None:
             state = zero_state(self.model, batch)
-        return self.run(windows, soft, state, np.broadcast_to(np.float32(rate), count))
+        rates = np.broadcast_to(np.float32(rate), count)
+        resets = np.broadcast_to(np.bool_(resets), (count, batch))
+        results: StepResults = self.run(windows, soft, state, rates, resets)
+        return results
 
     def update(self, windows: NDArray[np.int32], **options: Any) -> Arrays:
         """Take steps, and return the differences that they subtract from the weights."""
@@ -83,7 +110,7 @@ class Trainer:
         return [old - new for old, new in zip(before, self.weights(), strict=True)]
 
     def weights(self) -> Arrays:
-        return [weight.numpy() for weight in self.model.trainable_variables]
+        return [to_array(weight) for weight in self.variables.values()]
 
     def whole_batch_gradients(
         self,
@@ -120,12 +147,13 @@ def check_gradient(
     parts: int,
     *,
     batch: int = B,
+    compiled: bool = False,
     temperature: float = 1.0,
     weight: float = 0.0,
 ) -> None:
     """Compare the gradient of a batch in parts with the gradient of the whole batch."""
     training = {"parts": parts, "loss_temperature": temperature, "ngram_weight": weight}
-    trainer = Trainer(training=training, batch=batch, **network)
+    trainer = Trainer(training=training, batch=batch, compiled=compiled, **network)
     state = tuple(layer + 0.1 for layer in zero_state(trainer.model, batch))
     expected = trainer.whole_batch_gradients(state, temperature, weight)
     soft = SOFT_TARGETS[..., :batch, :] if weight else None
@@ -164,29 +192,7 @@ def test_rows_are_divided_into_nearly_equal_parts(
     assert part_sizes(rows, parts) == sizes
 
 
-@pytest.mark.parametrize(("parts", "calls"), [(None, 1), (3, 3)])
-def test_the_kernel_is_called_for_each_part(
-    parts: int | None,
-    calls: int,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    rows: list[int] = []
-    gradient = Kernel.gradient
-
-    def note(
-        self: Kernel,
-        *arguments: Any,
-        window: Any,
-        **options: Any,
-    ) -> Any:
-        rows.append(window.shape[1])
-        return gradient(self, *arguments, window=window, **options)
-
-    monkeypatch.setattr(Kernel, "gradient", note)
-    Trainer(training={"parts": parts, "kernel": "compiled"}).take(WINDOWS[:1])
-    assert (len(rows), sum(rows)) == (calls, B)
-
-
+@BOTH
 @pytest.mark.parametrize(
     ("parts", "batch"),
     [
@@ -195,13 +201,18 @@ def test_the_kernel_is_called_for_each_part(
         pytest.param(3, 2, id="fewer streams than parts"),
     ],
 )
-def test_a_batch_of_any_size_has_its_gradient(parts: int, batch: int) -> None:
-    check_gradient(DEEP, parts, batch=batch)
+def test_a_batch_of_any_size_has_its_gradient(compiled: bool, parts: int, batch: int) -> None:
+    check_gradient(DEEP, parts, batch=batch, compiled=compiled)
 
 
+@BOTH
 @pytest.mark.parametrize(("temperature", "weight"), [(0.8, 0.3), (1.0, 0.3), (2.0, 0.0)])
-def test_another_objective_has_its_gradient(temperature: float, weight: float) -> None:
-    check_gradient({}, parts=3, temperature=temperature, weight=weight)
+def test_another_objective_has_its_gradient(
+    compiled: bool,
+    temperature: float,
+    weight: float,
+) -> None:
+    check_gradient({}, 3, temperature=temperature, weight=weight, compiled=compiled)
 
 
 def test_a_compiled_graph_computes_the_gradient() -> None:
@@ -209,10 +220,10 @@ def test_a_compiled_graph_computes_the_gradient() -> None:
     check_gradient(UNROLLED, parts=2)
 
 
-@pytest.fixture
-def clipping() -> Trainer:
+@pytest.fixture(params=[False, True], ids=["keras", "compiled"])
+def clipping(request: pytest.FixtureRequest) -> Trainer:
     """Return a trainer that clips gradients."""
-    return Trainer(training={"clip_norm": 0.1})
+    return Trainer(training={"clip_norm": 0.1}, compiled=request.param)
 
 
 def norm_of(gradients: Arrays) -> float:
@@ -230,11 +241,12 @@ def test_a_gradient_above_the_clip_norm_is_scaled_down_to_it(clipping: Trainer) 
 def test_the_returned_norm_is_the_norm_before_clipping(clipping: Trainer) -> None:
     norm = norm_of(clipping.whole_batch_gradients())
     results = clipping.take(WINDOWS[:1])
-    assert results.gradient_norms.numpy() == pytest.approx([norm], rel=1e-5)
+    assert np.array(results.gradient_norms) == pytest.approx([norm], rel=1e-5)
 
 
-def test_each_step_has_its_learning_rate() -> None:
-    trainer = Trainer()
+@BOTH
+def test_each_step_has_its_learning_rate(compiled: bool) -> None:
+    trainer = Trainer(compiled=compiled)
     expected = [gradient / 4 for gradient in trainer.whole_batch_gradients()]
     check_close(trainer.update(WINDOWS[:2], rate=[0.25, 0]), expected, rtol=1e-5, atol=1e-6)
 
@@ -249,20 +261,24 @@ def test_each_step_has_its_learning_rate() -> None:
         pytest.param({"ngram_weight": 1.0}, SOFT_TARGETS, id="soft targets"),
     ],
 )
+@BOTH
 def test_the_losses_are_nats_per_character_whatever_the_objective(
+    compiled: bool,
     settings: dict[str, Any],
     soft: Any,
 ) -> None:
-    trainer = Trainer(rnn=REGULARIZED, training=settings)
+    rnn = None if compiled else REGULARIZED
+    trainer = Trainer(rnn=rnn, training=settings, compiled=compiled)
     parameters = to_parameters(trainer.model)
     logits, _ = parameters.unroll(WINDOWS[0, :-1], parameters.zero_state(B))
     expected = nats(logits, WINDOWS[0, 1:]).mean()
     results = trainer.take(WINDOWS[:1], soft=soft)
-    assert results.losses.numpy() == pytest.approx([expected], rel=1e-6)
+    assert np.array(results.losses) == pytest.approx([expected], rel=1e-6)
 
 
-def test_the_returned_state_is_the_same_as_in_numpy() -> None:
-    trainer = Trainer(layers=2, training={"parts": 3})
+@BOTH
+def test_the_returned_state_is_the_same_as_in_numpy(compiled: bool) -> None:
+    trainer = Trainer(layers=2, training={"parts": 3}, compiled=compiled)
     parameters = to_parameters(trainer.model)
     ids = np.concatenate(WINDOWS[:, :-1])
     _, expected = parameters.unroll(ids, parameters.zero_state(B))
@@ -270,50 +286,14 @@ def test_the_returned_state_is_the_same_as_in_numpy() -> None:
     check_close(trainer.take(WINDOWS, rate=0.0).state, expected, rtol=1e-5, atol=1e-6)
 
 
-def last_state(
-    reset_rate: float,
-    *,
-    steps: int,
-) -> NDArray[np.float32]:
-    """Return the state [B, H] after some steps of a network that keeps its state of 0.5."""
-    trainer = Trainer(training={"state_reset": reset_rate}, activation="linear")
-    for weight in trainer.model.trainable_variables:
-        weight.assign(tf.zeros_like(weight))
-    trainer.model.rnn[0].cell.recurrent_kernel.assign(np.eye(8))
-    windows = np.repeat(WINDOWS, 3, axis=0)[:steps]
-    state = (np.full((B, 8), 0.5, np.float32),)
-    return np.array(trainer.take(windows, rate=0.0, state=state).state[0])
-
-
-def test_without_resets_every_stream_keeps_its_state() -> None:
-    assert (last_state(0.0, steps=3) == 0.5).all()
-
-
-def test_a_reset_rate_sets_some_streams_to_zero() -> None:
-    kept = last_state(0.3, steps=1).all(axis=1)
-    assert B / 2 < np.count_nonzero(kept) < B
-
-
-def test_every_stream_is_eventually_reset() -> None:
-    assert not last_state(0.5, steps=12).any()
-
-
-def test_a_reset_rate_of_one_reads_every_window_from_the_zero_state() -> None:
-    stateless = Trainer(training={"state_reset": 1.0})
-    from_zeros = Trainer()
-    stateless.take(WINDOWS)
-    for window in WINDOWS:
-        from_zeros.take(window[None])
-    check_close(stateless.weights(), from_zeros.weights())
-
-
-def test_grouping_steps_does_not_change_the_reset_streams() -> None:
-    together = Trainer(training={"state_reset": 0.5})
-    alone = Trainer(training={"state_reset": 0.5})
-    state: Any = None
-    for window in WINDOWS:
-        state = alone.take(window[None], state=state).state
-    check_close(together.take(WINDOWS).state, state)
+@BOTH
+def test_chosen_streams_start_from_the_zero_state(compiled: bool) -> None:
+    trainer = Trainer(compiled=compiled)
+    resets = np.arange(B) % 3 == 0
+    before = np.full((B, 8), 0.5, np.float32)
+    found = trainer.take(WINDOWS[:1], rate=0.0, state=(before,), resets=resets)
+    before[resets] = 0
+    check_close(found.state, trainer.take(WINDOWS[:1], rate=0.0, state=(before,)).state)
 
 
 # Gradients by kernel.c
@@ -325,19 +305,88 @@ COMPILED: dict[str, dict[str, Any]] = {
     "no bias": {"layers": 2, "use_bias": False},
     "embedding, skips": {"layers": 2, "embedding": 4, "skip_connections": True},
     "embedding": {"layers": 2, "embedding": 4, "units": 7},
-    "dropout": {"layers": 2, "layer_dropout": 0.3, "output_dropout": 0.3},
-    "recurrent dropout": {
-        "layers": 3,
-        "skip_connections": True,
-        "output_dropout": 0.2,
-        "rnn": {"recurrent_dropout": 0.3},
-    },
-    "regularized": {"layers": 2, "rnn": {"kernel_regularizer": "l2", "bias_regularizer": "l1"}},
     "relu": {"activation": "relu", "units": 7},
     "sigmoid": {"activation": "sigmoid"},
     "linear": {"activation": "linear"},
 }
 """Settings of networks."""
+
+
+def results_of(
+    network: dict[str, Any],
+    *,
+    compiled: bool = True,
+    workers: Workers | None = None,
+    windows: NDArray[np.int32] = WINDOWS[:1],
+    **training: Any,
+) -> Arrays:
+    """Return the losses of some windows, the state after them, and the updates of the weights."""
+    trainer = Trainer(compiled=compiled, workers=workers, training=training, **network)
+    before = trainer.weights()
+    results = trainer.take(windows)
+    updates = [old - new for old, new in zip(before, trainer.weights(), strict=True)]
+    return [np.array(value) for value in (results.losses, *results.state, *updates)]
+
+
+@pytest.mark.parametrize("network", COMPILED.values(), ids=COMPILED)
+def test_the_kernel_computes_the_same_as_keras(network: dict[str, Any]) -> None:
+    check_close(results_of(network), results_of(network, compiled=False), atol=2e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["wide", "no bias", "embedding, skips"])
+def test_bfloat16_differs_from_keras_only_by_rounding(name: str) -> None:
+    if not multiplies_bfloat16():
+        pytest.skip("this processor does not multiply bfloat16")
+    by_keras = results_of(COMPILED[name], compiled=False, precision="bfloat16")
+    check_close(results_of(COMPILED[name], precision="bfloat16"), by_keras, of_peak=0.03)
+
+
+DROPOUT: dict[str, Any] = {
+    "layers": 2,
+    "layer_dropout": 0.4,
+    "output_dropout": 0.4,
+    "rnn": {"recurrent_dropout": 0.4},
+}
+
+
+@pytest.mark.parametrize("cores", [1, 2, 3])
+def test_steps_repeat_to_the_bit_on_any_number_of_cores(
+    cores: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    expected = results_of(DROPOUT, windows=WINDOWS, parts=3)
+    monkeypatch.setattr(compiled_steps, "core_count", lambda: cores)
+    check_close(results_of(DROPOUT, windows=WINDOWS, parts=3), expected)
+
+
+@pytest.mark.parametrize(
+    ("name", "rate", "shape"),
+    [
+        pytest.param("recurrent_mask", 0.5, (3, 40, 50), id="recurrent, once per window"),
+        pytest.param("layer_mask", 0.25, (2, 40, 50), id="between layers, once per window"),
+        pytest.param("output_mask", 0.001, (30, 40, 50), id="output, each step"),
+    ],
+)
+def test_a_mask_is_scaled_by_the_kept_share(name: str, rate: float, shape: Any) -> None:
+    rnn = {"recurrent_dropout": 0.5}
+    network = config(layers=3, units=50, layer_dropout=0.25, output_dropout=0.001, rnn=rnn).model
+    mask = draw_masks(network, [0], time=30, rows=40)[name]
+    assert mask.shape == shape
+    assert mask.dtype == np.float32
+    np.testing.assert_allclose(np.unique(mask), [0, 1 / (1 - rate)], rtol=1e-6)
+    assert (mask == 0).mean() == pytest.approx(rate, rel=0.3)
+
+
+@pytest.mark.parametrize("skips", [False, True], ids=["plain", "skips"])
+def test_the_output_mask_covers_all_features(skips: bool) -> None:
+    network = config(layers=3, skip_connections=skips, output_dropout=0.5).model
+    masks = draw_masks(network, [0], time=2, rows=1)
+    assert {name: mask.shape for name, mask in masks.items()} == {
+        "output_mask": (2, 1, 24 if skips else 8)
+    }
+
+
+# Several workers
 
 
 class SecondOfTwo(Workers):
@@ -347,112 +396,44 @@ class SecondOfTwo(Workers):
     index = 1
 
 
-def gradient_results(
-    network: dict[str, Any],
-    objective: Objective | None = None,
-    *,
-    compiled: bool = True,
-    precision: str = "float32",
-    sizes: tuple[int, ...] = (3, 4),
-    workers: Workers | None = None,
-) -> list[Any]:
-    """Return the loss of a window, the gradients, and the state after it.
+class Tripling(SecondOfTwo):
+    """The second of two workers; the other one has twice its gradients."""
 
-    Args:
-        network: The settings of the network.
-        objective: The loss to minimise.
-        compiled: Whether kernel.c computes it, or Keras.
-        precision: float32 or bfloat16.
-        sizes: How many streams each part of the batch has.
-        workers: The workers that share the batch; None = a single worker.
+    def sum(self, tensors: list[Any]) -> list[Any]:
+        return [3 * tensor for tensor in tensors]
 
-    """
-    if compiled and not any(shutil.which(name) for name in COMPILERS):
-        pytest.skip("missing: a C compiler")
-    model = build_model(config(**network), V, precision=precision)
-    objective = objective or Objective()
-    workers = workers or Workers()
-    gradients_of = GradientsOfParts(model, sizes, objective, workers=workers, compiled=compiled)
-    window = tf.constant(WINDOWS[0])
-    soft = tf.constant(SOFT_TARGETS[0, ..., : objective.soft_width(V)])
-    compute = tf.function(lambda: gradients_of(window, zero_state(model, B), soft), autograph=False)
-    state, loss, gradients = compute()
-    return [value.numpy() for value in (loss, *gradients, *state)]
+    def total(self, array: NDArray[Any]) -> NDArray[Any]:
+        return 3 * array
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", COMPILED.values(), ids=COMPILED)
-def test_the_kernel_computes_the_same_as_keras(network: dict[str, Any]) -> None:
-    by_keras = gradient_results(network, compiled=False)
-    check_close(gradient_results(network), by_keras, atol=2e-6, rtol=1e-4)
-
-
+@BOTH
 @pytest.mark.parametrize(
-    "objective",
-    [
-        pytest.param(Objective(0.8, 0.6), id="soft targets"),
-        pytest.param(Objective(temperature=0.9), id="temperature"),
-    ],
+    ("workers", "share"), [(SecondOfTwo(), 0.5), (Tripling(), 1.5)], ids=["share", "sum"]
 )
-def test_the_kernel_computes_the_objective_of_keras(objective: Objective) -> None:
-    by_keras = gradient_results(WIDE, objective, compiled=False)
-    check_close(gradient_results(WIDE, objective), by_keras, atol=2e-6, rtol=1e-4)
+def test_the_shares_of_the_workers_are_summed(
+    compiled: bool,
+    workers: Workers,
+    share: float,
+) -> None:
+    loss, *states_and_updates = results_of(DEEP, compiled=compiled)
+    own_loss, *own = results_of(DEEP, compiled=compiled, workers=workers)
+    check_close([own_loss], [share * loss], rtol=1e-6)
+    expected = [share * update for update in states_and_updates[2:]]
+    check_close(own[2:], expected, atol=5e-7, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["wide", "no bias", "embedding, skips"])
-def test_bfloat16_differs_from_keras_only_by_rounding(name: str) -> None:
-    if not multiplies_bfloat16():
-        pytest.skip("this processor does not multiply bfloat16")
-    by_keras = gradient_results(COMPILED[name], compiled=False, precision="bfloat16")
-    by_kernel = gradient_results(COMPILED[name], precision="bfloat16")
-    check_close(by_kernel, by_keras, of_peak=0.03)
+@BOTH
+def test_every_worker_draws_other_masks(compiled: bool) -> None:
+    network = {"output_dropout": 0.5}
+    updates = results_of(network, compiled=compiled)[-2]
+    others = results_of(network, compiled=compiled, workers=SecondOfTwo())[-2]
+    assert not np.allclose(updates, 2 * others)
 
 
-def test_results_of_a_graph_repeat_to_the_bit() -> None:
-    tf.config.run_functions_eagerly(False)
-    network = COMPILED["recurrent dropout"]
-    check_close(gradient_results(network), gradient_results(network))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("sizes", [(7,), (2, 2, 3)], ids=str)
-def test_results_of_a_graph_do_not_depend_on_the_parts(sizes: tuple[int, ...]) -> None:
-    tf.config.run_functions_eagerly(False)
-    check_close(gradient_results(WIDE, sizes=sizes), gradient_results(WIDE), atol=1e-6)
-
-
-# Several workers
-
-
-@pytest.mark.parametrize("compiled", [True, False], ids=["compiled", "keras"])
-def test_a_worker_adds_its_share_of_the_loss_and_the_gradients(compiled: bool) -> None:
-    loss, *gradients, _, _ = gradient_results(DEEP, compiled=compiled)
-    found = gradient_results(DEEP, compiled=compiled, workers=SecondOfTwo())
-    own_loss, *own_gradients, _, _ = found
-    assert own_loss == pytest.approx(loss / 2, rel=1e-6)
-    check_close(own_gradients, [gradient / 2 for gradient in gradients], atol=1e-7, rtol=1e-5)
-
-
-def test_the_sum_over_the_workers_is_used() -> None:
-    tripling = SecondOfTwo()
-    tripling.sum = lambda tensors: [3 * tensor for tensor in tensors]  # type: ignore[method-assign]
-    loss, *_ = gradient_results(DEEP)
-    total, *_ = gradient_results(DEEP, workers=tripling)
-    assert total == pytest.approx(1.5 * loss, rel=1e-6)
-
-
-def test_every_worker_draws_other_masks_but_keeps_the_same_seeds() -> None:
-    masks: list[NDArray[Any]] = []
-    seeds: list[NDArray[Any]] = []
+def test_drawing_masks_changes_the_seeds_of_all_workers_equally() -> None:
+    seeds = []
     for workers in (Workers(), SecondOfTwo()):
-        model = build_model(config(output_dropout=0.5), V)
-        for weight in model.trainable_variables[:-1]:
-            weight.assign(tf.ones_like(weight))
-        compute = GradientsOfParts(model, [B], Objective(), workers=workers, compiled=False)
-        _, _, gradients = compute(
-            tf.constant(WINDOWS[0]), zero_state(model, B), tf.zeros((T, B, 0))
-        )
-        masks.append(np.array(gradients[-2]))
-        seeds.append(named_seeds(model)["logits"].numpy())
-    assert not np.allclose(masks[0], 2 * masks[1])
-    np.testing.assert_array_equal(seeds[0], seeds[1])
+        trainer = Trainer(workers=workers, output_dropout=0.5)
+        trainer.take(WINDOWS[:1])
+        seeds.append(named_seeds(trainer.model)["logits"].numpy())
+    np.testing.assert_array_equal(*seeds)

@@ -131,6 +131,9 @@ EMULATED(void) emulated_check(int holds) {
 #define syscall emulated_syscall
 EMULATED(long) emulated_syscall(long number, int code, int feature) { /* ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA */
     emulated_check(number == SYS_arch_prctl && code == 0x1023 && feature == 18); /* nothing else is emulated */
+#ifdef EMULATED_REFUSAL
+    return -1;
+#endif
     __atomic_store_n(&emulated_permission, 1, __ATOMIC_RELAXED);
     return 0;
 }
