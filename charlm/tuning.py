@@ -49,7 +49,7 @@ STUDY = "study.db"
 OPTIONAL = {"recipe", "fixed"}
 """Sections that a search space may have in addition to `search`."""
 TRIALS = 20
-"""Number of trials for which a new search has time by default, if none is pruned."""
+"""Number of unpruned trials that fit into the time of a new search by default."""
 MIN_TRIAL_MINUTES = 0.5
 """Shortest trial by default; in less time, differences between networks are mostly chance."""
 SETTINGS = "settings of the search"
@@ -62,7 +62,7 @@ RANDOM_TRIALS = 8
 PRUNING_TRIALS = 4
 """Number of trials before pruning starts."""
 PRUNING_EVALUATION = 3
-"""First evaluation at which a trial can be pruned."""
+"""First evaluation that can prune a trial."""
 MAX_FAILURES = 3
 """Number of failures in a row that end the search."""
 

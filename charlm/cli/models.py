@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from charlm.text.copies import Copies
 
 LARGE_PERPLEXITY = 1e6
-"""Perplexity from which on it is shown with an exponent."""
+"""Smallest perplexity that is shown with an exponent."""
 
 
 @click.command(cls=Command)
@@ -369,7 +369,7 @@ def export(*, as_json: bool, **options: Any) -> None:
     "--log",
     type=PATH,
     metavar="FILE",
-    help="File to which a line is added for every request.  [default: no log]",
+    help="File for a line about every request.  [default: no log]",
 )
 def serve(**options: Any) -> None:
     """Serve models with an OpenAI-compatible API and a web page.

@@ -304,7 +304,7 @@ def tokenize(**options: Any) -> None:
     "--trials",
     type=COUNT,
     metavar="N",
-    help="Number of trials at which the search ends, including earlier ones.  [default: no limit]",
+    help="Largest number of trials, including earlier ones.  [default: no limit]",
 )
 @click.option(
     "--trial-minutes",

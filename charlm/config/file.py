@@ -197,7 +197,7 @@ _EXPECTED = {
 
 
 def _hint(problem: Mapping[str, Any], key: str, model: type[BaseModel]) -> str | None:
-    """Return what a wrong key or value probably means, or None."""
+    """Return a guess at the meaning of a wrong key or value, or None."""
     kind = problem["type"]
     if kind == "literal_error":
         near = nearest(str(problem["input"]), re.findall("'(.*?)'", problem["ctx"]["expected"]))

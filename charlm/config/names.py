@@ -1,4 +1,4 @@
-"""What unknown names of settings and options mean."""
+"""Meanings of unknown names of settings and options."""
 
 from pydantic import BaseModel
 
@@ -25,7 +25,7 @@ ALIASES = {
 
 
 def meaning(name: str, model: type[BaseModel] = Config, *, similarity: float = 0.63) -> str | None:
-    """Return what an unknown name means: a key, a value of ALIASES, or None if nothing is similar.
+    """Return the meaning of an unknown name: a key, a value of ALIASES, or None if none is near.
 
     Args:
         name: The unknown dotted key, or the last part of a key.

@@ -211,7 +211,7 @@ FORMATS: Mapping[FormatName, Format] = {
 }
 
 MIN_TEMPERATURE = 0.01
-"""Minimum temperature in example programs, which cannot divide by 0; its effect is that of 0."""
+"""Minimum temperature in example programs, which cannot divide by 0; it has the effect of 0."""
 
 
 def folder_files(

@@ -149,7 +149,7 @@ class Memory:
     """The effect of a replaced character; None if no replacement changes the state, for instance
     because all characters of the text are the same."""
     lyapunov: Lyapunov
-    """The rates at which small differences grow or shrink."""
+    """Rates of growth of small differences; negative if they shrink."""
 
 
 def measure(reading: Reading) -> Memory:

@@ -45,12 +45,12 @@ class Report:
     reading: Reading
     """The network and the text."""
     results: Mapping[str, Any]
-    """What each section has measured, by its name. A section that failed is missing."""
+    """Measurements of each section, by its name. A section that failed is missing."""
     notes: tuple[str, ...]
     """Sentences about the parts that were left out."""
 
     def get(self, name: str) -> Any:
-        """Return what a section has measured; None if it is missing.
+        """Return the measurements of a section; None if they are missing.
 
         Raises:
             CharlmError: There is no such section.
@@ -218,6 +218,6 @@ def _label(reading: Reading, keys: Sequence[str]) -> str:
 
 
 def results_of(groups: Sequence[Group], name: str) -> dict[Line, Any]:
-    """Return what a section has measured of each run; runs without the section are left out."""
+    """Return the measurements of a section for each run; runs without the section are left out."""
     runs = [run for group in groups for run in group.runs.items()]
     return {line: report.results[name] for line, report in runs if name in report.results}

@@ -1,4 +1,4 @@
-"""How a report looks: its colours, its figures, and its numbers and tables in HTML.
+"""The look of a report: its colours, its figures, and its numbers and tables in HTML.
 
 matplotlib is imported when the first figure is drawn, without pyplot and its global state. The hues
 are those of Okabe and Ito (2008), which colour-blind readers can tell apart.

@@ -33,7 +33,7 @@ class ServedModel:
 
     def _read(self) -> None:
         self.modified = _modified(self._path)
-        """Time at which the file was replaced, in nanoseconds since 1970."""
+        """Time when the file was replaced, in nanoseconds since 1970."""
         trained = read_model(self._path)
         self.page = export_html(trained, title=self.name)["index.html"]
         """Web page that generates text in the browser."""

@@ -34,16 +34,16 @@ HEALTH = "/health"
 """Path of health checks, which need no key."""
 MAX_BODY_BYTES = 1 << 20
 SMALL_BODY_BYTES = 8192
-"""Size up to which a body is parsed without waiting for a turn."""
+"""Maximum size of a body that is parsed without waiting for a turn."""
 MAX_CONNECTIONS = 512
-"""Number of connections from which on requests are refused."""
+"""Maximum number of connections; further requests are refused."""
 DRAIN_SECONDS = 5
 """Time for pending requests to finish after the server is stopped."""
 LOCAL_HOSTS = ("localhost", "127.0.0.1", "[::1]")
 HOST = re.compile(r"\*|(\*\.)?[\w.-]+|\[[\w.:%]+\]")
-"""Name or address in the header Host, without a port; * stands for any."""
+"""Name or address in the header Host, without a port; * = any."""
 ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/]+")
-"""Web site in the header Origin; * stands for any."""
+"""Web site in the header Origin; * = any."""
 
 
 def serve(
