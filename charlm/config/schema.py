@@ -265,10 +265,10 @@ class TrainingConfig(_Section):
     multiplies it faster than float32, see `charlm info`. A processor without bfloat16 uses
     float32."""
     kernel: Literal["auto", "compiled", "keras"] = "auto"
-    """Implementation of the gradients: a C program compiled for this processor, or Keras. auto =
-    compiled, if there is a C compiler and neither `rnn.dropout` nor an activity regularizer is
-    used. The two implementations round differently; only the compiled kernel gives the same bits on
-    any number of cores."""
+    """Implementation of a step: a C program compiled for this processor, or Keras. auto = compiled,
+    if there is a C compiler and the layers have no `dropout`, regularizer or constraint. The two
+    implementations round differently and draw other dropout masks; only the compiled kernel gives
+    the same bits on any number of cores."""
     parts: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Number of parts into which a worker splits its rows of a batch, one part per core. null = the
     number of cores, or fewer, so that a part has at least 8 rows. A run keeps this number, because

@@ -75,6 +75,7 @@ class CompiledSteps:
         self._update = Update(
             self._kernel,
             optimizer,
+            threads=self._threads,
             weights=weights,
             gradients=self._gradients[0].parameters.tensors,
             average=average,

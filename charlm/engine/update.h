@@ -97,7 +97,7 @@ float norm(const float *numbers, long count) {
         vector sum = {0};
         for (long at = begin; at < MIN(begin + 4096, count); at += WIDTH) {
             const vector some = load(numbers + at, count - at);
-            sum += some * some;
+            sum = FMA(some, some, sum);
         }
         total += sum_of(sum);
     }

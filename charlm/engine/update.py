@@ -24,6 +24,7 @@ class Update:
     Args:
         kernel: The kernel.
         optimizer: The built Keras optimizer, which has the settings.
+        threads: A thread for each core.
         weights: The weights by name, float32.
         gradients: The gradient of each weight, float32.
         average: The average of each weight, or nothing.
@@ -37,6 +38,7 @@ class Update:
         kernel: Kernel,
         optimizer: keras.optimizers.Optimizer,
         *,
+        threads: ThreadPoolExecutor,
         weights: Tensors,
         gradients: Tensors,
         average: Tensors,
@@ -47,7 +49,7 @@ class Update:
         self._slots = slots
         self._bfloat16 = bfloat16
         self._polynomials = np.array(POLYNOMIALS, np.float32)
-        self._threads = ThreadPoolExecutor(core_count())
+        self._threads = threads
         self._rule = _Rule(optimizer)
         steps: list[TensorStep] = []
         for name, array in weights.items():

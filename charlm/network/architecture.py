@@ -100,10 +100,6 @@ class Architecture:
         specs.append(TensorSpec("logits.bias", {}, self.vocabulary_size))
         return {spec.name: spec for spec in specs}
 
-    def readers(self, index: int) -> tuple[str, str, str]:
-        """Return the tensors of the layer, the next layer and the logits that read its output."""
-        return f"rnn.{index}.recurrent_kernel", f"rnn.{index + 1}.kernel", "logits.kernel"
-
     def shapes(self) -> dict[str, Shape]:
         """Return the shape of each tensor by its name."""
         return {name: spec.shape for name, spec in self.tensors.items()}

@@ -247,7 +247,7 @@ def test_a_change_compiles_the_kernel_again(
     script = write_script(tmp_path / "compiler", ': > "$2"')
     monkeypatch.setenv("CC", str(script))
     monkeypatch.setattr(compiler, "SOURCE", source)
-    headers = (tmp_path / "muon.h", tmp_path / "products.h")
+    headers = (tmp_path / "update.h", tmp_path / "products.h")
     for header in headers:
         header.write_text("1")
     monkeypatch.setattr(compiler, "HEADERS", headers)

@@ -1,5 +1,6 @@
 """The optimizers: their settings, and Muon by Keras and by the kernel."""
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import keras
@@ -134,6 +135,7 @@ def variables_by_kernel(fields: dict[str, Any], clip: float) -> dict[str, NDArra
     update = Update(
         load_kernel(),
         optimizer,
+        threads=ThreadPoolExecutor(2),
         weights=arrays,
         gradients=of_weights,
         average=averages,
