@@ -10,7 +10,7 @@ have the dtype of the weights, float32 or float64 (`Parameters.cast`). Axes: T t
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -18,17 +18,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.network.rnn import Floats, Parameters, State, probabilities, read_outputs
+from charlm.network.rnn import (
+    ACTIVATIONS,
+    Floats,
+    Parameters,
+    State,
+    probabilities,
+    read_outputs,
+)
 
-DERIVATIVES: Mapping[str, Callable[[Floats], Any]] = {
-    "tanh": lambda h: 1 - h * h,
-    "relu": lambda h: (h > 0) * 1.0,
-    "sigmoid": lambda h: h * (1 - h),
-    "linear": np.ones_like,
-}
-"""f'(a) as a function of h = f(a), by the name of f; at a kink, the slope of one side."""
-LARGEST_SLOPES = {"sigmoid": 1 / 4}
-"""The largest f'(a) by the name of f, if it is not 1."""
 SATURATED_BELOW = 0.19
 """Share of the largest f'(a) below which a unit is saturated; for tanh, |h| > 0.9."""
 
@@ -38,7 +36,7 @@ SQUARINGS = 8
 
 def slope(activation: str, h: Floats) -> Floats:
     """Return f'(a) from h = f(a), in the shape and dtype of h."""
-    return np.asarray(DERIVATIVES[activation](h), h.dtype)
+    return np.asarray(ACTIVATIONS[activation].derivative(h), h.dtype)
 
 
 @dataclass(frozen=True, eq=False)

@@ -180,7 +180,7 @@ class Stepper:
     def __init__(
         self, parameters: Parameters, state: State, *, forbidden: Iterable[int] = ()
     ) -> None:
-        self._activate = ACTIVATIONS[parameters.activation]
+        self._activate = ACTIVATIONS[parameters.activation].function
         self._bias = parameters.logits_bias.copy()
         self._bias[list(forbidden)] = -np.inf
         self._logits = np.empty(parameters.vocabulary_size, np.float32)

@@ -31,16 +31,25 @@ def _sigmoid(x: Floats, out: Floats | None = None) -> Floats:
     return half
 
 
-ACTIVATIONS: Mapping[str, Callable[..., Floats]] = {
-    "tanh": np.tanh,
-    "relu": lambda x, out=None: np.maximum(x, 0, out=out),
-    "sigmoid": _sigmoid,
-    "linear": lambda x, out=None: x,
-}
-"""Activation functions by their names in Keras: floats -> floats of the same shape.
+@dataclass(frozen=True)
+class Activation:
+    """An activation function f of h = f(a)."""
 
-`out` may only be the argument itself, which is then overwritten.
-"""
+    function: Callable[..., Floats]
+    """f(a), in the shape of a; `out` may only be a itself, which is then overwritten."""
+    derivative: Callable[[Floats], Any]
+    """f'(a) as a function of h; at a kink, the slope of one side."""
+    largest_slope: float = 1.0
+    """The largest f'(a)."""
+
+
+ACTIVATIONS: Mapping[str, Activation] = {
+    "tanh": Activation(np.tanh, lambda h: 1 - h * h),
+    "relu": Activation(lambda a, out=None: np.maximum(a, 0, out=out), lambda h: (h > 0) * 1.0),
+    "sigmoid": Activation(_sigmoid, lambda h: h * (1 - h), 1 / 4),
+    "linear": Activation(lambda a, out=None: a, np.ones_like),
+}
+"""Activation functions by their names in Keras; kernel.c knows them by their first letters."""
 
 
 @dataclass(frozen=True)
@@ -262,7 +271,7 @@ def recur(
         The outputs h_1 to h_T, in the shape of `input_projection`.
 
     """
-    activate = ACTIVATIONS[activation]
+    activate = ACTIVATIONS[activation].function
     outputs = np.empty(input_projection.shape, input_projection.dtype)
     for time, inputs in enumerate(input_projection):
         output = outputs[time]

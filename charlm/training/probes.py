@@ -8,13 +8,12 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from charlm.network.gradients import (
-    LARGEST_SLOPES,
     SATURATED_BELOW,
     LagCurve,
     lag_curves,
     read_text,
 )
-from charlm.network.rnn import Floats, Parameters
+from charlm.network.rnn import ACTIVATIONS, Floats, Parameters
 
 WINDOWS, WARM_UP, LAGS = 16, 32, 48
 """Number of windows, and their length, WARM_UP + LAGS characters. The warm-up lets a network forget
@@ -60,7 +59,7 @@ def probe(parameters: Parameters, windows: NDArray[Any]) -> list[LayerProbe]:
     end = len(windows) - 1
     lags = min(LAGS, end)
     texts = np.arange(windows.shape[1])
-    limit = SATURATED_BELOW * LARGEST_SLOPES.get(parameters.activation, 1.0)
+    limit = SATURATED_BELOW * ACTIVATIONS[parameters.activation].largest_slope
     probes = []
     with np.errstate(all="ignore"):  # weights that are not finite give NaN
         trace = read_text(parameters, windows)

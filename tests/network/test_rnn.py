@@ -71,7 +71,7 @@ def test_an_empty_window_returns_its_initial_state() -> None:
 @pytest.mark.parametrize("name", rnn.ACTIVATIONS)
 def test_an_activation_equals_its_definition(name: str) -> None:
     x = np.linspace(-8, 8, 65, dtype=np.float32)
-    outputs = rnn.ACTIVATIONS[name](x)
+    outputs = rnn.ACTIVATIONS[name].function(x)
     expected = [reference.ACTIVATIONS[name](value) for value in x.tolist()]
     assert outputs.dtype == np.float32
     np.testing.assert_allclose(outputs, expected, rtol=2e-6, atol=5e-7)
@@ -79,7 +79,7 @@ def test_an_activation_equals_its_definition(name: str) -> None:
 
 @pytest.mark.parametrize("name", rnn.ACTIVATIONS)
 def test_an_activation_does_not_overflow(name: str) -> None:
-    assert np.isfinite(rnn.ACTIVATIONS[name](np.array([-1e4, 1e4], np.float32))).all()
+    assert np.isfinite(rnn.ACTIVATIONS[name].function(np.array([-1e4, 1e4], np.float32))).all()
 
 
 @pytest.mark.parametrize(("values", "rows"), [(0, 1), (6, 1), (13, 1), (14, 2)])
