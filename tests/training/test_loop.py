@@ -42,7 +42,7 @@ from charlm.events import Evaluated, Event, Saved, Started, StepsTaken
 from charlm.network.model_file import read_model
 from charlm.runs.folder import saved_steps
 from charlm.runs.run import open_run
-from charlm.training.evaluating import DivergenceError
+from charlm.training.evaluating import DivergenceError, sample_text
 from charlm.training.loop import TimeLimit
 from charlm.training.session import Session
 from charlm.training.trainer import continue_run
@@ -452,7 +452,8 @@ def files_written(folder: Path, *overrides: str) -> list[Any]:
     sampling = ("sampling.length=20", "sampling.temperature=0.7")
     run = train(folder, *sampling, *overrides, text=TEXT + "é", faults=FIRST_IS_BEST)
     weights = {path.name: weights_of(path) for path in run.folder.rglob("*.safetensors")}
-    return [weights, run.repeatable_metrics]
+    sample = sample_text(run.config, run.model("best.safetensors"))
+    return [weights, run.repeatable_metrics, sample]
 
 
 @pytest.fixture(scope="module")
