@@ -236,7 +236,7 @@ def start() -> Figures:
         return process.stdout is not None and bool(process.stdout.read(1))
 
     def trains(process: Process) -> bool:
-        return any(line.startswith("charlm: training on") for line in process.stderr or ())
+        return any(line.startswith("charlm: training") for line in process.stderr or ())
 
     first = [
         until(writes, "sample", "river-plays", "-n", "1", "--seed", "0") for _ in range(2)

@@ -295,7 +295,9 @@ def test_a_second_signal_stops_immediately(tmp_path: Path) -> None:
         for number in (signal.SIGSTOP, INTERRUPT, TERMINATE, signal.SIGCONT):
             process.send_signal(number)
         _, said = process.communicate(timeout=GRACE_SECONDS)
-    assert process.returncode == 128 + TERMINATE, said
+    # with several threads, the kernel may deliver the second signal first
+    assert process.returncode in {128 + TERMINATE, 128 + INTERRUPT}, said
+    assert "continue with" not in said  # as after a single signal
     assert "Traceback" not in said
     read_model(run / f"checkpoints/step-{newest_step(run)}.safetensors")
 
