@@ -176,7 +176,7 @@ def tune(
         minutes: Time limit of this call, above 0.
         trials: Number of trials at which the search ends, 1 or more; None = no limit.
         trial_minutes: Time limit of each trial, above 0 and at most `minutes`; None = a twentieth
-            of `minutes`, at least half a minute.
+            of `minutes`, at least half a minute, at most half of `minutes`.
         out: Folder of the search; None = runs/tune-NAME with the name of the search space.
         on_event: Called with notes on the trials, and with the progress of reading the text.
 
@@ -189,7 +189,7 @@ def tune(
     """
     check_range("minutes", minutes, 0, above=True)
     if trial_minutes is None:
-        trial_minutes = max(minutes / TRIALS, MIN_TRIAL_MINUTES)
+        trial_minutes = min(minutes / 2, max(minutes / TRIALS, MIN_TRIAL_MINUTES))
     check_range("trial_minutes", trial_minutes, 0, minutes, above=True)
     end = time.monotonic() + 60 * minutes
     path = find_space(check_path("space", space))

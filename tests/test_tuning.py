@@ -157,6 +157,7 @@ def test_a_trial_that_does_not_fit_is_not_started(search: Search) -> None:
 @pytest.mark.parametrize(
     ("minutes", "expected"),
     [
+        pytest.param(0.8, 0.4, id="half of the search"),
         pytest.param(9.9, 0.5, id="half a minute"),
         pytest.param(20.0, 1.0, id="a twentieth"),
     ],
