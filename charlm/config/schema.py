@@ -363,6 +363,11 @@ class Config(_Section):
     training: TrainingConfig = TrainingConfig()
     sampling: SamplingConfig = SamplingConfig()
 
+    def with_training(self, **settings: Any) -> "Config":
+        """Return the config with other values in the section `training`, which are not checked."""
+        training = self.training.model_copy(update=settings)
+        return self.model_copy(update={"training": training})
+
 
 def walk(model: type[BaseModel], before: str = "") -> Iterator[tuple[str, FieldInfo]]:
     """Yield the dotted key and the field of each setting and section, a section before its fields.

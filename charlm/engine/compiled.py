@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from charlm.config.schema import Config, ModelConfig
 from charlm.engine.kernel import Network, aligned, arrange, load_kernel
 from charlm.engine.model import CharacterRNN
-from charlm.engine.step import StepResults, make_objective, part_sizes
+from charlm.engine.step import StepResults, add_in_order, make_objective, part_sizes
 from charlm.engine.update import Update
 from charlm.hardware import core_count
 from charlm.network.architecture import Architecture
@@ -65,7 +65,8 @@ class CompiledSteps:
         self._height = height
         self._threads = ThreadPoolExecutor(core_count())
         self._parameters = Parameters(shape, weights)
-        self._tables = [np.array(table) for table in Parameters(shape, weights).input_tables]
+        layers = self._parameters.layers
+        self._tables = [np.array(self._parameters.input_table(layer)) for layer in layers]
         self._weights = arrange(self._parameters, self._tables)
         self._packed = self._kernel.new_packed(self._network, self._weights)
         ends = itertools.accumulate(part_sizes(height, settings.parts or 1), initial=0)
@@ -125,7 +126,7 @@ class CompiledSteps:
         compute = partial(self._compute_part, window=window, soft=soft, state=state)
         states = list(self._threads.map(compute, self._parts, self._gradients))
         total = self._gradients[0]
-        _add_in_order([gradient.vector for gradient in self._gradients])
+        add_in_order([gradient.vector for gradient in self._gradients], _add)
         if self._workers.count > 1:
             total.vector[:] = self._workers.total(total.vector)
         total.follow_tables(self._parameters)
@@ -238,11 +239,6 @@ class Gradient:
                 of_embedding += table @ layer.input_kernel.T
 
 
-def _add_in_order(parts: Sequence[Floats]) -> None:
-    """Add all arrays to the first: the first 2^k and the rest are summed recursively."""
-    if len(parts) == 1:
-        return
-    middle = 1 << (len(parts) - 1).bit_length() - 1
-    _add_in_order(parts[:middle])
-    _add_in_order(parts[middle:])
-    np.add(parts[0], parts[middle], out=parts[0])
+def _add(first: Floats, second: Floats) -> Floats:
+    """Add an array to the first, in place."""
+    return np.add(first, second, out=first)

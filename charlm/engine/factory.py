@@ -55,11 +55,11 @@ class KerasEngines(EngineFactory):
     def resolve(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
         """Return the config with the kernel and the precision that this machine trains with."""
         if config.training.precision == "auto":
-            config = _with_training(config, precision=choose_precision(on_event).name)
+            config = config.with_training(precision=choose_precision(on_event).name)
         if config.training.precision == "bfloat16" and not multiplies_bfloat16():
             problem = "this processor cannot multiply bfloat16"
             on_event(_replaced("training.precision", "float32", problem, changes_bits=is_recorded))
-            config = _with_training(config, precision="float32")
+            config = config.with_training(precision="float32")
         return resolve_kernel(config, on_event=on_event, is_recorded=is_recorded)
 
 
@@ -118,13 +118,13 @@ def resolve_kernel(
     else:
         problem = f"the compiled kernel does not support model.rnn.{unsupported}"
     if problem is None:
-        return _with_training(config, kernel="compiled")
+        return config.with_training(kernel="compiled")
     is_chosen = choice == "compiled"
     if is_chosen and not is_recorded:
         raise CharlmError(f"training.kernel: found compiled; must be keras: {problem}")
     if is_chosen or unsupported is None:
         on_event(_replaced("training.kernel", "keras", problem, changes_bits=is_chosen))
-    return _with_training(config, kernel="keras")
+    return config.with_training(kernel="keras")
 
 
 def _replaced(key: str, used: str, problem: str, *, changes_bits: bool) -> Note:
@@ -153,7 +153,3 @@ def _kernel_problem(precision: str, on_event: OnEvent) -> str | None:
             "the compiled kernel has no bfloat16, although this processor has; see $CHARLM_CFLAGS"
         )
     return None
-
-
-def _with_training(config: Config, **settings: str) -> Config:
-    return config.model_copy(update={"training": config.training.model_copy(update=settings)})

@@ -8,10 +8,10 @@ Axes: B batch, R rows of the batch on this worker (B on a single worker), T time
 steps in one call.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import keras
 import numpy as np
@@ -21,6 +21,8 @@ from charlm.config.schema import TrainingConfig
 from charlm.engine.model import CharacterRNN, State, Tensor, shift_seeds
 from charlm.engine.optimizer import WeightAverage
 from charlm.training.workers import Workers
+
+Part = TypeVar("Part")
 
 
 def mean_nats(targets: Tensor, logits: Tensor) -> Tensor:
@@ -249,7 +251,7 @@ class GradientsOfParts:
         shift_seeds(self._model, -self._workers.index)
         last_states, tensors = zip(*results, strict=True)
         state = tuple(tf.concat(layer, 0) for layer in zip(*last_states, strict=True))
-        loss, *gradients = self._workers.sum(_add_in_order(tensors))
+        loss, *gradients = self._workers.sum(add_in_order(tensors, _add))
         return state, loss, gradients
 
     def _of_part(
@@ -272,10 +274,19 @@ class GradientsOfParts:
         return state, [loss * share, *map(tf.convert_to_tensor, gradients)]
 
 
-def _add_in_order(parts: Sequence[list[Tensor]]) -> list[Tensor]:
-    """Return the sum over the parts: the first 2^k and the rest are summed recursively."""
+def _add(firsts: list[Tensor], seconds: list[Tensor]) -> list[Tensor]:
+    return [first + second for first, second in zip(firsts, seconds, strict=True)]
+
+
+def add_in_order(parts: Sequence[Part], add: Callable[[Part, Part], Part]) -> Part:
+    """Return the sum over the parts: the first 2^k and the rest are summed recursively.
+
+    Args:
+        parts: At least one part.
+        add: Function that returns the sum of two parts.
+
+    """
     if len(parts) == 1:
         return parts[0]
     middle = 1 << (len(parts) - 1).bit_length() - 1
-    pairs = zip(_add_in_order(parts[:middle]), _add_in_order(parts[middle:]), strict=True)
-    return [first + second for first, second in pairs]
+    return add(add_in_order(parts[:middle], add), add_in_order(parts[middle:], add))

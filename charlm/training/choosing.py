@@ -15,7 +15,7 @@ from typing import Any
 
 from charlm.config.file import load_config, nest
 from charlm.config.recipes import find_recipe
-from charlm.config.schema import Config, TrainingConfig, merge
+from charlm.config.schema import Config, merge
 from charlm.errors import CharlmError
 from charlm.events import Event, OnEvent, Progress
 from charlm.hardware import core_count, memory_bytes
@@ -110,7 +110,7 @@ class Request:
             return config
         rate = INITIAL_RATE * config.training.optimizer.learning_rate
         slower = config.training.optimizer.model_copy(update={"learning_rate": rate})
-        return _with_training(config, optimizer=slower)
+        return config.with_training(optimizer=slower)
 
     def check(self) -> Config:
         """Check what can be checked before the text is read; return a config for reading the text.
@@ -234,7 +234,7 @@ class Plan:
 
     def with_training(self, **settings: Any) -> "Plan":
         """Return the plan with other settings in the section `training`."""
-        return replace(self, config=_with_training(self.config, **settings))
+        return replace(self, config=self.config.with_training(**settings))
 
 
 def choose(
@@ -415,8 +415,8 @@ def resolve(
     """
     training = config.training
     parts = training.parts or engines.workers.default_parts(training.batch_size, cores=core_count())
-    config = _with_training(
-        config.model_copy(update={"corpus": resolve_corpus_settings(corpus, config.corpus)}),
+    settings = resolve_corpus_settings(corpus, config.corpus)
+    config = config.model_copy(update={"corpus": settings}).with_training(
         parts=parts,
         initial_weights=None if request.init is None else request.init.sha256,
     )
@@ -476,8 +476,3 @@ def _check_memory(config: Config, vocabulary_size: int, *, available_bytes: int 
             f"{needed_bytes / 1e9:,.1f} GB of memory, and this machine has "
             f"{available_bytes / 1e9:,.1f} GB; lower model.units or model.layers"
         )
-
-
-def _with_training(config: Config, **settings: Any) -> Config:
-    training: TrainingConfig = config.training.model_copy(update=settings)
-    return config.model_copy(update={"training": training})
