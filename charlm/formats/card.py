@@ -50,6 +50,7 @@ def readme(model: TrainedModel, *, title: str, usage: str) -> str:
         usage: Instructions in Markdown.
 
     """
+    settings = f"# {title}\n{dump_yaml(model.config)}"
     return f"""# A character-level language model
 
 {summarize(model)} Exported by charlm {__version__}.
@@ -61,7 +62,7 @@ def readme(model: TrainedModel, *, title: str, usage: str) -> str:
 
 ## Settings
 
-{fenced(f"# {title}{chr(10)}{dump_yaml(model.config)}", "yaml")}
+{fenced(settings, "yaml")}
 
 ## License
 
@@ -74,4 +75,5 @@ def fenced(text: str, language: str) -> str:
     """Return a code block with a fence that is longer than any row of backticks in the text."""
     longest = max((len(row) for row in re.findall("`+", text)), default=0)
     fence = "`" * max(3, longest + 1)
-    return f"{fence}{language}\n{escape_controls(text, keep=chr(10)).rstrip(chr(10))}\n{fence}"
+    shown = escape_controls(text, keep="\n").rstrip("\n")
+    return f"{fence}{language}\n{shown}\n{fence}"

@@ -2,8 +2,7 @@
 
 `choose` goes through the recipes for the size of the text, best first. Without a time limit it
 takes the first. With one, it takes the first that reads enough of the text in the time, by the time
-of a few real steps. The rule was measured, see tests/bench/grid.py and
-docs/recipes.md.
+of a few real steps. The rule was measured, see tests/bench/grid.py and docs/recipes.md.
 """
 
 import math
@@ -31,7 +30,7 @@ from charlm.training.interface import Engine, EngineFactory
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
 from charlm.training.soft_targets import TASK, SoftTargets, memory_problem, open_soft_targets
-from charlm.training.timing import NOT_MEASURED, Timing, time_engine
+from charlm.training.timing import Timing, time_engine
 from charlm.training.workers import Workers
 from charlm.wording import counted
 
@@ -208,11 +207,11 @@ class Plan:
     text: EvaluatedText
     """Text that the evaluations read."""
     candidate: Candidate
-    timing: Timing = NOT_MEASURED
+    timing: Timing
     """Measured times of the parts of the run."""
-    minutes: float | None = None
+    minutes: float | None
     """Time limit; None = no limit."""
-    end: float | None = None
+    end: float | None
     """End of the command by the clock of the session; None = no limit."""
     soft_targets: SoftTargets | None = None
 
@@ -269,11 +268,16 @@ def choose(
     end = None if minutes is None else started + 60 * minutes
     text = open_text(corpus)
     for candidate in candidates:
-        plan = _make_plan(candidate, corpus, request, text, engines=engines, session=session)
-        timing = time_engine(
-            plan.config, corpus, plan.engine, text, session=session, minutes=minutes
+        plan = _make_plan(
+            candidate,
+            corpus,
+            request,
+            text,
+            engines=engines,
+            session=session,
+            minutes=minutes,
+            end=end,
         )
-        plan = replace(plan, timing=timing, minutes=minutes, end=end)
         if end is None or _reads_enough(plan, left=_left(plan, session, engines.workers)):
             break
     plan = _add_soft_targets(plan, folder, session, engines.workers)
@@ -308,8 +312,10 @@ def _make_plan(
     *,
     engines: EngineFactory,
     session: Session,
+    minutes: float | None,
+    end: float | None,
 ) -> Plan:
-    """Make the engine of a recipe."""
+    """Make the engine of a recipe, and time its parts."""
     on_event = session.on_event
     config = request.config(candidate.recipe)
     config = resolve(config, corpus, request, engines=engines, on_event=on_event)
@@ -318,7 +324,8 @@ def _make_plan(
         initial = adapt_initial_model(request.init, config, corpus, on_event=on_event)
         weights = initial.parameters
     engine = new_engine(config, corpus, engines, initial=weights, on_event=on_event)
-    return Plan(config, corpus, initial, engine, text, candidate)
+    timing = time_engine(config, corpus, engine, text, session=session, minutes=minutes)
+    return Plan(config, corpus, initial, engine, text, candidate, timing, minutes, end)
 
 
 def _reads_enough(plan: Plan, *, left: float) -> bool:

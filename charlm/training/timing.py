@@ -39,9 +39,6 @@ class Timing:
     """Time to choose the sampling temperature."""
 
 
-NOT_MEASURED = Timing()
-
-
 def time_engine(
     config: Config,
     corpus: Corpus,
@@ -66,7 +63,7 @@ def time_engine(
 
     """
     if config.training.is_untrained and minutes is None:
-        return NOT_MEASURED
+        return Timing()
     clock, share = session.clock, engine.workers.share_seconds
     engine.build()
     first_state = engine.tensors()
