@@ -114,6 +114,7 @@ def test_without_a_time_limit_the_best_recipe_is_trained_for_its_length(choosing
     plan = choosing.plan(500_000, *FAST, recipe=None)
     assert (plan.config.recipe, plan.end) == ("shakespeare", None)
     assert plan.config.training.epochs == load_config(find_recipe("shakespeare")).training.epochs
+    assert plan.seconds == pytest.approx(60 * plan.schedule.total)
 
 
 @pytest.mark.parametrize(
