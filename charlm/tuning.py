@@ -27,6 +27,7 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from charlm.api.training import as_sources, train
 from charlm.checks import check_path, check_range
@@ -232,8 +233,9 @@ def _storing(path: Path) -> Iterator[None]:
 def _open_study(path: Path) -> optuna.Study:
     """Open or create a study; trials of a killed process have failed."""
     connect = partial(sqlite3.connect, path)  # in a URL, Optuna would replace {}
+    engine = {"creator": connect, "poolclass": NullPool}  # no connection stays open
     study = optuna.create_study(
-        storage=optuna.storages.RDBStorage("sqlite://", {"creator": connect}),
+        storage=optuna.storages.RDBStorage("sqlite://", engine),
         sampler=optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIALS, multivariate=True),
         pruner=optuna.pruners.MedianPruner(PRUNING_TRIALS, PRUNING_EVALUATION),
         study_name="charlm",
