@@ -55,8 +55,8 @@ EXPONENT_BLOCK = 100
 block apart are nearly independent."""
 MOST_EXPONENTS = 8
 """Maximum number of exponents of the whole state."""
-PASSES = 3
-"""Number of times that the first half of a text is read before exponents are measured."""
+PASSES = 6
+"""Number of times that the first fifth of a text is read before exponents are measured."""
 ROUNDING = 1e-6
 """Exponents closer to 0 than this count as 0, because weights are float32."""
 
@@ -326,22 +326,23 @@ def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
 
 
 def lyapunov(trace: Trace) -> Lyapunov:
-    """Compute the largest Lyapunov exponents along the second half of a text.
+    """Compute the largest Lyapunov exponents along a text, except for its first fifth.
 
-    The first half is read several times before, so that the random first directions turn into
+    The first fifth is read several times before, so that the random first directions turn into
     those that grow most. They do so slowly if several directions grow at nearly the same rate.
 
     Args:
         trace: The trace of one text; T >= 2.
 
     """
+    length = len(trace.ids)
+    counted = range(max(1, length // 5), length)
     dimensions = trace.parameters.state_size
-    exponents, errors = _exponents(trace, None, (min(MOST_EXPONENTS, dimensions), dimensions))
+    exponents, errors = _exponents(trace, None, min(MOST_EXPONENTS, dimensions), counted)
     layers = []
-    for layer, weights in enumerate(trace.parameters.layers):
-        (exponent,), (error,) = _exponents(trace, layer, (1, weights.units))
+    for layer in range(len(trace.parameters.layers)):
+        (exponent,), (error,) = _exponents(trace, layer, 1, counted)
         layers.append(LayerExponent(layer, float(exponent), float(error)))
-    counted = range(len(trace.ids) // 2, len(trace.ids))
     return Lyapunov(exponents, errors, dimensions, tuple(layers), Sample.of(counted))
 
 
@@ -353,17 +354,27 @@ def _push(trace: Trace, layer: int | None, differences: Floats, time: int) -> Fl
     return np.asarray(pushed * trace.slopes[layer][time])
 
 
-def _exponents(trace: Trace, layer: int | None, shape: tuple[int, int]) -> tuple[Values, Values]:
+def _exponents(
+    trace: Trace, layer: int | None, count: int, counted: range
+) -> tuple[Values, Values]:
     """Return the largest exponents of a product of Jacobians, and their standard errors.
 
     The exponents are the means of ln |R_ii| of one QR decomposition per character. The rows of the
     basis [n, D] are orthonormal: a small difference of the state for each exponent.
+
+    Args:
+        trace: The trace of one text.
+        layer: The layer, or None for the whole state.
+        count: Number of exponents n.
+        counted: The steps that are measured; those before them are the warm-up.
+
     """
-    length = len(trace.ids)
-    random = np.random.default_rng(0).standard_normal(shape[::-1])
+    parameters = trace.parameters
+    units = parameters.state_size if layer is None else parameters.layers[layer].units
+    random = np.random.default_rng(0).standard_normal((units, count))
     basis: Floats = np.linalg.qr(random)[0].T
     logs = []
-    for time in chain([*range(1, length // 2)] * PASSES, range(length // 2, length)):
+    for time in chain([*range(1, counted.start)] * PASSES, counted):
         pushed = _push(trace, layer, basis, time)
         q, r = np.linalg.qr(pushed.T)
         basis = q.T
@@ -371,9 +382,9 @@ def _exponents(trace: Trace, layer: int | None, shape: tuple[int, int]) -> tuple
         rounding = 64 * np.finfo(np.float64).eps * lengths.max()
         with np.errstate(divide="ignore"):
             logs.append(np.log(np.where(lengths < rounding, 0, lengths)))
-    counted = np.array(logs[-(length - length // 2) :])
     places = np.arange(len(counted))
-    scores = [mean_and_error(column, places, block=EXPONENT_BLOCK) for column in counted.T]
+    columns = np.array(logs[-len(counted) :]).T
+    scores = [mean_and_error(column, places, block=EXPONENT_BLOCK) for column in columns]
     pairs = np.array(scores, np.float64)  # an unknown error becomes NaN
     exponents, errors = pairs[np.argsort(-pairs[:, 0])].T
     exponents[np.abs(exponents) < ROUNDING] = 0.0

@@ -24,8 +24,6 @@ ORDERS = range(2, 10)
 """Orders of the n-grams that are counted; an n-gram of order n predicts from n - 1 characters."""
 MOST_STATES = 5_000
 """Maximum number of characters whose states are held in memory."""
-MOST_TRACED = 2_000
-"""Maximum number of characters that are read with their derivatives."""
 MOST_LOGITS = 20_000_000
 """Maximum number of logits after the characters that are read with their derivatives."""
 MOST_VALUES = 1 << 24
@@ -44,7 +42,9 @@ class Limits:
     """Maximum number of characters that are predicted from only the last k characters."""
     predictions: int
     """Maximum number of predictions whose gradients are followed back."""
-    replacements: int = 128
+    traced: int
+    """Maximum number of characters that are read with their derivatives."""
+    replacements: int
     """Maximum number of characters that are replaced, one at a time."""
 
 
@@ -59,7 +59,8 @@ def limits_for(parameters: Parameters) -> Limits:
         characters=max(5_000, int(100_000 * scale)),
         context=max(1_000, min(max(2_500, int(15_000 * scale)), MOST_VALUES // parameters.width)),
         predictions=min(max(50, int(400 * scale)), rows // 2),
-        replacements=min(Limits.replacements, rows // 4),
+        traced=max(200, min(max(1_000, int(2_000 * scale)), rows)),
+        replacements=min(max(32, int(128 * scale)), rows // 4),
     )
 
 
@@ -138,8 +139,7 @@ class Reading:
         Vanishing gradients in float32 would become denormal numbers, with which products take
         several times as long.
         """
-        most = max(200, min(MOST_TRACED, MOST_LOGITS // self.parameters.vocabulary_size))
-        return read_text(self.parameters.cast(np.float64), self.ids[:most])
+        return read_text(self.parameters.cast(np.float64), self.ids[: self.limits.traced])
 
     @cached_property
     def states(self) -> State:

@@ -29,7 +29,7 @@ CHARACTERS = (
     None,
 )
 """Characters that could break a page, such as markup, control characters and a bare accent."""
-SMALL = Limits(300, 200, 20)
+SMALL = Limits(300, 200, 20, 2000, 128)
 
 
 def report(
@@ -53,7 +53,7 @@ def report_with_gaps() -> Report:
     same = {"embedding": np.full((4, 2), 0.5, np.float32)}
     trained = replace(trained, parameters=with_tensors(trained.parameters, same))
     ids = np.random.default_rng(5).integers(0, 4, 150)
-    limits = Limits(characters=120, context=60, predictions=9, replacements=5)
+    limits = Limits(characters=120, context=60, predictions=9, traced=2000, replacements=5)
     left_out = {"X": 2, "\n": 1}
     return inspect_text(Reading("gaps", trained, "a text", ids, limits, left_out=left_out))
 

@@ -93,7 +93,7 @@ def test_a_report_reads_a_limited_number_of_characters(report: Report) -> None:
 
 
 def test_as_many_characters_are_replaced_as_the_limit_allows(trained: TrainedModel) -> None:
-    limits = Limits(300, 200, 20, replacements=7)
+    limits = Limits(300, 200, 20, traced=300, replacements=7)
     memory = inspect_text(reading(trained, limits=limits), only=["memory"]).get("memory")
     assert memory.impulse_response.positions.count == 7
 
@@ -126,7 +126,7 @@ def test_without_a_training_text_there_are_no_n_grams(
 def report_of_repeats(small_model: TrainedModel) -> Report:
     """Return a report whose training text is the text itself."""
     ids = np.tile([0, 0, 1, 0, 2], 80)
-    limits = Limits(400, 400, 20)
+    limits = Limits(400, 400, 20, 2000, 128)
     return inspect_text(reading(small_model, text=ids, training_text=ids, limits=limits))
 
 
@@ -222,12 +222,12 @@ def test_a_report_is_made_with_a_single_thread_for_products(trained: TrainedMode
 @pytest.mark.parametrize(
     ("sizes", "limits"),
     [
-        pytest.param((5, 1, 831), Limits(100_000, 15_000, 400), id="699,707 weights"),
-        pytest.param((5, 1, 832), Limits(99_803, 14_970, 399), id="701,381 weights"),
-        pytest.param((5, 4, 1000), Limits(9_980, 2_500, 50), id="7 million weights"),
-        pytest.param((5, 10, 1000), Limits(5_000, 2_500, 50), id="19 million weights"),
-        pytest.param((5, 1, 8_000), Limits(5_000, 2_097, 50), id="8,000 units"),
-        pytest.param((40_000, 1, 4), Limits(100_000, 1000, 250, 125), id="40,000 characters"),
+        pytest.param((5, 1, 831), Limits(100_000, 15_000, 400, 2_000, 128), id="699,707 weights"),
+        pytest.param((5, 1, 832), Limits(99_803, 14_970, 399, 1_996, 127), id="701,381 weights"),
+        pytest.param((5, 4, 1000), Limits(9_980, 2_500, 50, 1_000, 32), id="7 million weights"),
+        pytest.param((5, 10, 1000), Limits(5_000, 2_500, 50, 1_000, 32), id="19 million weights"),
+        pytest.param((5, 1, 8_000), Limits(5_000, 2_097, 50, 1_000, 32), id="8,000 units"),
+        pytest.param((40_000, 1, 4), Limits(100_000, 1000, 250, 500, 125), id="40,000 characters"),
     ],
 )
 def test_the_limits_depend_on_the_size_of_the_network(
@@ -251,7 +251,7 @@ def test_derivatives_of_a_large_vocabulary_are_computed_for_a_part_of_the_text(
     trained: TrainedModel,
 ) -> None:
     large = replace(trained, parameters=random_parameters(vocabulary_size=40_000))
-    limited = reading(large, length=3000, limits=Limits(3000, 3000, 20))
+    limited = reading(large, length=3000, limits=limits_for(large.parameters))
     assert len(limited.trace.ids) == 500  # 20 million logits
 
 
@@ -264,7 +264,7 @@ def test_the_states_of_a_part_of_the_text_are_held(
     states: int,
     trained: TrainedModel,
 ) -> None:
-    long = reading(trained, length=length, limits=Limits(100_000, 3000, 20))
+    long = reading(trained, length=length, limits=Limits(100_000, 3000, 20, 2000, 128))
     assert len(long.trace.ids) == traced
     assert [len(layer) for layer in long.states] == [states, states]
 
