@@ -115,7 +115,6 @@ class FakeEngine(Engine):
         self, config: Config, batches: Batches, *, vocabulary_size: int, faults: Faults
     ) -> None:
         self.faults = faults
-        self.is_built = False
         self.calls: list[Call] = []
         self.batches = batches
         self.rows = slice(None)
@@ -130,9 +129,6 @@ class FakeEngine(Engine):
     def load_initial_weights(self, weights: Mapping[str, Floats]) -> None:
         self.bias = weights["logits.bias"].copy()
 
-    def build(self) -> None:
-        self.is_built = True
-
     def take_steps(
         self,
         windows: NDArray[np.int32],
@@ -141,7 +137,6 @@ class FakeEngine(Engine):
         reset_state: bool,
         soft_targets: NDArray[np.float16] | None = None,
     ) -> StepMetrics:
-        assert self.is_built
         self.calls.append(Call(windows, reset_state, soft_targets))
         started = time.perf_counter()
         if reset_state:

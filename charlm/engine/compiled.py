@@ -1,10 +1,9 @@
-"""Steps of training by the compiled kernel, on arrays instead of Keras variables.
+"""A step of training by the compiled kernel, on arrays instead of Keras variables.
 
-Each part of a batch has a thread, and so has each group of tensors in the update. Sums are taken in
-a fixed order, so the results do not depend on the number of cores.
+Each part of a batch has a thread. Sums are taken in a fixed order, so the results do not depend on
+the number of cores.
 
-Axes: R rows of the batch on this worker, T time, V vocabulary, H units, L layers, K steps in one
-call.
+Axes: R rows of the batch on this worker, T time, V vocabulary, H units, L layers.
 """
 
 import itertools
@@ -18,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config, ModelConfig
-from charlm.engine.kernel import Network, aligned, arrange, load_kernel
+from charlm.engine.kernel import CompiledNetwork, aligned, arrange, load_kernel
 from charlm.engine.model import CharacterRNN
-from charlm.engine.step import StepResults, add_in_order, make_objective, part_sizes
-from charlm.engine.update import Update
+from charlm.engine.step import StepResult, part_sizes
+from charlm.engine.update import Update, in_turn
 from charlm.hardware import core_count
 from charlm.network.architecture import Architecture
 from charlm.network.model_file import Tensors
@@ -29,8 +28,8 @@ from charlm.network.rnn import Floats, Parameters
 from charlm.training.workers import Workers
 
 
-class CompiledSteps:
-    """Takes steps of training; has the interface of `charlm.engine.step.TrainSteps`.
+class CompiledStep:
+    """Takes steps of training by the kernel; has the interface of `charlm.engine.step.KerasStep`.
 
     Args:
         model: The network.
@@ -59,20 +58,21 @@ class CompiledSteps:
         shape = model.architecture
         settings = config.training
         self._config = config
-        self._kernel = load_kernel()
-        self._network = Network(shape, bfloat16=settings.precision == "bfloat16")
         self._workers = workers
         self._height = height
+        self._slots = slots
         self._threads = ThreadPoolExecutor(core_count())
         self._parameters = Parameters(shape, weights)
         layers = self._parameters.layers
         self._tables = [np.array(self._parameters.input_table(layer)) for layer in layers]
-        self._weights = arrange(self._parameters, self._tables)
-        self._packed = self._kernel.new_packed(self._network, self._weights)
+        bfloat16 = settings.precision == "bfloat16"
+        self._kernel = load_kernel()
+        self._network = CompiledNetwork(
+            self._kernel, shape, arrange(self._parameters, self._tables), bfloat16=bfloat16
+        )
         ends = itertools.accumulate(part_sizes(height, settings.parts or 1), initial=0)
         self._parts = [slice(*pair) for pair in itertools.pairwise(ends)]
         self._gradients = [Gradient(shape, self._tables) for _ in self._parts]
-        self._slots = slots
         self._update = Update(
             self._kernel,
             optimizer,
@@ -81,35 +81,22 @@ class CompiledSteps:
             gradients=self._gradients[0].parameters.tensors,
             average=average,
             slots=slots,
-            bfloat16=self._network.bfloat16,
+            bfloat16=bfloat16,
         )
 
     def __call__(
-        self,
-        windows: NDArray[np.int32],
-        soft_targets: NDArray[np.float16],
-        state: Sequence[Floats],
-        rates: NDArray[np.float32],
-        resets: NDArray[np.bool_],
-    ) -> StepResults:
-        """Take K steps; see `charlm.engine.step.TrainSteps`."""
+        self, window: NDArray[np.int32], soft: NDArray[np.float16], state: Floats, rate: float
+    ) -> StepResult:
+        """Take a step; see `charlm.engine.step.KerasStep`."""
         training = self._config.training
-        clip_norm = training.clip_norm
-        joined = np.stack(state)
-        losses = np.empty(len(rates), np.float32)
-        norms = np.empty(len(rates), np.float32)
-        for index, rate in enumerate(rates):
-            joined[:, resets[index]] = 0
-            joined, losses[index] = self.add_gradients(windows[index], soft_targets[index], joined)
-            norms[index] = norm = self._kernel.norm(self._gradients[0].of_tensors)
-            clip = 1.0 if clip_norm is None or norm <= clip_norm else clip_norm / norm
-            self._update(float(rate), clip=clip, average_momentum=training.average_momentum)
-        return StepResults(tuple(joined), losses, norms)
+        state, loss = self._add_gradients(window, soft, state)
+        norm = self._kernel.norm(self._gradients[0].of_tensors)
+        limit = training.clip_norm
+        clip = 1.0 if limit is None or norm <= limit else limit / norm
+        self._update(rate, clip=clip, average_momentum=training.average_momentum)
+        return StepResult(state, loss, norm)
 
-    def build(self, length: int) -> None:
-        """Do nothing: there is no graph."""
-
-    def add_gradients(
+    def _add_gradients(
         self, window: NDArray[np.int32], soft: NDArray[np.float16], state: Floats
     ) -> tuple[Floats, float]:
         """Compute the gradient of a batch into the first of `_gradients`.
@@ -120,13 +107,12 @@ class CompiledSteps:
         """
         for table, layer in zip(self._tables, self._parameters.layers, strict=True):
             table[...] = self._parameters.input_table(layer)
-        turns = core_count()
-        pack = partial(self._kernel.pack, self._network, self._weights, self._packed, turns=turns)
-        list(self._threads.map(lambda turn: pack(turn=turn), range(turns)))
+        in_turn(self._threads, self._network.pack)
         compute = partial(self._compute_part, window=window, soft=soft, state=state)
         states = list(self._threads.map(compute, self._parts, self._gradients))
-        total = self._gradients[0]
-        add_in_order([gradient.vector for gradient in self._gradients], _add)
+        total, *others = self._gradients
+        for other in others:
+            total.vector += other.vector
         if self._workers.count > 1:
             total.vector[:] = self._workers.total(total.vector)
         total.follow_tables(self._parameters)
@@ -142,22 +128,18 @@ class CompiledSteps:
         state: Floats,
     ) -> Floats:
         """Compute the gradient of a part; return the state after it, [L, rows, H]."""
-        objective = make_objective(self._config.training)
+        training = self._config.training
         rows = part.stop - part.start
         share = rows / (self._workers.count * self._height)
         seed = [self._config.seed, int(self._slots["iterations"]), self._workers.index, part.start]
-        masks = draw_masks(self._config.model, seed, time=len(window) - 1, rows=rows)
-        last, losses = self._kernel.run(
-            self._network,
-            self._weights,
-            self._packed,
-            window=np.ascontiguousarray(window[:, part]),
-            state=np.ascontiguousarray(state[:, part]),
+        last, losses = self._network.run(
+            np.ascontiguousarray(window[:, part]),
+            np.ascontiguousarray(state[:, part]),
             gradients=gradient.weights,
             soft=np.ascontiguousarray(soft[:, part], np.float32) if soft.size else None,
-            **masks,
-            temperature=objective.temperature,
-            soft_weight=objective.soft_weight,
+            masks=draw_masks(self._config.model, seed, time=len(window) - 1, rows=rows),
+            temperature=training.loss_temperature,
+            soft_weight=training.soft_weight,
             share=share,
         )
         gradient.loss[0] = share * losses.mean(dtype=np.float64)
@@ -176,7 +158,7 @@ def draw_masks(
         rows: R.
 
     Returns:
-        The masks by their names in `charlm.engine.kernel.Kernel.run`, only for rates above 0.
+        The masks by their names in the struct Window, only for rates above 0.
 
     """
     layers = config.layers
@@ -237,8 +219,3 @@ class Gradient:
             else:
                 np.matmul(embedding.T, table, out=gradient.input_kernel)
                 of_embedding += table @ layer.input_kernel.T
-
-
-def _add(first: Floats, second: Floats) -> Floats:
-    """Add an array to the first, in place."""
-    return np.add(first, second, out=first)

@@ -11,6 +11,7 @@ import os
 import shlex
 import shutil
 import signal
+import stat
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -121,12 +122,8 @@ def cache_folder(environ: Mapping[str, str] = os.environ) -> tuple[Path | None, 
         facts = folder.lstat()
     except OSError as error:
         return None, f"{folder}: {error.strerror}"
-    if folder.is_symlink():
-        return None, f"{folder} is a link"
-    if facts.st_uid != os.getuid() or facts.st_mode & 0o022:
-        return None, f"{folder} can be written by others"
-    if not os.access(folder, os.W_OK):
-        return None, f"{folder} cannot be written"
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid() or facts.st_mode & 0o022:
+        return None, f"{folder}: must be a folder that only its owner can write to"
     return folder, None
 
 

@@ -1,7 +1,7 @@
-"""The training engine in Keras: weights, optimizer, hidden state, and the compiled training step.
+"""The training engine in Keras: weights, optimizer, hidden state, and the training step.
 
 Axes: B batch, R rows of the batch on this worker (B on a single worker), T time, V vocabulary, K
-steps in one call.
+steps in one call, L layers, H units.
 """
 
 import time
@@ -12,19 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
-from charlm.engine.compiled import CompiledSteps
+from charlm.engine.compiled import CompiledStep
 from charlm.engine.kernel import CompiledReader, load_kernel
-from charlm.engine.model import (
-    State,
-    build_model,
-    named_seeds,
-    named_weights,
-    to_array,
-    to_parameters,
-    zero_state,
-)
-from charlm.engine.optimizer import WeightAverage, build_optimizer, named_slots
-from charlm.engine.step import TrainSteps, make_objective
+from charlm.engine.model import build_model, copied, named_seeds, named_weights
+from charlm.engine.optimizer import build_optimizer, named_slots
+from charlm.engine.step import KerasStep
 from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
@@ -66,50 +58,35 @@ class KerasEngine:
         self.batches = batches
         self.workers = workers or Workers()
         self._clock = clock
-        precision = self.settings.precision
-        self.model = build_model(config, vocabulary_size, precision=precision)
-        self._kernel = load_kernel() if self.settings.kernel == "compiled" else None
-        self.library = None if self._kernel is None else self._kernel.sha256
+        self.model = build_model(config, vocabulary_size, precision=self.settings.precision)
         self.rows = self.workers.rows(batches.batch_size)
         """Rows of a batch that this worker reads."""
-        optimizer = build_optimizer(self.settings.optimizer, precision=precision)
+        optimizer = build_optimizer(self.settings.optimizer)
         optimizer.build(self.model.trainable_variables)
         self._weights: Variables = named_weights(self.model)
         self._slots: Variables = named_slots(optimizer, self._weights)
-        self._average: Variables = {}
-        height = self.rows.stop - self.rows.start
-        self.steps: TrainSteps | CompiledSteps
-        momentum = self.settings.average_momentum
-        if self._kernel is None:
-            average = None
-            if momentum is not None:
-                average = WeightAverage(self._weights, momentum)
-                self._average = average.variables
-            self.steps = TrainSteps(
-                self.model,
-                optimizer,
-                settings=self.settings,
-                workers=self.workers,
-                height=height,
-                average=average,
-            )
-        else:
+        self._kernel = load_kernel() if self.settings.kernel == "compiled" else None
+        self.library = None if self._kernel is None else self._kernel.sha256
+        if self._kernel is not None:
             self._weights = copied(self._weights)
             self._slots = copied(self._slots)
-            if momentum is not None:
-                self._average = copied(self._weights)
-            self.steps = CompiledSteps(
-                self.model,
-                optimizer,
-                weights=self._weights,
-                average=self._average,
-                slots=self._slots,
-                config=config,
-                workers=self.workers,
-                height=height,
-            )
+        self._average = {}
+        if self.settings.average_momentum is not None:
+            self._average = copied(self._weights)
+        make_step = KerasStep if self._kernel is None else CompiledStep
+        self._take_step = make_step(
+            self.model,
+            optimizer,
+            weights=self._weights,
+            average=self._average,
+            slots=self._slots,
+            config=config,
+            workers=self.workers,
+            height=self.rows.stop - self.rows.start,
+        )
         self._variables = self._name_variables()
         self.state = self._zero_state()
+        """The hidden state, float32 [L, R, H]."""
 
     def load_initial_weights(self, weights: Mapping[str, Floats]) -> None:
         """Replace the random weights and their average, before the first step."""
@@ -117,10 +94,6 @@ class KerasEngine:
             _assign(self._weights[name], tensor)
             if self._average:
                 _assign(self._average[name], tensor)
-
-    def build(self) -> None:
-        """Build the graph of a step, to make all steps equally fast."""
-        self.steps.build(self.batches.sequence_length)
 
     def take_steps(
         self,
@@ -141,20 +114,25 @@ class KerasEngine:
                 teachers.
 
         """
-        state = self._zero_state() if reset_state else self.state
         if soft_targets is None:
-            soft_targets = self.blank_soft_targets(windows)
+            width = self.model.logits.units if self.settings.soft_weight else 0
+            count, length, rows = windows.shape
+            soft_targets = np.zeros((count, length - 1, rows, width), np.float16)
+        if reset_state:
+            self.state = self._zero_state()
         started = self._clock()
-        results = self.steps(windows, soft_targets, state, rates, self._resets(len(rates)))
-        losses = np.array(results.losses).tolist()  # waits for the result
-        norms = np.array(results.gradient_norms).tolist()
-        seconds = self._clock() - started
-        self.state = results.state
-        return StepMetrics(losses, norms, seconds)
+        losses, norms = [], []
+        steps = zip(windows, soft_targets, rates, self._resets(len(rates)), strict=True)
+        for window, soft, rate, resets in steps:
+            self.state[:, resets] = 0
+            self.state, loss, norm = self._take_step(window, soft, self.state, float(rate))
+            losses.append(loss)
+            norms.append(norm)
+        return StepMetrics(losses, norms, self._clock() - started)
 
     def parameters(self) -> Parameters:
         """Return a copy of the weights for NumPy, or of their average if one is kept."""
-        return to_parameters(self.model, self._average or self._weights)
+        return Parameters(self.model.architecture, copied(self._average or self._weights))
 
     def score(self, parameters: Parameters, ids: Ids) -> Score:
         """Return the loss on a text, with the compiled kernel if there is one."""
@@ -172,7 +150,7 @@ class KerasEngine:
         """
         tensors = copied(self._variables)
         for index, layer in enumerate(self.state):
-            gathered = self.workers.gather(np.array(layer))
+            gathered = self.workers.gather(layer)
             tensors[f"state/rnn.{index}"] = gathered.reshape(-1, gathered.shape[-1])
         return tensors
 
@@ -187,17 +165,13 @@ class KerasEngine:
         """Restore a state from `tensors`; the caller has checked the shapes."""
         for name, variable in self._variables.items():
             _assign(variable, tensors[name])
-        layers = [tensors[f"state/rnn.{index}"] for index in range(len(self.state))]
-        self.state = tuple(layer[self.rows] for layer in layers)
+        layers = [tensors[f"state/rnn.{index}"][self.rows] for index in range(len(self.state))]
+        self.state = np.stack(layers)
 
-    def blank_soft_targets(self, windows: NDArray[np.int32]) -> NDArray[np.float16]:
-        """Return zeros as soft targets of windows [K, T + 1, R]: [K, T, R, V or 0]."""
-        steps, length, rows = windows.shape
-        width = make_objective(self.settings).soft_width(self.model.logits.units)
-        return np.zeros((steps, length - 1, rows, width), np.float16)
-
-    def _zero_state(self) -> State:
-        return zero_state(self.model, self.rows.stop - self.rows.start)
+    def _zero_state(self) -> Floats:
+        shape = self.model.architecture
+        height = self.rows.stop - self.rows.start
+        return np.zeros((shape.layers, height, shape.units), np.float32)
 
     def _resets(self, count: int) -> NDArray[np.bool_]:
         """Return which streams start the next steps from the zero state, at random, bool [K, R].
@@ -231,11 +205,6 @@ def _assign(variable: Any, values: Floats) -> None:
         variable[...] = values
     else:
         variable.assign(values)
-
-
-def copied(variables: Mapping[str, Any]) -> Tensors:
-    """Return copies of arrays, or of variables of Keras, as arrays."""
-    return {name: to_array(variable) for name, variable in variables.items()}
 
 
 def _prefix(section: str, variables: Mapping[str, Any]) -> Variables:

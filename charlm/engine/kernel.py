@@ -6,9 +6,8 @@ Axes: T time, R rows or streams, V characters, H units, L layers.
 import ctypes
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -33,15 +32,6 @@ one. Last, the bias of the logits."""
 TIMES_AT_ONCE = 64
 """Maximum number of characters of each stream that one call reads without gradients; limits the
 memory."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """The settings of a network that the kernel needs, in addition to the weights."""
-
-    architecture: Architecture
-    bfloat16: bool
-    """Whether the factors of products are rounded to bfloat16."""
 
 
 def _fields(kind: Any, *names: str) -> list[tuple[str, Any]]:
@@ -112,40 +102,84 @@ class Kernel:
         window = ctypes.POINTER(_Window)
         array = ctypes.c_void_p
         number = ctypes.c_long
+        step = ctypes.POINTER(CommonStep)
         self._declare("packed_size", window)
         self._declare("pack_weights", window, array, number, number, array)
         self._declare("run", window, array, array)
-        step = ctypes.POINTER(CommonStep)
-        self._declare("update", step, ctypes.POINTER(TensorStep), number, array)
+        self._declare("update", step, ctypes.POINTER(TensorStep), number, number, number, array)
         self._declare("norm", array, number)
         self._library.norm.restype = ctypes.c_float
         self._of_thread = threading.local()
         """The memory of the last call in each thread."""
 
-    def new_packed(self, network: Network, weights: Weights) -> Array:
-        """Return memory for packed weights, float32 [n]."""
-        return aligned(self._library.packed_size(self._window(network, weights, {})))
+    def _declare(self, name: str, *arguments: Any) -> None:
+        function = getattr(self._library, name)
+        function.argtypes = arguments
+        function.restype = ctypes.c_long
 
-    def pack(
-        self, network: Network, weights: Weights, packed: Array, *, turn: int = 0, turns: int = 1
+    def call(self, name: str, *arguments: Any) -> int:
+        """Call a function of the library."""
+        return int(getattr(self._library, name)(*arguments))
+
+    def call_with_memory(self, name: str, *arguments: Any) -> None:
+        """Call a function with the memory that it needs; the thread keeps the memory."""
+        size = self.call(name, *arguments, None)
+        memory: Array | None = getattr(self._of_thread, "memory", None)
+        if memory is None or memory.size < size:
+            memory = self._of_thread.memory = aligned(size)
+        self.call(name, *arguments, memory.ctypes.data)
+
+    def norm(self, numbers: Array) -> float:
+        """Return the Euclidean norm of float32 numbers, [n]."""
+        return float(self._library.norm(numbers.ctypes.data, numbers.size))
+
+    def update(self, step: CommonStep, tensors: Any, *, turn: int = 0, turns: int = 1) -> None:
+        """Take a step with every turns-th tensor of an array of `TensorStep`, from `turn` on.
+
+        The addresses in the structs must be those of C-contiguous float32 arrays that still exist.
+        """
+        self.call_with_memory("update", step, tensors, len(tensors), turn, turns)
+
+
+class CompiledNetwork:
+    """A network in the layout of the kernel.
+
+    Args:
+        kernel: The kernel.
+        shape: The sizes of the network.
+        weights: The weights, which may change later.
+        bfloat16: Whether the factors of products are rounded to bfloat16.
+
+    Raises:
+        ValueError: The library was compiled without bfloat16.
+
+    """
+
+    def __init__(
+        self, kernel: Kernel, shape: Architecture, weights: Weights, *, bfloat16: bool = False
     ) -> None:
-        """Write every weight whose number leaves the remainder `turn` in the layout of `run`."""
-        window = self._window(network, weights, {})
-        self._call(self._library.pack_weights, window, packed.ctypes.data, turn, turns)
+        if bfloat16 and not kernel.has_bfloat16:
+            raise ValueError("the library was compiled without bfloat16; use float32")
+        self._kernel = kernel
+        self._shape = shape
+        self._weights = weights
+        self._bfloat16 = bfloat16
+        self._packed = aligned(kernel.call("packed_size", self._window({})))
+        self.pack()
+
+    def pack(self, *, turn: int = 0, turns: int = 1) -> None:
+        """Copy every turns-th weight, from `turn` on, into the layout of `run`."""
+        packed = self._packed.ctypes.data
+        self._kernel.call_with_memory("pack_weights", self._window({}), packed, turn, turns)
 
     def run(
         self,
-        network: Network,
-        weights: Weights,
-        packed: Array,
-        *,
         window: Array,
         state: Array,
+        *,
         gradients: Weights | None = None,
         soft: Array | None = None,
-        recurrent_mask: Array | None = None,
-        layer_mask: Array | None = None,
-        output_mask: Array | None = None,
+        masks: Mapping[str, Array] | None = None,
         temperature: float = 1.0,
         soft_weight: float = 0.0,
         share: float = 1.0,
@@ -153,17 +187,13 @@ class Kernel:
         """Compute the losses of a window, and the gradient of the objective; see kernel.c.
 
         Args:
-            network: The network.
-            weights: Its weights.
-            packed: The same weights, as `pack` writes them.
             window: Ids, int32 [T + 1, R]: rows 0 to T - 1 are the inputs, rows 1 to T the targets.
             state: The state before the first character, [L, R, H].
             gradients: Arrays for the gradients, in the order of the weights; None = compute none.
             soft: Soft targets, [T, R, V].
-            recurrent_mask: Dropout mask of each layer's state before the layer itself reads it,
-                [L, R, H].
-            layer_mask: Dropout mask of each output before the next layer reads it, [L - 1, R, H].
-            output_mask: Dropout mask of the features before the logits read them,
+            masks: Dropout masks: `recurrent_mask` of each layer's state before the layer itself
+                reads it, [L, R, H]; `layer_mask` of each output before the next layer reads it,
+                [L - 1, R, H]; `output_mask` of the features before the logits read them,
                 [T, R, H or L H].
             temperature: Divisor of the logits in the objective.
             soft_weight: Weight of the soft targets.
@@ -176,20 +206,9 @@ class Kernel:
         """
         last = np.empty_like(state)
         losses = np.empty((len(window) - 1, window.shape[1]), np.float32)
-        arrays = {
-            "ids": window,
-            "state": state,
-            "soft": soft,
-            "recurrent_mask": recurrent_mask,
-            "layer_mask": layer_mask,
-            "output_mask": output_mask,
-            "last": last,
-            "losses": losses,
-        }
+        arrays = {"ids": window, "state": state, "soft": soft, "last": last, "losses": losses}
         filled = self._window(
-            network,
-            weights,
-            arrays,
+            {**arrays, **(masks or {})},
             time=len(losses),
             rows=window.shape[1],
             soft_weight=soft_weight,
@@ -197,35 +216,11 @@ class Kernel:
             share=share,
             gradients=None if gradients is None else _pointers(gradients),
         )
-        self._call(self._library.run, filled, packed.ctypes.data)
+        self._kernel.call_with_memory("run", filled, self._packed.ctypes.data)
         return last, losses
 
-    def norm(self, numbers: Array) -> float:
-        """Return the Euclidean norm of float32 numbers, [n]."""
-        return float(self._library.norm(numbers.ctypes.data, numbers.size))
-
-    def update(self, step: CommonStep, tensors: Any) -> None:
-        """Take a step with the tensors of an array of `TensorStep`, one after the other.
-
-        The addresses in the structs must be those of C-contiguous float32 arrays that still exist.
-        """
-        self._check(bool(step.bfloat16))
-        self._call(self._library.update, step, tensors, len(tensors))
-
-    def _declare(self, name: str, *arguments: Any) -> None:
-        function = getattr(self._library, name)
-        function.argtypes = arguments
-        function.restype = ctypes.c_long
-
-    def _window(
-        self,
-        network: Network,
-        weights: Weights,
-        arrays: Mapping[str, Array | None],
-        **values: Any,
-    ) -> _Window:
-        self._check(network.bfloat16)
-        shape = network.architecture
+    def _window(self, arrays: Mapping[str, Array | None], **values: Any) -> _Window:
+        shape = self._shape
         return filled_struct(
             _Window,
             arrays,
@@ -234,22 +229,10 @@ class Kernel:
             characters=shape.vocabulary_size,
             activation=ord(shape.activation[0]),
             skip_connections=shape.skip_connections,
-            bfloat16=network.bfloat16,
-            weights=_pointers(weights),
+            bfloat16=self._bfloat16,
+            weights=_pointers(self._weights),
             **values,
         )
-
-    def _call(self, function: Callable[..., int], *arguments: Any) -> None:
-        """Call a function with the memory that it needs; the thread keeps the memory."""
-        size = function(*arguments, None)
-        memory: Array | None = getattr(self._of_thread, "memory", None)
-        if memory is None or memory.size < size:
-            memory = self._of_thread.memory = aligned(size)
-        function(*arguments, memory.ctypes.data)
-
-    def _check(self, bfloat16: bool) -> None:
-        if bfloat16 and not self.has_bfloat16:
-            raise ValueError("the library was compiled without bfloat16; use float32")
 
 
 def filled_struct(
@@ -323,11 +306,8 @@ class CompiledReader:
     """
 
     def __init__(self, kernel: Kernel, parameters: Parameters) -> None:
-        self._kernel = kernel
-        self._network = Network(parameters.architecture, bfloat16=False)
-        self._weights = arrange(parameters, parameters.input_tables)
-        self._packed = kernel.new_packed(self._network, self._weights)
-        kernel.pack(self._network, self._weights, self._packed)
+        weights = arrange(parameters, parameters.input_tables)
+        self._network = CompiledNetwork(kernel, parameters.architecture, weights)
 
     def __call__(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
         """Read ids, [T + 1, R].
@@ -350,8 +330,6 @@ class CompiledReader:
         blocks: list[Floats] = []
         for start in range(0, len(ids) - 1, TIMES_AT_ONCE):
             window = ids[start : start + TIMES_AT_ONCE + 1]
-            state, losses = self._kernel.run(
-                self._network, self._weights, self._packed, window=window, state=state
-            )
+            state, losses = self._network.run(window, state)
             blocks.append(losses)
         return np.concatenate(blocks), state

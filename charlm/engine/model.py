@@ -5,24 +5,23 @@ A `.keras` file contains only layers of Keras, so it can be loaded without charl
 Axes: B batch, T time, V vocabulary, H units. Weights are float32; ids are int32.
 """
 
+import contextlib
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from numpy.typing import NDArray
 
 from charlm.config.file import nest, parse_config
 from charlm.config.schema import Config, ModelConfig
+from charlm.engine.workers import LOST
 from charlm.errors import CharlmError
 from charlm.network.architecture import ONE_HOT, Architecture, architecture
-from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Parameters
+from charlm.network.model_file import Tensors, TrainedModel
 from charlm.storage import temporary_folder
-from charlm.wording import short_repr
 
 Tensor = Any
 State = tuple[Tensor, ...]
@@ -43,10 +42,6 @@ class CharacterRNN(keras.Model):
         precision: float32, or bfloat16, which is Keras's policy `mixed_bfloat16`: float32 weights,
             and bfloat16 for everything that is computed from them.
 
-    Raises:
-        CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint;
-            the message names the key.
-
     """
 
     def __init__(
@@ -60,10 +55,9 @@ class CharacterRNN(keras.Model):
         self.embedding = None
         if shape.embedding:
             sizes = shape.tensors["embedding"].shape
-            initializer = _look_up(config, "input_initializer", sizes) or "uniform"
             self.embedding = keras.layers.Embedding(
                 *sizes,
-                embeddings_initializer=initializer,
+                embeddings_initializer=config.input_initializer or "uniform",
                 name="embedding",  # Keras would number the embeddings of a program
                 dtype=policy,
             )
@@ -80,7 +74,7 @@ class CharacterRNN(keras.Model):
             self.output_dropout = keras.layers.Dropout(config.output_dropout)
         # As of 3.15, Keras accepts this argument for a SimpleRNN but, unlike for a GRU or LSTM,
         # does not store it.
-        penalty = _look_up(config, "activity_regularizer", (1, 1, config.units))
+        penalty = config.rnn.activity_regularizer
         self.penalized = None
         if penalty is not None:
             self.penalized = keras.layers.Identity(activity_regularizer=penalty)
@@ -140,15 +134,36 @@ def build_model(
 
     Keras takes its seeds from the module `random`, whose state is restored for the rest of the
     program.
+
+    Raises:
+        CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint.
+
     """
     shape = architecture(config, vocabulary_size)
-    with _SEEDING:  # networks that several threads build must not share their random numbers
+    with _SEEDING, keras_errors():  # threads must not share their random numbers
         before = random.getstate()
         random.seed(config.seed)
         try:
-            return CharacterRNN(config.model, shape, precision=precision)
+            model = CharacterRNN(config.model, shape, precision=precision)
         finally:
             random.setstate(before)
+        for name, weight in named_weights(model).items():
+            found, expected = tuple(weight.value.shape), shape.tensors[name].shape
+            if found != expected:
+                raise ValueError(f"{name} has shape {found}; must be {expected}")
+    return model
+
+
+@contextlib.contextmanager
+def keras_errors() -> Iterator[None]:
+    """Turn an error of Keras in a block into a CharlmError; a lost worker is another error."""
+    try:
+        yield
+    except LOST:
+        raise
+    except Exception as error:  # Keras and TensorFlow raise many types for a wrong value
+        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CharlmError(f"model: Keras says: {problem}") from None
 
 
 def _build_layer(
@@ -157,22 +172,15 @@ def _build_layer(
     """Return a layer of the stack with random weights; 0 is the lowest layer."""
     spec = shape.tensors[f"rnn.{index}.kernel"]
     inputs, units = spec.shape
-    characters = spec.reads.get(ONE_HOT, 0)
-    below = inputs - characters
-    has_two_blocks = characters > 0 and config.input_initializer is not None
-    rows = (below or characters) if has_two_blocks else inputs
-    shapes = {"kernel": (rows, units), "recurrent": (units, units), "bias": (units,)}
     arguments = config.rnn.model_dump(exclude={"activity_regularizer"})
-    for key in arguments:
-        part, _, kind = key.rpartition("_")
-        if kind in _KINDS:
-            arguments[key] = _look_up(config, key, shapes[part])
-    if has_two_blocks:
-        upper = arguments["kernel_initializer"]
-        if upper is None:
-            upper = keras.initializers.GlorotUniform()  # as in Keras
-        lower = _look_up(config, "input_initializer", (characters, units))
-        arguments["kernel_initializer"] = _TwoBlocks(below, upper, lower)
+    for key, value in arguments.items():
+        if key.endswith("_initializer"):
+            arguments[key] = keras.initializers.get(value)
+    characters = spec.reads.get(ONE_HOT, 0)
+    if characters and config.input_initializer is not None:
+        upper = arguments["kernel_initializer"] or keras.initializers.GlorotUniform()  # as in Keras
+        lower = keras.initializers.get(config.input_initializer)
+        arguments["kernel_initializer"] = _two_blocks(inputs - characters, upper, lower)
     layer = keras.layers.SimpleRNN(
         units,
         return_sequences=True,
@@ -185,64 +193,17 @@ def _build_layer(
     return layer
 
 
-class _TwoBlocks(keras.initializers.Initializer):
-    """An initializer that draws the upper and the lower rows of a matrix with two initializers."""
+def _two_blocks(
+    below: int, upper: Callable[..., Tensor], lower: Callable[..., Tensor]
+) -> Callable[..., Tensor]:
+    """Return an initializer that draws the first rows of a matrix and the others separately."""
 
-    def __init__(
-        self,
-        rows: int,
-        upper: keras.initializers.Initializer,
-        lower: keras.initializers.Initializer,
-    ) -> None:
-        self.rows = rows
-        self.upper = upper
-        self.lower = lower
-
-    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Tensor:
+    def initialize(shape: tuple[int, int], dtype: Any = None) -> Tensor:
         rows, columns = shape
-        lower = self.lower((rows - self.rows, columns), dtype)
-        if not self.rows:
-            return lower
-        return tf.concat([self.upper((self.rows, columns), dtype), lower], 0)
+        block = lower((rows - below, columns), dtype)
+        return tf.concat([upper((below, columns), dtype), block], 0) if below else block
 
-
-_KINDS: dict[str, Callable[[Any], Any]] = {
-    "initializer": keras.initializers.get,
-    "regularizer": keras.regularizers.get,
-    "constraint": keras.constraints.get,
-}
-"""Functions of Keras that look up each kind of object."""
-
-
-def _look_up(config: ModelConfig, key: str, shape: tuple[int, ...]) -> Any:
-    """Return the Keras object of a setting, after trying it with a tensor of the given shape."""
-    kind = key.rpartition("_")[2]
-    is_of_model = key == "input_initializer"
-    value = getattr(config if is_of_model else config.rnn, key)
-    try:
-        function = _KINDS[kind](value)
-        if function is not None:
-            _try(kind, function, shape)
-    except Exception as error:  # Keras and TensorFlow raise many types for a wrong value
-        problem = (str(error).strip() or type(error).__name__).splitlines()[0]
-        name = f"model.{key}" if is_of_model else f"model.rnn.{key}"
-        raise CharlmError(f"{name}: found {short_repr(value)}; Keras says: {problem}") from None
-    return function
-
-
-def _try(kind: str, function: Callable[[Any], Any], shape: tuple[int, ...]) -> None:
-    """Call an initializer, regularizer or constraint; raise ValueError for a wrong result shape."""
-
-    def call(shape: tuple[int, ...]) -> Any:
-        return function(shape) if kind == "initializer" else function(tf.ones(shape))
-
-    # This call shows whether the values can be computed; lists of numbers are broadcast.
-    call((1,) * len(shape))
-    # A trace shows whether shapes agree. It computes nothing, so a large tensor takes no memory.
-    result = tf.function(call, autograph=False).get_concrete_function(shape).output_shapes
-    expected = () if kind == "regularizer" else shape
-    if result != expected:
-        raise ValueError(f"its result has shape {result}; must be {expected}")
+    return initialize
 
 
 def named_weights(model: CharacterRNN) -> dict[str, Any]:
@@ -253,28 +214,10 @@ def named_weights(model: CharacterRNN) -> dict[str, Any]:
     return dict(zip(model.architecture.tensors, model.trainable_variables, strict=True))
 
 
-def to_array(variable: Any) -> NDArray[Any]:
-    """Return a copy of an array, or of the value of a Keras variable."""
-    return np.array(variable if isinstance(variable, np.ndarray) else variable.numpy())
-
-
-def to_parameters(model: CharacterRNN, variables: Mapping[str, Any] | None = None) -> Parameters:
-    """Return a copy of the weights for NumPy.
-
-    Args:
-        model: The network.
-        variables: Variables to copy instead of the weights, by their names in a model file; other
-            names are ignored.
-
-    """
-    variables = variables or named_weights(model)
-    names = model.architecture.tensors
-    return Parameters(model.architecture, {name: to_array(variables[name]) for name in names})
-
-
-def zero_state(model: CharacterRNN, batch: int) -> State:
-    """Return the state before the first character: zeros, [batch, H] for each layer."""
-    return tuple(tf.zeros((batch, layer.units)) for layer in model.rnn)
+def copied(variables: Mapping[str, Any]) -> Tensors:
+    """Return copies of arrays, or of the values of Keras variables, by the same names."""
+    to_numpy = keras.ops.convert_to_numpy
+    return {name: np.array(to_numpy(variable)) for name, variable in variables.items()}
 
 
 def named_seeds(model: CharacterRNN) -> dict[str, Any]:

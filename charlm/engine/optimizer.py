@@ -1,10 +1,10 @@
-"""The optimizer of a config, with a faster Muon, and the average of the weights.
+"""The optimizer of a config, with a faster Muon, and the share of the average of the weights.
 
 Muon (Jordan et al. 2024, with the scale of Liu et al. 2025, equation 4) replaces the momentum of a
 matrix with the nearest orthogonal matrix, so that no direction is learnt much faster than another.
 It finds that matrix with iterations of three products of the matrix's size. With Keras's five
 iterations, that is about as much work as the gradient, so the number of iterations and the speed of
-the products determine whether Muon is worth it. The rounding of bfloat16 does not harm the result.
+the products determine whether Muon is worth it.
 
 An iteration applies an odd polynomial p(x) = a x + b x^3 + c x^5 to the singular values of a
 matrix. Keras uses the same polynomial every time. Here, each iteration uses the minimax
@@ -38,9 +38,6 @@ of the upper end, with the same error at both ends. All intervals except the las
 class Muon(keras.optimizers.Muon):
     """`keras.optimizers.Muon` that orthogonalises matrices in three, faster iterations."""
 
-    precision = "float32"
-    """Precision of matrix products and of their results."""
-
     def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:
         """Return approximately U V^T for x = U S V^T, with singular values near 1.
 
@@ -59,15 +56,14 @@ class Muon(keras.optimizers.Muon):
         rows, columns = x.shape
         if rows > columns:
             return tf.transpose(self.zeropower_via_newtonschulz5(tf.transpose(x), steps))
-        x = tf.cast(x / (tf.norm(x) + 1e-7), self.precision)  # the spectral norm is at most 1
+        x = x / (tf.norm(x) + 1e-7)  # the spectral norm is at most 1
         identity = tf.eye(rows)
         for a, b, c in POLYNOMIALS:
             gram = tf.matmul(x, x, transpose_b=True)
             # gram is symmetric; a transposed factor is faster
             square = tf.matmul(gram, gram, transpose_b=True)
-            factor = a * identity + b * tf.cast(gram, tf.float32) + c * tf.cast(square, tf.float32)
-            x = tf.matmul(tf.cast(factor, self.precision), x)
-        return tf.cast(x, tf.float32)
+            x = tf.matmul(a * identity + b * gram + c * square, x)
+        return x
 
 
 _OPTIMIZERS = {
@@ -78,47 +74,19 @@ _OPTIMIZERS = {
 }
 
 
-def build_optimizer(
-    config: OptimizerConfig, *, precision: str = "float32"
-) -> keras.optimizers.Optimizer:
-    """Return the Keras optimizer of a config.
+def build_optimizer(config: OptimizerConfig) -> keras.optimizers.Optimizer:
+    """Return the Keras optimizer with the name, learning rate and arguments of a config."""
+    return _OPTIMIZERS[config.name](learning_rate=config.learning_rate, **config.arguments)
 
-    Args:
-        config: Name, learning rate and arguments of the optimizer.
-        precision: Precision of Muon's matrix products, float32 or bfloat16.
 
+def average_share(momentum: float, step: int) -> float:
+    """Return the share s of the weights in their average after step t, 1 or more.
+
+        average <- average + s (weights - average),  s = 1 - min(momentum, (1 + t) / (10 + t))
+
+    The average begins with the initial weights; with a momentum of 0, it equals the weights.
     """
-    optimizer = _OPTIMIZERS[config.name](learning_rate=config.learning_rate, **config.arguments)
-    if isinstance(optimizer, Muon):
-        optimizer.precision = precision
-    return optimizer
-
-
-class WeightAverage:
-    """The moving averages of trained variables, which start at their current values.
-
-        average <- m_t average + (1 - m_t) weights,  m_t = min(momentum, (1 + t) / (10 + t))
-
-    Args:
-        weights: The trained Keras variables by name, float32 of any shape.
-        momentum: 0 or more and less than 1; 0 makes the average equal to the weights.
-
-    """
-
-    def __init__(self, weights: Mapping[str, Any], momentum: float) -> None:
-        self.weights = weights
-        self.momentum = momentum
-        self.variables = {
-            name: keras.Variable(weight, trainable=False) for name, weight in weights.items()
-        }
-        """The average of each weight by name."""
-
-    def update(self, step: Tensor) -> None:
-        """Update the averages after step t, an integer scalar of 1 or more."""
-        count = tf.cast(step, tf.float32)
-        share = 1 - tf.minimum(self.momentum, (1 + count) / (10 + count))
-        for name, average in self.variables.items():
-            average.assign_add(share * (self.weights[name] - average))
+    return 1 - min(momentum, (1 + step) / (10 + step))
 
 
 def named_slots(

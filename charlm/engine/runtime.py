@@ -13,17 +13,14 @@ import platform
 import signal
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator, Mapping
-from types import FrameType
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
 from charlm.errors import CharlmError
 from charlm.hardware import HAS_TENSORFLOW, core_count, install_command
-from charlm.storage import temporary_folder
-from charlm.training.session import CAUGHT
 
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 """Variables that TensorFlow reads when it is imported; values set by the user are kept.
@@ -97,35 +94,10 @@ def load() -> None:
     check_tensorflow()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    with _signals_held(), _silence(), _plain_keras():
-        importlib.import_module("tensorflow")
+    # A signal would interrupt an import in the main thread, and leave half-imported modules.
+    with _silence(), _plain_keras(), ThreadPoolExecutor(1) as thread:
+        thread.submit(importlib.import_module, "tensorflow").result()
     _set_keras()
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    """Delay the first signal during a block until the end of the block.
-
-    An exception during TensorFlow's import would turn into a different error and leave
-    half-imported modules, so the program could not train any more. Signals without a Python handler
-    are not delayed.
-    """
-    held: list[int] = []
-
-    def hold(number: int, _frame: FrameType | None) -> None:
-        held.append(number)
-
-    # Python allows only the main thread to change handlers.
-    is_main_thread = threading.current_thread() is threading.main_thread()
-    caught = [number for number in CAUGHT if is_main_thread and callable(signal.getsignal(number))]
-    before = {number: signal.signal(number, hold) for number in caught}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if held:
-            signal.raise_signal(held[0])
 
 
 @contextlib.contextmanager
@@ -143,17 +115,16 @@ def _plain_keras() -> Iterator[None]:
     before = {name: os.environ.get(name) for name in ("KERAS_HOME", "KERAS_BACKEND")}
     # None marks a module that must not be imported.
     hidden = sys.modules.setdefault("matplotlib", None) is None  # type: ignore[arg-type]
-    with temporary_folder() as empty:
-        os.environ.update(KERAS_HOME=str(empty), KERAS_BACKEND="tensorflow")
-        try:
-            yield
-        finally:
-            if hidden:
-                del sys.modules["matplotlib"]
-            for name, value in before.items():
-                os.environ.pop(name)
-                if value is not None:
-                    os.environ[name] = value
+    os.environ.update(KERAS_HOME=os.devnull, KERAS_BACKEND="tensorflow")
+    try:
+        yield
+    finally:
+        if hidden:
+            del sys.modules["matplotlib"]
+        for name, value in before.items():
+            os.environ.pop(name)
+            if value is not None:
+                os.environ[name] = value
 
 
 def _set_keras() -> None:

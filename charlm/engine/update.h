@@ -169,12 +169,12 @@ static long muon(const Step *step, const Tensor *t, float *floats) {
     return memory.used;
 }
 
-/* Take a step with some tensors, one after the other. Return the number of floats of memory that this
-   needs; without memory, do nothing else. */
-long update(const Step *step, const Tensor *tensors, long count, float *memory) {
+/* Take a step with every tensor whose number, divided by `turns`, leaves the remainder `turn`. Return
+   the number of floats of memory that this needs; without memory, do nothing else. */
+long update(const Step *step, const Tensor *tensors, long count, long turn, long turns, float *memory) {
     long most = 0;
     const unsigned long denormals = flush_denormals();
-    EACH(i, count) {
+    for (long i = turn; i < count; i += turns) {
         const Tensor *t = tensors + i;
         const long used = t->scale ? muon(step, t, memory) : 0;
         most = MAX(most, used);

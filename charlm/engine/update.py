@@ -1,16 +1,15 @@
 """The update of the weights by the compiled kernel, with the settings of a Keras optimizer."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
 
 import keras
 import numpy as np
 
 from charlm.engine.kernel import CommonStep, Kernel, TensorStep, filled_struct
-from charlm.engine.optimizer import POLYNOMIALS, Muon
+from charlm.engine.optimizer import POLYNOMIALS, Muon, average_share
 from charlm.hardware import core_count
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats
@@ -19,7 +18,7 @@ from charlm.network.rnn import Floats
 class Update:
     """Changes weights, the variables of an optimizer, and the average of the weights in place.
 
-    The tensors are divided among the cores. The results do not depend on the number of cores.
+    The cores take turns with the tensors. The results do not depend on the number of cores.
 
     Args:
         kernel: The kernel.
@@ -52,7 +51,7 @@ class Update:
         self._threads = threads
         self._rule = _Rule(optimizer)
         steps: list[TensorStep] = []
-        for name, array in weights.items():
+        for name, array in sorted(weights.items(), key=lambda item: -item[1].size):
             arrays = {
                 "gradient": gradients[name],
                 "weights": array,
@@ -61,8 +60,7 @@ class Update:
                 "average": average.get(name),
             }
             steps.append(filled_struct(TensorStep, arrays, **self._rule.fields(arrays)))
-        groups = share_evenly([_work(step) for step in steps], core_count())
-        self._groups = [_array_of(steps[index] for index in group) for group in groups]
+        self._steps = (TensorStep * len(steps))(*steps)
 
     def __call__(
         self, rate: float, *, clip: float = 1.0, average_momentum: float | None = None
@@ -78,9 +76,7 @@ class Update:
         self._slots["learning_rate"][...] = rate
         self._slots["iterations"] += 1
         count = int(self._slots["iterations"])
-        share = 0.0
-        if average_momentum is not None:
-            share = 1 - min(average_momentum, (1 + count) / (10 + count))
+        share = 0.0 if average_momentum is None else average_share(average_momentum, count)
         step = filled_struct(
             CommonStep,
             {"abc": self._polynomials},
@@ -91,7 +87,7 @@ class Update:
             adam_rate=rate * self._rule.correction(count),
             share=share,
         )
-        list(self._threads.map(partial(self._kernel.update, step), self._groups))
+        in_turn(self._threads, partial(self._kernel.update, step, self._steps))
 
 
 class _Rule:
@@ -132,29 +128,7 @@ class _Rule:
         return fields
 
 
-def _work(step: TensorStep) -> int:
-    """Return the relative time of the update of a tensor, mainly of Muon's products."""
-    shorter = min(int(step.rows), int(step.columns))
-    longer = max(int(step.rows), int(step.columns))
-    return shorter**2 * (shorter + 3 * longer) + 100 * shorter * longer
-
-
-def _array_of(steps: Iterable[TensorStep]) -> Any:
-    items = list(steps)
-    return (TensorStep * len(items))(*items)
-
-
-def share_evenly(amounts: Sequence[int], count: int) -> list[list[int]]:
-    """Divide work into at most `count` groups of similar total amounts.
-
-    Returns:
-        The indices of the amounts in each group.
-
-    """
-    groups: list[list[int]] = [[] for _ in range(min(count, len(amounts)))]
-    totals = [0] * len(groups)
-    for index in sorted(range(len(amounts)), key=lambda index: -amounts[index]):
-        smallest = totals.index(min(totals))
-        groups[smallest].append(index)
-        totals[smallest] += amounts[index]
-    return groups
+def in_turn(threads: ThreadPoolExecutor, work: Callable[..., None]) -> None:
+    """Call `work(turn=N, turns=M)` in M threads, one for each core, with N from 0 to M - 1."""
+    turns = core_count()
+    list(threads.map(lambda turn: work(turn=turn, turns=turns), range(turns)))

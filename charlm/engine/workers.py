@@ -10,7 +10,6 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from charlm.engine.model import Tensor
 from charlm.errors import CharlmError
 from charlm.training.workers import Workers
 
@@ -49,7 +48,7 @@ class ConnectedWorkers(Workers):
             raise CharlmError(f"TF_CONFIG: worker {index}: {reason}; is its port in use?") from None
         self._total = tf.function(self._all_reduce)
 
-    def sum(self, tensors: list[Tensor]) -> list[Tensor]:
+    def sum(self, tensors: list[Any]) -> list[Any]:
         """Return the sums over all workers, with a single all-reduce."""
         flat = self._all_reduce(tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0))
         sums = tf.split(flat, [tensor.shape.num_elements() for tensor in tensors])
@@ -60,11 +59,11 @@ class ConnectedWorkers(Workers):
         """Return the sum of an array over all workers."""
         return np.asarray(self._total(tf.constant(array)))
 
-    def _all_reduce(self, value: Tensor) -> Tensor:
+    def _all_reduce(self, value: Any) -> Any:
         return self._strategy.run(_reduce_in_replica, args=(value,))
 
 
-def _reduce_in_replica(value: Tensor) -> Tensor:
+def _reduce_in_replica(value: Any) -> Any:
     # The strategy refuses a value that is not on the device of the replica; the copy is.
     return tf.distribute.get_replica_context().all_reduce("sum", tf.identity(value))
 

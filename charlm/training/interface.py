@@ -58,9 +58,6 @@ class Engine(Protocol):
 
         """
 
-    def build(self) -> None:
-        """Do everything that would slow down the first step."""
-
     def take_steps(
         self,
         windows: NDArray[np.int32],

@@ -329,7 +329,6 @@ def run_loop(
             _restore(training)
         else:
             remove_later(run, -1)
-        engine.build()
         session.on_event(Started(run.folder, training.state.step, schedule.total))
         if training.saved_step < 0:
             log.show_text("config", dump_config(run.config), step=0)

@@ -65,7 +65,6 @@ def time_engine(
     if config.training.is_untrained and minutes is None:
         return Timing()
     clock, share = session.clock, engine.workers.share_seconds
-    engine.build()
     first_state = engine.tensors()
     limit = TIMED_SECONDS if minutes is None else min(TIMED_SECONDS, TIMED_SHARE * 60 * minutes)
     step_seconds = _time_steps(config, corpus, engine, session, limit=limit)
@@ -86,7 +85,7 @@ def time_engine(
 def _time_steps(
     config: Config, corpus: Corpus, engine: Engine, session: Session, *, limit: float
 ) -> float:
-    """Return the median time of a step; the first step is slower than the others."""
+    """Return the median time of a step after the first, for which Keras builds a graph."""
     batches, share = engine.batches, engine.workers.share_seconds
     rates = np.array([config.training.optimizer.learning_rate], np.float32)
     ids = corpus.split("train")

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config, ModelConfig, RnnConfig
-from charlm.engine.model import CharacterRNN, build_model, named_weights
+from charlm.engine.model import CharacterRNN, build_model, copied, named_weights
+from charlm.network.rnn import Parameters
 
 B, V = 3, 11
 
@@ -51,6 +52,11 @@ def shared(**settings: Any) -> CharacterRNN:
     if key not in _shared:
         _shared[key] = build(**settings)
     return _shared[key]
+
+
+def parameters_of(model: CharacterRNN) -> Parameters:
+    """Return a copy of the weights of a network."""
+    return Parameters(model.architecture, copied(named_weights(model)))
 
 
 def random_ids(*shape: int) -> NDArray[np.int32]:

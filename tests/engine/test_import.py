@@ -78,18 +78,6 @@ def test_tensorflow_can_be_imported_in_a_thread_which_cannot_handle_signals() ->
     assert process.stdout.split() == ["ImportError", "False"]
 
 
-FIRST_TERM = """
-import signal, sys
-signal.signal(signal.SIGTERM, lambda *_: sys.exit())
-"""
-
-
-def test_the_first_of_two_signals_during_the_import_is_handled() -> None:
-    module = f"import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\n{SEND}"
-    process = load(module, before=FIRST_TERM)
-    assert process.stdout.split() == ["SystemExit", "True"]
-
-
 VARIABLES = """
 import os
 print(os.environ["TF_ENABLE_ONEDNN_OPTS"], os.environ["TF_CPP_MIN_LOG_LEVEL"])

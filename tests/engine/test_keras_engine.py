@@ -37,6 +37,8 @@ SETTINGS = [
     "training.state_reset=0.1",
     "training.parts=1",
 ]
+NO_DROPOUT = "model.rnn.dropout=0"
+"""A setting with which the kernel can train."""
 BATCHES = Batches(length=1000, batch_size=B, sequence_length=T, seed=1)
 IDS = np.random.default_rng(0).integers(0, V, 1000).astype(np.int32)
 
@@ -82,7 +84,7 @@ def test_an_engine_can_start_from_initial_weights(setting: str) -> None:
 
 @pytest.mark.parametrize("kernel", ["compiled", "keras"])
 def test_the_whole_text_is_scored_in_one_stream(kernel: str) -> None:
-    engine = make(f"training.kernel={kernel}", "model.rnn.dropout=0")
+    engine = make(f"training.kernel={kernel}", NO_DROPOUT)
     parameters = engine.parameters()
     expected = mean_score(score_stream(parameters, IDS))
     score = engine.score(parameters, IDS)
@@ -141,6 +143,20 @@ def test_a_reset_rate_of_one_reads_every_window_from_the_zero_state() -> None:
     assert take(make("training.state_reset=1"), 0, 2).losses == from_zeros
 
 
+@pytest.mark.parametrize("kernel", ["compiled", "keras"])
+def test_some_streams_start_from_the_zero_state(kernel: str) -> None:
+    states = []
+    for rate, is_reset in (("0.5", False), ("0", False), ("0", True)):
+        engine = make(f"training.state_reset={rate}", f"training.kernel={kernel}", NO_DROPOUT)
+        take(engine, 0, 1)
+        take(engine, 1, 1, reset=is_reset)
+        states.append(engine.state)
+    some, continued, from_zeros = states
+    is_continued = (some == continued).all((0, 2))
+    assert 0 < is_continued.sum() < B
+    check_close([some[:, ~is_continued]], [from_zeros[:, ~is_continued]])
+
+
 def test_the_next_call_continues_from_the_state(losses_of_two_steps: tuple[float, ...]) -> None:
     assert tuple(take(engine_after_a_step(), 1, 1).losses) == losses_of_two_steps[1:]
 
@@ -184,10 +200,10 @@ def test_a_worker_has_the_state_of_its_rows() -> None:
     second.index = 1
     engine = make("training.state_reset=0", workers=second)
     engine.restore(whole.tensors())
-    check_close(engine.state, [layer[B // 2 :] for layer in whole.state])
+    check_close([engine.state], [whole.state[:, B // 2 :]])
     windows = IDS[BATCHES.positions(epoch=0, first=0, count=1)][..., B // 2 :]
     engine.take_steps(windows, np.zeros(1, np.float32), reset_state=True)
-    assert [layer.shape for layer in engine.state] == [(B // 2, 8), (B // 2, 8)]
+    assert engine.state.shape == (2, B // 2, 8)
 
 
 def test_the_time_of_the_steps_is_that_of_the_clock() -> None:
@@ -200,7 +216,7 @@ def test_the_time_of_the_steps_is_that_of_the_clock() -> None:
 @pytest.mark.parametrize("name", ["compiled", "keras"])
 def test_the_library_of_an_engine_is_that_of_the_kernel(name: str) -> None:
     sha256 = load_kernel().sha256
-    library = make(f"training.kernel={name}", "model.rnn.dropout=0").library
+    library = make(f"training.kernel={name}", NO_DROPOUT).library
     assert library == (sha256 if name == "compiled" else None)
 
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import ACTIVATIONS
 from charlm.engine import compiler
-from charlm.engine.kernel import CommonStep, Kernel, Network, TensorStep, filled_struct
+from charlm.engine.kernel import CommonStep, CompiledNetwork, Kernel, TensorStep, filled_struct
 from charlm.hardware import find_compiler
 from charlm.network.architecture import Architecture
 
@@ -87,14 +87,6 @@ def make_ties(matrix: NDArray[np.float32]) -> None:
     bits[:, ::2] = bits[:, ::2] & 0xFFFF0000 | 0x8000
 
 
-def packed_by(kernel: Kernel, network: Network, weights: Any, turns: int = 1) -> Any:
-    """Return the packed weights."""
-    packed = kernel.new_packed(network, weights)
-    for turn in range(turns):
-        kernel.pack(network, weights, packed, turn=turn, turns=turns)
-    return packed
-
-
 @dataclass
 class Case:
     """A window, the weights of a network, and the arguments of `Kernel.run` for it."""
@@ -111,8 +103,9 @@ class Case:
         _, _, layers, units, characters = self.shape
         rng = np.random.default_rng(0)
         self.weights = self._draw_weights(rng)
-        shape = Architecture(characters, layers, units, None, True, self.activation, self.skips)
-        self.network = Network(shape, bfloat16=self.bfloat16)
+        self.architecture = Architecture(
+            characters, layers, units, None, True, self.activation, self.skips
+        )
         self.options = self._draw_options(rng)
 
     def _draw_weights(self, rng: np.random.Generator) -> list[NDArray[Any] | None]:
@@ -145,25 +138,28 @@ class Case:
         }
         if self.has_masks:
             features = units * layers if self.skips else units
-            options["recurrent_mask"] = random_mask(rng, layers, rows, units)
-            options["output_mask"] = random_mask(rng, time, rows, features)
+            masks = options["masks"] = {
+                "recurrent_mask": random_mask(rng, layers, rows, units),
+                "output_mask": random_mask(rng, time, rows, features),
+            }
             if layers > 1:
-                options["layer_mask"] = random_mask(rng, layers - 1, rows, units)
+                masks["layer_mask"] = random_mask(rng, layers - 1, rows, units)
         if self.is_soft:
             soft = rng.random((time, rows, characters))
             options["soft"] = (soft / soft.sum(-1, keepdims=True)).astype(np.float32)
             options["soft_weight"] = 0.6
         return options
 
+    def compiled(self, kernel: Kernel) -> CompiledNetwork:
+        return CompiledNetwork(kernel, self.architecture, self.weights, bfloat16=self.bfloat16)
+
     def computed(self, kernel: Kernel) -> Results:
         """Return the results that the kernel computes."""
         if self.bfloat16 and not kernel.has_bfloat16:
             pytest.skip("this processor does not multiply bfloat16")
-        packed = packed_by(kernel, self.network, self.weights)
+        network = self.compiled(kernel)
         slots = [None if weight is None else np.full_like(weight, 9) for weight in self.weights]
-        last, losses = kernel.run(
-            self.network, self.weights, packed, gradients=slots, **self.options
-        )
+        last, losses = network.run(gradients=slots, **self.options)
         gradients = [gradient for gradient in slots if gradient is not None]
         return last, self.options["share"] * float(losses.mean(dtype=float)), gradients
 
@@ -180,9 +176,10 @@ class Case:
         weights = [weight for weight in slots if weight is not None]
         tables, matrices, above, logits = (slots[first:-1:4] for first in range(4))
         ones = np.ones((layers, rows, units))
-        m = self.options.get("recurrent_mask", ones).astype(float)
-        n = self.options.get("layer_mask", ones).astype(float)
-        o = self.options.get("output_mask", np.ones(time)).astype(float)
+        masks = self.options.get("masks", {})
+        m = masks.get("recurrent_mask", ones).astype(float)
+        n = masks.get("layer_mask", ones).astype(float)
+        o = masks.get("output_mask", np.ones(time)).astype(float)
         r = rounded if self.bfloat16 else tf.identity
         h = [*self.options["state"].astype(float)]
         window = self.options["window"]
@@ -244,36 +241,34 @@ def test_the_losses_alone_are_the_same(
     kernel = kernel_for(processor)
     case = Case((4, 13, 2, 333, 65), skips=skips)
     last, loss, _ = case.computed(kernel)
-    packed = packed_by(kernel, case.network, case.weights, turns=3)
-    last_alone, losses = kernel.run(
-        case.network,
-        case.weights,
-        packed,
-        window=case.options["window"],
-        state=case.options["state"],
-    )
+    weights = [None if weight is None else np.zeros_like(weight) for weight in case.weights]
+    network = CompiledNetwork(kernel, case.architecture, weights)
+    for slot, weight in zip(weights, case.weights, strict=True):
+        if slot is not None:
+            slot[...] = weight
+    for turn in range(3):
+        network.pack(turn=turn, turns=3)
+    last_alone, losses = network.run(case.options["window"], case.options["state"])
     assert losses.shape == (4, 13)
     assert case.options["share"] * losses.mean() == pytest.approx(loss, rel=1e-6)
     np.testing.assert_array_equal(last_alone, last)
 
 
 def one_layer(
-    activation: str,
-    table: Any,
-    bias: Any,
-) -> tuple[Network, list[Any]]:
-    """Return a network whose state depends only on the character, and its logits on nothing."""
+    kernel: Kernel, activation: str, table: Any, bias: Any, *, recurrent: float = 0.0
+) -> CompiledNetwork:
+    """Return a layer without logits kernel; every character adds the table to its input."""
     units = len(table)
     characters = len(bias)
     shape = Architecture(characters, 1, units, None, True, activation, False)
-    weights = [
+    weights: list[NDArray[Any] | None] = [
         np.tile(np.float32(table), (characters, 1)),
-        np.zeros((units, units), np.float32),
+        np.full((units, units), recurrent, np.float32),
         None,
         np.zeros((units, characters), np.float32),
-        np.float32(bias),
+        np.array(bias, np.float32),
     ]
-    return Network(shape, bfloat16=False), weights
+    return CompiledNetwork(kernel, shape, weights)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
@@ -283,13 +278,11 @@ def test_activations_are_accurate_for_all_numbers(
     activation: str,
     kernel_for: Kernels,
 ) -> None:
-    kernel = kernel_for(processor)
     sums = np.concatenate([np.linspace(-50, 50, 201), np.linspace(-10, 10, 401)])
-    network, weights = one_layer(activation, sums, [0.0, 0.0])
+    network = one_layer(kernel_for(processor), activation, sums, [0.0, 0.0])
     ids = np.zeros((2, 1), np.int32)
     state = np.zeros((1, 1, len(sums)), np.float32)
-    packed = packed_by(kernel, network, weights)
-    (last,), _ = kernel.run(network, weights, packed, window=ids, state=state)
+    (last,), _ = network.run(ids, state)
     check_close([last[0]], [FUNCTIONS[activation](np.float32(sums).astype(float))], atol=5e-7)
 
 
@@ -304,12 +297,10 @@ def test_the_loss_is_accurate_for_all_logits(
     bias: list[float],
     kernel_for: Kernels,
 ) -> None:
-    kernel = kernel_for(processor)
-    network, weights = one_layer("tanh", [0.0], bias)
+    network = one_layer(kernel_for(processor), "tanh", [0.0], bias)
     ids = np.array([[0, 0, 0], [0, 1, 2]], np.int32)
     state = np.zeros((1, 3, 1), np.float32)
-    packed = packed_by(kernel, network, weights)
-    _, losses = kernel.run(network, weights, packed, window=ids, state=state)
+    _, losses = network.run(ids, state)
     logits = np.array(bias) - max(bias)
     expected = np.log(np.exp(logits).sum()) - logits
     check_close([losses[0]], [expected], rtol=1e-5, atol=1e-7)
@@ -382,13 +373,10 @@ def test_denormal_numbers_count_as_zero(
     expected: float,
     kernel_for: Kernels,
 ) -> None:
-    kernel = kernel_for("native")
-    network, weights = one_layer("linear", [0.0], [0.0, 0.0])
-    weights[1][:] = weight
+    network = one_layer(kernel_for("native"), "linear", [0.0], [0.0, 0.0], recurrent=weight)
     ids = np.zeros((2, 1), np.int32)
     before = np.full((1, 1, 1), state, np.float32)
-    packed = packed_by(kernel, network, weights)
-    after, _ = kernel.run(network, weights, packed, window=ids, state=before)
+    after, _ = network.run(ids, before)
     assert after.tolist() == [[[pytest.approx(expected)]]]
     assert (after == 0).all() == (expected == 0)
 

@@ -11,21 +11,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from arrays import check_close
-from engine.networks import V, config
+from engine.networks import V, config, parameters_of
 from numpy.typing import NDArray
 
 from charlm.config.schema import TrainingConfig
-from charlm.engine import compiled as compiled_steps
-from charlm.engine.compiled import CompiledSteps, draw_masks
-from charlm.engine.model import (
-    build_model,
-    named_seeds,
-    named_weights,
-    to_array,
-    to_parameters,
-    zero_state,
-)
-from charlm.engine.step import StepResults, TrainSteps, part_sizes
+from charlm.engine import update
+from charlm.engine.compiled import CompiledStep, draw_masks
+from charlm.engine.model import build_model, copied, named_seeds, named_weights
+from charlm.engine.step import KerasStep, StepResult, part_sizes
+from charlm.errors import CharlmError
 from charlm.hardware import COMPILERS, multiplies_bfloat16
 from charlm.network.rnn import nats
 from charlm.training.workers import Workers
@@ -66,41 +60,46 @@ class Trainer:
         optimizer = keras.optimizers.SGD()
         optimizer.build(self.model.trainable_variables)
         self.variables: dict[str, Any] = named_weights(self.model)
-        common: dict[str, Any] = {"workers": workers or Workers(), "height": batch}
-        self.run: Any
+        slots: dict[str, Any] = {"learning_rate": optimizer.learning_rate}
         if compiled:
-            self.variables = {name: to_array(weight) for name, weight in self.variables.items()}
+            self.variables = copied(self.variables)
             slots = {"learning_rate": np.array(0.0), "iterations": np.array(0)}
-            self.run = CompiledSteps(
-                self.model,
-                optimizer,
-                weights=self.variables,
-                average={},
-                slots=slots,
-                config=network,
-                **common,
-            )
-        else:
-            self.run = TrainSteps(self.model, optimizer, settings=settings, **common)
+        step: Any = CompiledStep if compiled else KerasStep
+        self.step = step(
+            self.model,
+            optimizer,
+            weights=self.variables,
+            average={},
+            slots=slots,
+            config=network,
+            workers=workers or Workers(),
+            height=batch,
+        )
+
+    def zero_state(self, batch: int) -> NDArray[np.float32]:
+        shape = self.model.architecture
+        return np.zeros((shape.layers, batch, shape.units), np.float32)
 
     def take(
         self,
         windows: NDArray[np.int32],
         *,
-        rate: Any = 1.0,
+        rates: Any = 1.0,
         state: Any = None,
         soft: Any = None,
-        resets: Any = False,
-    ) -> StepResults:
+    ) -> list[StepResult]:
         """Take a step for each window, from the zero state by default."""
         count, _, batch = windows.shape
         if soft is None:
             soft = np.zeros((count, T, batch, 0), np.float16)
         if state is None:
-            state = zero_state(self.model, batch)
-        rates = np.broadcast_to(np.float32(rate), count)
-        resets = np.broadcast_to(np.bool_(resets), (count, batch))
-        results: StepResults = self.run(windows, soft, state, rates, resets)
+            state = self.zero_state(batch)
+        results: list[StepResult] = []
+        for window, targets, rate in zip(
+            windows, soft, np.broadcast_to(rates, count).tolist(), strict=True
+        ):
+            results.append(self.step(window, targets, state, rate))
+            state = results[-1].state
         return results
 
     def update(self, windows: NDArray[np.int32], **options: Any) -> Arrays:
@@ -110,7 +109,7 @@ class Trainer:
         return [old - new for old, new in zip(before, self.weights(), strict=True)]
 
     def weights(self) -> Arrays:
-        return [to_array(weight) for weight in self.variables.values()]
+        return [*copied(self.variables).values()]
 
     def whole_batch_gradients(
         self,
@@ -123,15 +122,15 @@ class Trainer:
         The window has as many streams as the state.
         """
         if state is None:
-            state = zero_state(self.model, B)
-        rows = len(state[0])
+            state = self.zero_state(B)
+        rows = state.shape[1]
         inputs = WINDOWS[0, :-1, :rows].T
         targets = WINDOWS[0, 1:, :rows].T
         soft_targets = SOFT_TARGETS[0, :, :rows].astype(np.float32).transpose(1, 0, 2)
         hard_loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
         soft_loss = keras.losses.CategoricalCrossentropy(from_logits=True)
         with tf.GradientTape() as tape:
-            logits, _ = self.model(inputs, state)
+            logits, _ = self.model(inputs, [*state])
             hard = hard_loss(targets, logits / temperature)
             soft = soft_loss(soft_targets, logits / temperature)
             loss = tf.add_n([(1 - weight) * hard + weight * soft, *self.model.losses])
@@ -154,7 +153,7 @@ def check_gradient(
     """Compare the gradient of a batch in parts with the gradient of the whole batch."""
     training = {"parts": parts, "loss_temperature": temperature, "ngram_weight": weight}
     trainer = Trainer(training=training, batch=batch, compiled=compiled, **network)
-    state = tuple(layer + 0.1 for layer in zero_state(trainer.model, batch))
+    state = trainer.zero_state(batch) + np.float32(0.1)
     expected = trainer.whole_batch_gradients(state, temperature, weight)
     soft = SOFT_TARGETS[..., :batch, :] if weight else None
     update = trainer.update(WINDOWS[:1, :, :batch], state=state, soft=soft)
@@ -240,15 +239,31 @@ def test_a_gradient_above_the_clip_norm_is_scaled_down_to_it(clipping: Trainer) 
 
 def test_the_returned_norm_is_the_norm_before_clipping(clipping: Trainer) -> None:
     norm = norm_of(clipping.whole_batch_gradients())
-    results = clipping.take(WINDOWS[:1])
-    assert np.array(results.gradient_norms) == pytest.approx([norm], rel=1e-5)
+    (result,) = clipping.take(WINDOWS[:1])
+    assert result.norm == pytest.approx(norm, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("bias_constraint", {"class_name": "UnitNorm", "config": {"axis": 1}}),
+        ("recurrent_constraint", {"class_name": "MaxNorm", "config": {"max_value": "x"}}),
+    ],
+    ids=["axis of a matrix", "not a number"],
+)
+@pytest.mark.parametrize("is_eager", [True, False], ids=["eager", "graph"])
+def test_a_constraint_that_does_not_fit_is_refused(is_eager: bool, key: str, value: Any) -> None:
+    tf.config.run_functions_eagerly(is_eager)
+    with pytest.raises(CharlmError, match=r"^model: Keras says: ") as refusal:
+        Trainer(rnn={key: value}).take(WINDOWS[:1])
+    assert "\n" not in str(refusal.value)
 
 
 @BOTH
 def test_each_step_has_its_learning_rate(compiled: bool) -> None:
     trainer = Trainer(compiled=compiled)
     expected = [gradient / 4 for gradient in trainer.whole_batch_gradients()]
-    check_close(trainer.update(WINDOWS[:2], rate=[0.25, 0]), expected, rtol=1e-5, atol=1e-6)
+    check_close(trainer.update(WINDOWS[:2], rates=[0.25, 0]), expected, rtol=1e-5, atol=1e-6)
 
 
 # Results
@@ -269,31 +284,21 @@ def test_the_losses_are_nats_per_character_whatever_the_objective(
 ) -> None:
     rnn = None if compiled else REGULARIZED
     trainer = Trainer(rnn=rnn, training=settings, compiled=compiled)
-    parameters = to_parameters(trainer.model)
+    parameters = parameters_of(trainer.model)
     logits, _ = parameters.unroll(WINDOWS[0, :-1], parameters.zero_state(B))
     expected = nats(logits, WINDOWS[0, 1:]).mean()
-    results = trainer.take(WINDOWS[:1], soft=soft)
-    assert np.array(results.losses) == pytest.approx([expected], rel=1e-6)
+    (result,) = trainer.take(WINDOWS[:1], soft=soft)
+    assert result.loss == pytest.approx(expected, rel=1e-6)
 
 
 @BOTH
 def test_the_returned_state_is_the_same_as_in_numpy(compiled: bool) -> None:
     trainer = Trainer(layers=2, training={"parts": 3}, compiled=compiled)
-    parameters = to_parameters(trainer.model)
+    parameters = parameters_of(trainer.model)
     ids = np.concatenate(WINDOWS[:, :-1])
     _, expected = parameters.unroll(ids, parameters.zero_state(B))
     # At a rate of 0, four windows are the same as one long window.
-    check_close(trainer.take(WINDOWS, rate=0.0).state, expected, rtol=1e-5, atol=1e-6)
-
-
-@BOTH
-def test_chosen_streams_start_from_the_zero_state(compiled: bool) -> None:
-    trainer = Trainer(compiled=compiled)
-    resets = np.arange(B) % 3 == 0
-    before = np.full((B, 8), 0.5, np.float32)
-    found = trainer.take(WINDOWS[:1], rate=0.0, state=(before,), resets=resets)
-    before[resets] = 0
-    check_close(found.state, trainer.take(WINDOWS[:1], rate=0.0, state=(before,)).state)
+    check_close(trainer.take(WINDOWS, rates=0.0)[-1].state, expected, rtol=1e-5, atol=1e-6)
 
 
 # Gradients by kernel.c
@@ -325,7 +330,7 @@ def results_of(
     before = trainer.weights()
     results = trainer.take(windows)
     updates = [old - new for old, new in zip(before, trainer.weights(), strict=True)]
-    return [np.array(value) for value in (results.losses, *results.state, *updates)]
+    return [np.array([result.loss for result in results]), *results[-1].state, *updates]
 
 
 @pytest.mark.parametrize("network", COMPILED.values(), ids=COMPILED)
@@ -355,7 +360,7 @@ def test_steps_repeat_to_the_bit_on_any_number_of_cores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = results_of(DROPOUT, windows=WINDOWS, parts=3)
-    monkeypatch.setattr(compiled_steps, "core_count", lambda: cores)
+    monkeypatch.setattr(update, "core_count", lambda: cores)
     check_close(results_of(DROPOUT, windows=WINDOWS, parts=3), expected)
 
 
