@@ -89,14 +89,14 @@ class CompiledStep:
     ) -> StepResult:
         """Take a step; see `charlm.engine.step.KerasStep`."""
         training = self._config.training
-        state, loss = self._add_gradients(window, soft, state)
+        state, loss = self.add_gradients(window, soft, state)
         norm = self._kernel.norm(self._gradients[0].of_tensors)
         limit = training.clip_norm
         clip = 1.0 if limit is None or norm <= limit else limit / norm
         self._update(rate, clip=clip, average_momentum=training.average_momentum)
         return StepResult(state, loss, norm)
 
-    def _add_gradients(
+    def add_gradients(
         self, window: NDArray[np.int32], soft: NDArray[np.float16], state: Floats
     ) -> tuple[Floats, float]:
         """Compute the gradient of a batch into the first of `_gradients`.

@@ -74,7 +74,7 @@ class KerasEngine:
         if self.settings.average_momentum is not None:
             self._average = copied(self._weights)
         make_step = KerasStep if self._kernel is None else CompiledStep
-        self._take_step = make_step(
+        self.step = make_step(
             self.model,
             optimizer,
             weights=self._weights,
@@ -125,7 +125,7 @@ class KerasEngine:
         steps = zip(windows, soft_targets, rates, self._resets(len(rates)), strict=True)
         for window, soft, rate, resets in steps:
             self.state[:, resets] = 0
-            self.state, loss, norm = self._take_step(window, soft, self.state, float(rate))
+            self.state, loss, norm = self.step(window, soft, self.state, float(rate))
             losses.append(loss)
             norms.append(norm)
         return StepMetrics(losses, norms, self._clock() - started)

@@ -111,8 +111,9 @@ class KerasStep:
         self._settings = config.training
         self._workers = workers
         self._sizes = part_sizes(height, config.training.parts or 1)
-        # Without autograph, the graph is built faster.
-        self._take = tf.function(self._step, autograph=False)
+        # Without autograph, the graph is built faster. TensorFlow would warn about the graphs of
+        # several networks, so each has its own partial.
+        self._take = tf.function(functools.partial(self._step), autograph=False)
 
     def __call__(
         self, window: NDArray[np.int32], soft: NDArray[np.float16], state: Floats, rate: float

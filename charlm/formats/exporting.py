@@ -101,8 +101,6 @@ def export_torch(model: TrainedModel) -> dict[str, bytes]:
     return {"torch_network.py": read_shipped("torch_network.py").encode()}
 
 
-C_ACTIVATIONS = {"tanh": 0, "relu": 1, "sigmoid": 2, "linear": 3}
-"""Numbers of activations in charlm.c."""
 C_RESERVED = 0xFFFFFFFF
 """Code point of reserved ids in model.bin."""
 C_FILES = ("charlm.h", *programs.C_SOURCES)
@@ -114,7 +112,7 @@ def export_c(model: TrainedModel) -> dict[str, bytes]:
 
     model.bin is little-endian. It starts with the bytes CHARLM-1 and nine int32: V, layers, H, the
     width of the input (E, or V without an embedding), 1 or 0 for an embedding, 1 or 0 for skip
-    connections, the number of the activation, the unknown id, and the end-of-text id (-1 = none).
+    connections, the first letter of the activation, the unknown id, and the end-of-text id (-1 = none).
     Then follow the code points of the ids, uint32 [V], and float32 matrices by rows: the embedding
     [V, E], if present; for each layer the bias [H] (zeros without a bias), the kernel of the layer
     below [H, H] (except for layer 0), the kernel of the characters [V or E, H] if the layer reads
@@ -129,7 +127,7 @@ def export_c(model: TrainedModel) -> dict[str, bytes]:
         shape.embedding or shape.vocabulary_size,
         shape.embedding is not None,
         shape.skip_connections,
-        C_ACTIVATIONS[shape.activation],
+        ord(shape.activation[0]),
         -1 if vocabulary.unknown_id is None else vocabulary.unknown_id,
         -1 if vocabulary.end_of_text_id is None else vocabulary.end_of_text_id,
     ]

@@ -49,7 +49,7 @@ ACTIVATIONS: Mapping[str, Activation] = {
     "sigmoid": Activation(_sigmoid, lambda h: h * (1 - h), 1 / 4),
     "linear": Activation(lambda a, out=None: a, np.ones_like),
 }
-"""Activation functions by their names in Keras; kernel.c knows them by their first letters."""
+"""Activation functions by their names in Keras; C knows them by their first letters."""
 
 
 @dataclass(frozen=True)

@@ -193,9 +193,9 @@ def parts(
 
     rate = np.full(1, LEARNING_RATE, np.float32)
     step = milliseconds(lambda: engine.take_steps(windows, rate, reset_state=False))
-    state = np.stack(engine.state)
-    soft = engine.blank_soft_targets(windows)[0]
-    gradients = milliseconds(lambda: engine.steps.add_gradients(windows[0], soft, state))
+    state = engine.state.copy()
+    soft = np.zeros((*windows[0, :-1].shape, 0), np.float16)
+    gradients = milliseconds(lambda: engine.step.add_gradients(windows[0], soft, state))
     parameters, text = engine.parameters(), random_ids(EVALUATED)
     with one_thread():
         score = milliseconds(lambda: engine.score(parameters, text))

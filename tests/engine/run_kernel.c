@@ -65,8 +65,8 @@ int main(int count, char **words) {
         const Tensor tensor = {units[a], units[b], 0.1f, kind < 2 ? 0.2f : 0, 0.9f, 0.1f, 0.01f, 1e-7f, arrays[0], arrays[1],
             kind < 4 ? arrays[2] : NULL, kind == 2 ? arrays[4] : NULL, kind ? arrays[3] : NULL};
         const Step step = {2, has_bfloat16 && kind == 1, 0.5f, 0.01f, 0.01f, 0.1f, abc};
-        float *memory = aligned_alloc(64, 4 * update(&step, &tensor, 1, NULL) + 64);
-        update(&step, &tensor, 1, memory);
+        float *memory = aligned_alloc(64, 4 * update(&step, &tensor, 1, 0, 1, NULL) + 64);
+        update(&step, &tensor, 1, 0, 1, memory);
         EACH(i, count) if (!(fabsf(arrays[1][i]) < 100)) return 3;
         EACH(i, 5) free(arrays[i]);
         free(memory);

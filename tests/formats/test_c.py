@@ -25,7 +25,7 @@ HEADER_BYTES = 44
 def test_the_header_has_the_sizes_of_the_network(trained: TrainedModel) -> None:
     data = export_c(trained)["model.bin"]
     vocabulary_size, layers, units, width = 5, 2, 4, 5
-    embedding, skip_connections, tanh = 0, 0, 0
+    embedding, skip_connections, tanh = 0, 0, ord("t")
     unknown_id, end_of_text_id = 3, 4
     assert data[:8] == b"CHARLM-1"
     assert np.frombuffer(data[8:HEADER_BYTES], "<i4").tolist() == [

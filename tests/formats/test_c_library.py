@@ -140,7 +140,7 @@ def test_network_has_at_most_64_layers(library: CharlmC) -> None:
     ("width", "expected"), [(2**21, "OK"), (2**21 + 1, "DAMAGED")], ids=["largest", "too large"]
 )
 def test_sizes_have_a_limit(library: CharlmC, width: int, expected: str) -> None:
-    ids, layers, units, has_embedding, skip_connections, tanh, none = 1, 1, 1, 1, 0, 0, -1
+    ids, layers, units, has_embedding, skip_connections, tanh, none = 1, 1, 1, 1, 0, ord("t"), -1
     sizes = [ids, layers, units, width, has_embedding, skip_connections, tanh, none, none]
     weights = 2 * width + 4
     data = b"CHARLM-1" + np.array(sizes, "<i4").tobytes() + bytes(4 * (ids + weights))

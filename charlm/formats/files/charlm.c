@@ -27,7 +27,7 @@
 static_assert(sizeof(float) == 4, "model.bin has float32");
 
 enum { HEADER_BYTES = 44, MAX_LAYERS = 64, MAX_SIZE = 1 << 21 };
-enum { TANH, RELU, SIGMOID, LINEAR };
+enum { TANH = 't', RELU = 'r', SIGMOID = 's', LINEAR = 'l' };
 
 #define NONE 0xFFFFFFFFu    /* no id; or the code point of a reserved id */
 #define REPLACEMENT 0xFFFDu /* stands for an unknown character */
@@ -72,7 +72,9 @@ static int read_header(const unsigned char *data, charlm_model *model) {
     for (size_t i = 0; i < 9; i++) *fields[i] = word_at(data, 2 + i);
     return is_between(model->vocabulary, 1, MAX_SIZE) && is_between(model->layers, 1, MAX_LAYERS)
            && is_between(model->units, 1, MAX_SIZE) && is_between(model->width, 1, MAX_SIZE)
-           && model->has_embedding <= 1 && model->has_skips <= 1 && model->activation <= LINEAR
+           && model->has_embedding <= 1 && model->has_skips <= 1
+           && (model->activation == TANH || model->activation == RELU
+               || model->activation == SIGMOID || model->activation == LINEAR)
            && (model->has_embedding || model->width == model->vocabulary)
            && (model->unknown_id < model->vocabulary || model->unknown_id == NONE)
            && (model->start_id < model->vocabulary || model->start_id == NONE);
