@@ -17,13 +17,12 @@ from charlm.config.schema import Config
 from charlm.events import Event, Note, OnEvent, ignore
 from charlm.network.model_file import TrainedModel, read_model, read_tensors, tensors_sha256
 from charlm.runs.initial_weights import read_initial_model, read_initial_weights
-from charlm.runs.run import Run, open_run, write_run
+from charlm.runs.run import Outcome, Run, open_run, write_run
 from charlm.storage import new_folder, only_writer
 from charlm.training.choosing import Request, choose, new_engine
 from charlm.training.evaluating import open_text
 from charlm.training.interface import Engine
 from charlm.training.loop import TimeLimit, run_loop
-from charlm.training.outcome import Outcome
 from charlm.training.session import Session, stop_on_signal
 from charlm.training.soft_targets import open_soft_targets
 from charlm.training.trainer import continue_run, read_corpus

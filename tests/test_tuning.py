@@ -22,7 +22,7 @@ from charlm.config.file import flatten, load_config
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
 from charlm.events import Evaluated, Event, Note
-from charlm.training.outcome import Outcome
+from charlm.runs.run import Outcome
 from charlm.training.session import Stopped
 from charlm.tuning import SearchResult, Space, load_space, tune
 

@@ -25,9 +25,9 @@ from charlm.events import OnEvent, Progress, ignore
 from charlm.network.rnn import Floats
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
-from charlm.text.copies import Copies, find_copies
 from charlm.text.corpus import Corpus, Split
 from charlm.text.documents import check_encoding
+from charlm.text.findings import Copies, find_copies
 from charlm.text.tokenization import encode_text
 from charlm.text.vocabulary import Ids
 from charlm.wording import as_argument, counted

@@ -16,11 +16,11 @@ from charlm.api.viewer import VIEWER_STYLE, coloured_text
 from charlm.checks import check_path, check_range
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
+from charlm.network.generation import GeneratedText, TextRequest, generate_text, random_seed
 from charlm.network.model_file import TrainedModel, read_model
 from charlm.network.rnn import Floats, State, read_outputs
+from charlm.network.sampler import Sampler
 from charlm.runs.folder import find_model
-from charlm.sampling.generation import GeneratedText, TextRequest, generate_text, random_seed
-from charlm.sampling.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
 from charlm.wording import short_repr
 

@@ -19,13 +19,13 @@ from charlm.hardware import peak_memory_bytes
 from charlm.network.architecture import architecture
 from charlm.runs.folder import CORPUS, check_is_run, find_run, newest_unfinished_run
 from charlm.runs.initial_weights import read_initial_model
+from charlm.runs.run import Outcome
 from charlm.storage import is_run, temporary_folder, writing
 from charlm.text.corpus import Corpus, read_manifest
 from charlm.text.findings import find_problems
 from charlm.text.tokenization import check_same_text
 from charlm.text.tokenization import tokenize as write_corpus
 from charlm.training.choosing import MAX_MINUTES, Plan, Request, choose
-from charlm.training.outcome import Outcome
 from charlm.training.session import Session, stop_on_signal
 from charlm.training.trainer import continue_run, read_corpus, start_run
 

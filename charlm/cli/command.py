@@ -100,7 +100,7 @@ class Commands(Command, click.Group):
         try:
             return super().resolve_command(ctx, args)
         except click.NoSuchCommand as error:
-            from charlm.config.names import ALIASES
+            from charlm.config.file import ALIASES
 
             meant = ALIASES.get(error.command_name, "")
             if not meant.startswith("charlm "):
@@ -121,7 +121,7 @@ def _hint_for_option(error: click.NoSuchOption, command: click.Command) -> str |
 
     The answer is None if click's own suggestion is better, or if nothing is similar.
     """
-    from charlm.config.names import NO_GATES, NO_GPU, as_hint, meaning
+    from charlm.config.file import NO_GATES, NO_GPU, as_hint, meaning
 
     word = error.option_name.lstrip("-").replace("-", "_")
     options = {name for param in command.params for name in param.opts}

@@ -30,7 +30,7 @@ from charlm.wording import counted, escape_controls
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
-    from charlm.text.copies import Copies
+    from charlm.text.findings import Copies
 
 LARGE_PERPLEXITY = 1e6
 """Smallest perplexity that is shown with an exponent."""
@@ -126,7 +126,7 @@ def sample(
     if is_endless and (as_json or samples > 1):
         raise click.UsageError("with -n 0, the text has no end; leave out --samples and --json")
     from charlm.api.model import load
-    from charlm.sampling.generation import random_seed
+    from charlm.network.generation import random_seed
     from charlm.text.vocabulary import describe_left_out
 
     first_seed = random_seed() if seed is None else seed
@@ -283,7 +283,7 @@ def _training_of_baselines(evaluation: "Evaluation") -> str:
 
 
 def _copies(copies: "Copies") -> str:
-    from charlm.text.copies import MIN_SPAN
+    from charlm.text.findings import MIN_SPAN
 
     share = f"{copies.share:.1%} is copied from the training text"
     example = f", for example {copies.example!r}" if copies.example else ""

@@ -27,7 +27,7 @@ from charlm.cli.progress import ProgressDisplay
 from charlm.wording import as_argument, counted, duration, short_duration, short_number
 
 if TYPE_CHECKING:
-    from charlm.training.outcome import Outcome
+    from charlm.runs.run import Outcome
 
 LENGTHS = ("training.steps=", "training.epochs=")
 """Start of an override that sets the length of a run."""

@@ -318,7 +318,7 @@ class TrainingConfig(_Section):
 
 
 class Filters(_Section):
-    """Limits on the characters to sample from; see `charlm.sampling.sampler.Sampler`."""
+    """Limits on the characters to sample from; see `charlm.network.sampler.Sampler`."""
 
     top_k: Positive | None = None
     """Number of most likely characters to sample from; null = all."""

@@ -7,6 +7,7 @@ Axes: T time, V vocabulary, E embedding, H units. All arrays are float32.
 
 import base64
 import html
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,20 +17,30 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm import __version__
 from charlm.api.model import Model, load
 from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, script_json
 from charlm.checks import check_name, check_not_read, check_path
+from charlm.config.file import dump_yaml
 from charlm.errors import CharlmError
+from charlm.evaluation.scoring import bits
 from charlm.events import OnEvent, ignore
 from charlm.formats import FormatName, onnx, programs
-from charlm.formats.card import LICENSE, MODEL_FILE, readme, summarize
-from charlm.formats.programs import Check, ReadLogits, check_export, read_shipped
+from charlm.formats.programs import (
+    LICENSE,
+    MODEL_FILE,
+    Check,
+    ReadLogits,
+    check_export,
+    read_shipped,
+)
+from charlm.network.generation import choose_ids, encode_prompt, read_prompt
 from charlm.network.model_file import TrainedModel, model_bytes
 from charlm.network.rnn import Floats, Parameters
+from charlm.network.sampler import Sampler
 from charlm.runs.folder import model_name
 from charlm.runs.run import files_of, run_corpus
-from charlm.sampling.generation import choose_ids, encode_prompt, read_prompt
-from charlm.sampling.sampler import Sampler
+from charlm.runs.summary import known_score, scored_characters
 from charlm.storage import check_free, new_folder, write_file
 from charlm.text.corpus import Corpus
 from charlm.wording import escape_controls
@@ -112,11 +123,12 @@ def export_c(model: TrainedModel) -> dict[str, bytes]:
 
     model.bin is little-endian. It starts with the bytes CHARLM-1 and nine int32: V, layers, H, the
     width of the input (E, or V without an embedding), 1 or 0 for an embedding, 1 or 0 for skip
-    connections, the first letter of the activation, the unknown id, and the end-of-text id (-1 = none).
-    Then follow the code points of the ids, uint32 [V], and float32 matrices by rows: the embedding
-    [V, E], if present; for each layer the bias [H] (zeros without a bias), the kernel of the layer
-    below [H, H] (except for layer 0), the kernel of the characters [V or E, H] if the layer reads
-    them, and the recurrent kernel [H, H]; then bias [V] and kernel [features, V] of the logits.
+    connections, the first letter of the activation, the unknown id, and the end-of-text id (-1 =
+    none). Then follow the code points of the ids, uint32 [V], and float32 matrices by rows: the
+    embedding [V, E], if present; for each layer the bias [H] (zeros without a bias), the kernel of
+    the layer below [H, H] (except for layer 0), the kernel of the characters [V or E, H] if the
+    layer reads them, and the recurrent kernel [H, H]; then bias [V] and kernel [features, V] of the
+    logits.
     """
     shape = model.architecture
     vocabulary = model.vocabulary
@@ -328,3 +340,67 @@ def text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
         *_, state = read_prompt(model.trained.parameters, encode_prompt(model.vocabulary, ""))
         generated = choose_ids(model.trained, state, sampler=Sampler(), seed=1, length=length)
         return np.array([*generated])
+
+
+def summarize(model: TrainedModel) -> str:
+    """Return a description of a model in one sentence."""
+    shape = model.architecture
+    layers = "layer" if shape.layers == 1 else "layers"
+    parts = [
+        f"A SimpleRNN of {shape.layers} {layers} of {shape.units} units",
+        f"{shape.size:,} weights",
+        f"{len(model.vocabulary):,} characters",
+    ]
+    description = ", ".join(parts)
+    nats = known_score(model.facts)
+    if nats is None:
+        return f"{description}."
+    score = f"{nats:.2f} nats ({bits(nats):.2f} bits) per character"
+    return f"{description}; {score} on {_measured_on(model)}."
+
+
+def _measured_on(model: TrainedModel) -> str:
+    """Return the text on which the score in a model file was measured."""
+    characters = scored_characters(model.facts)
+    return "unseen text" if characters is None else f"{characters:,} characters of unseen text"
+
+
+def readme(model: TrainedModel, *, title: str, usage: str) -> str:
+    """Return the README.md of an export.
+
+    A model file is untrusted, so nothing in it may become Markdown or HTML: its texts and its name
+    are in a code block whose fence is longer than any row of backticks in them.
+
+    Args:
+        model: The model.
+        title: Name of the model, for the user.
+        usage: Instructions in Markdown.
+
+    """
+    settings = f"# {title}\n{dump_yaml(model.config)}"
+    return f"""# A character-level language model
+
+{summarize(model)} Exported by charlm {__version__}.
+
+## Use
+
+{usage}
+`charlm sample {MODEL_FILE}` also generates text, and `charlm.load` loads the model in Python.
+
+## Settings
+
+{fenced(settings, "yaml")}
+
+## License
+
+The code in this folder is under the MIT license, see `{LICENSE}`. The training text may have other
+terms: if you publish the model, state its license here.
+"""
+
+
+def fenced(text: str, language: str) -> str:
+    """Return a code block with a fence that is longer than any row of backticks in the text."""
+    longest = max((len(row) for row in re.findall("`+", text)), default=0)
+    fence = "`" * max(3, longest + 1)
+    shown = escape_controls(text, keep="\n").rstrip("\n")
+    return f"{fence}{language}\n{shown}\n{fence}"

@@ -23,7 +23,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.formats.card import MODEL_FILE
 from charlm.hardware import compiler_environment, compiler_name, find_compiler
 from charlm.network.model_file import TrainedModel, model_bytes
 from charlm.network.rnn import Floats
@@ -32,6 +31,9 @@ from charlm.wording import short_repr
 
 FILES = Path(__file__).parent / "files"
 TIMEOUT_SECONDS = 600
+LICENSE = "LICENSE"
+MODEL_FILE = "model.safetensors"
+"""Name of the model file in an export, so that charlm can read the folder too."""
 C_SOURCES = ("charlm.c", "main.c")
 """C files of the library and of the example program; both include charlm.h."""
 _BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")

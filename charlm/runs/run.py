@@ -1,4 +1,4 @@
-"""A run: its first files, and its settings and text; `charlm.training` trains it.
+"""A run: its first files, its settings and text, and its outcome; `charlm.training` trains it.
 
 A run appears under its name when it is complete. A process builds a new run under a temporary name
 and removes nothing else. From its first file to the end of the command it holds the lock of the
@@ -6,11 +6,14 @@ folder.
 """
 
 import contextlib
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from signal import Signals
 from typing import Any
 
+from charlm.checks import parse_json
 from charlm.config.file import dump_config, load_config, parse_config
 from charlm.config.recipes import DEFAULT_CORPUS, shipped_models
 from charlm.config.schema import Config
@@ -33,6 +36,7 @@ from charlm.storage import (
     METRICS_FILE,
     check_free,
     is_run,
+    read_file,
     temporary_folder,
     write_file,
     writing,
@@ -40,6 +44,9 @@ from charlm.storage import (
 from charlm.text.corpus import Corpus, is_corpus, open_corpus
 from charlm.text.tokenization import tokenize
 from charlm.wording import as_argument
+
+MAX_BYTES = 10_000
+"""Maximum size of ended.json."""
 
 
 @dataclass(frozen=True)
@@ -163,3 +170,60 @@ def corpus_identity(corpus: Corpus) -> dict[str, Any]:
         "ids_sha256": corpus.manifest.ids_sha256,
         "splits": {name: list(borders) for name, borders in corpus.splits.items()},
     }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The outcome of a training run."""
+
+    folder: Path
+    """Folder of the run."""
+    reason: str
+    """Explanation for the user of why the training ended."""
+    step: int
+    """Last step."""
+    facts: Mapping[str, Any]
+    """Numbers of the run as plain data: recipe, epochs, seconds, nats_per_char and more."""
+    measured_on: str = ""
+    """Description of the scored text."""
+    signal: Signals | None = None
+    """Signal that ended the training, or None."""
+    is_uncertain: bool = False
+    """Whether the validation text is too short to tell which model is the best."""
+    is_improving: bool = False
+    """Whether the last of several evaluations is the best, so that more training helps."""
+    worker: int = 0
+    """Number of this worker in TF_CONFIG; only worker 0 has the folder of the run."""
+
+    @property
+    def nats_per_char(self) -> float | None:
+        """Loss of the best model, in nats per character; None if there is no such model."""
+        nats: float | None = self.facts.get("nats_per_char")
+        return nats
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the outcome as plain data."""
+        return {"run": str(self.folder), "reason": self.reason, "step": self.step, **self.facts}
+
+    def write(self) -> None:
+        """Write ended.json, the file of a finished run; raises CharlmError if that fails."""
+        facts = {**self.to_json(), "run": self.folder.name}
+        write_file(self.folder / ENDED_FILE, (json.dumps(facts) + "\n").encode())
+
+
+def read_outcome(folder: Path) -> Outcome | None:
+    """Return the outcome of a finished run; None if the run has not ended.
+
+    Raises:
+        CharlmError: ended.json cannot be read, or is damaged.
+
+    """
+    path = folder / ENDED_FILE
+    if not path.exists():
+        return None
+    facts = parse_json(read_file(path, limit=MAX_BYTES), origin=str(path))
+    if not isinstance(facts, dict) or not facts.keys() >= {"run", "reason", "step"}:
+        raise CharlmError(f"{path}: damaged; delete it to continue the run")
+    reason, step = facts.pop("reason"), facts.pop("step")
+    facts.pop("run")
+    return Outcome(folder, reason, step, facts)

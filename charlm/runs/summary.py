@@ -6,7 +6,9 @@ yet are None.
 """
 
 import hashlib
+import itertools
 import json
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -27,11 +29,12 @@ from charlm.runs.folder import (
     find_runs,
     saved_steps,
 )
-from charlm.runs.metrics import read_position, to_number
-from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held
+from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held, open_file
 from charlm.text.corpus import is_corpus, read_manifest
 from charlm.wording import short_repr
 
+TAIL_BYTES = 1 << 20
+"""Number of bytes that are read from the end of metrics.jsonl: thousands of lines."""
 SEEDS = ("seed", "training.data_seed")
 """Settings that seed a run's random numbers."""
 State = Literal["training", "stopped", "done"]
@@ -255,3 +258,43 @@ def list_runs(
                 raise
             report(folder, error)
     return sorted(summaries, key=lambda run: run.age_seconds)
+
+
+def read_position(path: Path) -> tuple[float | None, float | None, float | None]:
+    """Return the progress of a run from the last lines of its metrics.jsonl, which may be growing.
+
+    Only the last TAIL_BYTES are read; the speed is unknown if no line there has `seconds`.
+
+    Returns:
+        The step; the seconds of training, without evaluations and start-up; and the mean number of
+        characters per second. None = unknown.
+
+    Raises:
+        CharlmError: The file cannot be read.
+
+    """
+    with open_file(path) as file:
+        start = max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES)
+        file.seek(start)
+        lines = file.read(TAIL_BYTES).split(b"\n")
+    metrics = (line for line in map(parse_line, reversed(lines)) if line is not None)
+    last = next(metrics, {})
+    timed = next((line for line in itertools.chain([last], metrics) if "seconds" in line), {})
+    seconds = to_number(timed.get("seconds"))
+    characters = to_number(timed.get("characters"))
+    speed = to_number(characters / seconds) if characters is not None and seconds else None
+    return to_number(last.get("step")), seconds, speed
+
+
+def to_number(value: Any) -> int | float | None:
+    """Return a value from a file if it is a number, 0 or more and below 1e18, else None."""
+    return value if type(value) in {int, float} and 0 <= value < 1e18 else None
+
+
+def parse_line(line: bytes) -> dict[str, Any] | None:
+    """Return the JSON object in a line, or None if the line is something else."""
+    try:
+        metrics = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return metrics if isinstance(metrics, dict) else None

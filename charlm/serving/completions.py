@@ -18,9 +18,7 @@ from pydantic import BeforeValidator, FailFast, Field, ValidationError, model_va
 from charlm.config.file import explain
 from charlm.config.schema import Filters
 from charlm.errors import CharlmError
-from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Floats, log_softmax
-from charlm.sampling.generation import (
+from charlm.network.generation import (
     StoppedBy,
     TextRequest,
     continue_text,
@@ -28,7 +26,9 @@ from charlm.sampling.generation import (
     random_seed,
     read_prompt,
 )
-from charlm.sampling.sampler import Sampler, not_finite
+from charlm.network.model_file import TrainedModel
+from charlm.network.rnn import Floats, log_softmax
+from charlm.network.sampler import Sampler, not_finite
 from charlm.serving.models import ServedModel
 from charlm.text.vocabulary import has_too_many_marks
 

@@ -19,11 +19,11 @@ from charlm.config.file import explain
 from charlm.errors import CharlmError
 from charlm.network.model_file import Tensors, TrainedModel, model_bytes, read_tensors, write_model
 from charlm.runs.folder import BEST, CHECKPOINTS, CORPUS, LAST, checkpoint_name, saved_steps
-from charlm.runs.metrics import keep_lines
 from charlm.runs.run import Run, corpus_identity
 from charlm.storage import METRICS_FILE, UnreadableError, remove_leftovers, write_file, writing
 from charlm.training.evaluating import check_finite
 from charlm.training.interface import Engine, Shapes
+from charlm.training.logs import keep_lines
 from charlm.training.session import Session
 
 MAX_COUNT = 1 << 53

@@ -5,6 +5,8 @@ TensorBoard draws them in one chart in different colours. Everything else is in 
 run itself.
 """
 
+import json
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -23,10 +25,9 @@ from charlm.evaluation.baselines import NGRAM
 from charlm.evaluation.scoring import bits
 from charlm.network.gradients import spectral_radius
 from charlm.network.rnn import Floats
-from charlm.runs.metrics import to_line
-from charlm.storage import METRICS_FILE, writing
-from charlm.training.evaluating import Evaluation
-from charlm.training.probes import reach
+from charlm.runs.summary import parse_line, to_number
+from charlm.storage import METRICS_FILE, write_file, writing
+from charlm.training.evaluating import Evaluation, reach
 
 LOSS = "loss"
 """Tag of the loss, the first in the alphabet and thus in TensorBoard."""
@@ -156,3 +157,35 @@ def show_evaluation(
         log.show_scalar(f"saturation/layer_{index}", layer_probe.saturated_share, step=step)
         log.show_scalar(f"reach_of_gradient/layer_{index}", gradient_reach, step=step)
         log.show_histogram(f"state/layer_{index}", layer_probe.states, step=step)
+
+
+def to_line(metrics: Mapping[str, Any]) -> bytes:
+    """Return an object as a line; numbers that are not finite become null, as JSON lacks them."""
+    finite = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in metrics.items()
+    }
+    return (json.dumps(finite, allow_nan=False) + "\n").encode()
+
+
+def keep_lines(path: Path, *, step: int) -> None:
+    """Remove the lines of later steps, and damaged lines, from a metrics.jsonl.
+
+    A run that continues at the step writes the lines of later steps again.
+
+    Raises:
+        CharlmError: The file cannot be read or written.
+
+    """
+    with writing(path):
+        before = path.read_bytes()
+    lines = before.splitlines(keepends=True)
+    kept = b"".join(line for line in lines if _is_kept(line, step=step))
+    if kept != before:
+        write_file(path, kept)
+
+
+def _is_kept(line: bytes, *, step: int) -> bool:
+    metrics = parse_line(line)
+    is_complete = metrics is not None and line.endswith(b"\n")
+    return is_complete and (to_number((metrics or {}).get("step")) or 0) <= step

@@ -20,7 +20,7 @@ from charlm.evaluation.scoring import Score
 from charlm.events import Ended, Evaluated, Saved, Started, StepsTaken
 from charlm.network.model_file import TrainedModel, read_fields, read_model, write_model
 from charlm.runs.folder import BEST, CHECKPOINTS, LAST, checkpoint_name, saved_steps
-from charlm.runs.run import Run
+from charlm.runs.run import Outcome, Run
 from charlm.storage import Lock
 from charlm.training.checkpoints import LoopState, remove_later, restore_run, save_run
 from charlm.training.evaluating import (
@@ -36,7 +36,6 @@ from charlm.training.evaluating import (
 )
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog, show_evaluation
-from charlm.training.outcome import Outcome
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
 from charlm.training.soft_targets import SoftTargets

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 
 from charlm.config.schema import Config
+from charlm.network.generation import TextRequest, generate_text
 from charlm.network.model_file import TrainedModel
-from charlm.sampling.generation import TextRequest, generate_text
-from charlm.sampling.sampler import Sampler
+from charlm.network.sampler import Sampler
 from charlm.text.corpus import Corpus
 from charlm.training.evaluating import EVALUATED_CHARACTERS, one_thread
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from charlm.config.schema import Config
-from charlm.sampling.generation import TextRequest, generate_text
-from charlm.sampling.sampler import Sampler
+from charlm.network.generation import TextRequest, generate_text
+from charlm.network.sampler import Sampler
 from charlm.text.corpus import Corpus
 from charlm.training.evaluating import (
     DivergenceError,

@@ -12,7 +12,7 @@ from charlm.events import Decided, OnEvent
 from charlm.network.architecture import architecture
 from charlm.runs.folder import CORPUS
 from charlm.runs.initial_weights import read_initial_weights
-from charlm.runs.run import Run, free_folder, open_run, write_run
+from charlm.runs.run import Outcome, Run, free_folder, open_run, read_outcome, write_run
 from charlm.storage import new_folder, only_writer, writing
 from charlm.text.corpus import Corpus, is_one_corpus, open_corpus, read_manifest
 from charlm.text.documents import name_text
@@ -23,7 +23,6 @@ from charlm.training.choosing import MEMORIZE, Plan, Request, choose, new_engine
 from charlm.training.evaluating import open_text
 from charlm.training.interface import EngineFactory
 from charlm.training.loop import TimeLimit, run_loop
-from charlm.training.outcome import Outcome, read_outcome
 from charlm.training.session import Session
 from charlm.training.soft_targets import open_soft_targets
 from charlm.wording import as_argument, counted, duration, short_number

@@ -21,8 +21,8 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import baseline_scores
 from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 from charlm.network.model_file import read_model, write_model
-from charlm.text.copies import find_copies
 from charlm.text.corpus import Split, open_corpus
+from charlm.text.findings import find_copies
 
 TEXT = "The ferry crossed the river.\n"
 

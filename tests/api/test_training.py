@@ -16,7 +16,7 @@ from charlm.config.recipes import find_recipe
 from charlm.engine import runtime
 from charlm.errors import CharlmError
 from charlm.events import Decided, Event, Note, Saved, Started
-from charlm.training.outcome import Outcome
+from charlm.runs.run import Outcome
 
 Result = TypeVar("Result")
 

@@ -210,8 +210,8 @@ def generate(
     """Measure characters per second of charlm at temperature 1."""
     from models import make_random_model
 
-    from charlm.sampling.generation import choose_ids
-    from charlm.sampling.sampler import Sampler
+    from charlm.network.generation import choose_ids
+    from charlm.network.sampler import Sampler
 
     trained = make_random_model(
         [*map(chr, range(32, 97))], layers=layers, units=units, scale=units**-0.5

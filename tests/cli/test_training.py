@@ -17,7 +17,7 @@ from pages import parse_command
 
 from charlm.config.file import load_config
 from charlm.network.model_file import read_model
-from charlm.training.outcome import Outcome
+from charlm.runs.run import Outcome
 from charlm.training.session import Stopped
 
 Report = Callable[..., Result]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from charlm.config.names import ALIASES, NO_GATES, NO_GPU, as_hint, meaning
+from charlm.config.file import ALIASES, NO_GATES, NO_GPU, as_hint, meaning
 from charlm.config.schema import Config, walk
 
 

@@ -12,10 +12,10 @@ from engine.networks import OPTIMIZERS
 from numpy.typing import NDArray
 
 from charlm.config.schema import OptimizerConfig
+from charlm.engine.compiled import Update
 from charlm.engine.kernel import load_kernel
 from charlm.engine.model import copied
 from charlm.engine.optimizer import POLYNOMIALS, Muon, build_optimizer, named_slots
-from charlm.engine.update import Update
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 

@@ -15,7 +15,7 @@ from engine.networks import V, config, parameters_of
 from numpy.typing import NDArray
 
 from charlm.config.schema import TrainingConfig
-from charlm.engine import update
+from charlm.engine import compiled as compiled_step
 from charlm.engine.compiled import CompiledStep, draw_masks
 from charlm.engine.model import build_model, copied, named_seeds, named_weights
 from charlm.engine.step import KerasStep, StepResult, part_sizes
@@ -360,7 +360,7 @@ def test_steps_repeat_to_the_bit_on_any_number_of_cores(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     expected = results_of(DROPOUT, windows=WINDOWS, parts=3)
-    monkeypatch.setattr(update, "core_count", lambda: cores)
+    monkeypatch.setattr(compiled_step, "core_count", lambda: cores)
     check_close(results_of(DROPOUT, windows=WINDOWS, parts=3), expected)
 
 

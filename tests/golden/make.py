@@ -20,10 +20,10 @@ import charlm
 from charlm.config.schema import Config, ModelConfig
 from charlm.events import Evaluated, Event
 from charlm.network.architecture import architecture
+from charlm.network.generation import TextRequest, generate_text
 from charlm.network.model_file import FORMAT, TrainedModel, read_model, write_model
 from charlm.network.rnn import Parameters
-from charlm.sampling.generation import TextRequest, generate_text
-from charlm.sampling.sampler import Sampler
+from charlm.network.sampler import Sampler
 from charlm.text.vocabulary import Vocabulary
 
 TEXT = "the cat sat on the mat.\n" * 40

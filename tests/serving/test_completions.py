@@ -16,9 +16,9 @@ pytest.importorskip("starlette", reason="missing: starlette")
 
 from charlm.api.model import Model
 from charlm.errors import CharlmError
+from charlm.network.generation import TextRequest, generate_text
 from charlm.network.model_file import TrainedModel, write_model
-from charlm.sampling.generation import TextRequest, generate_text
-from charlm.sampling.sampler import Sampler
+from charlm.network.sampler import Sampler
 from charlm.serving.completions import Completion, CompletionRequest, parse_request
 from charlm.serving.models import ServedModel
 from charlm.text.vocabulary import Vocabulary

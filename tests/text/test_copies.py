@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.text.copies import Copies, find_copies
+from charlm.text.findings import Copies, find_copies
 
 
 def covered_positions(text: str, training: str, min_span: int) -> list[bool]:

@@ -21,7 +21,7 @@ from tensorboard.util.tensor_util import make_ndarray
 from charlm.network.model_file import read_model
 from charlm.network.rnn import Parameters
 from charlm.runs.run import open_run
-from charlm.training.probes import probe
+from charlm.training.evaluating import probe
 
 LOGGED = [7, 14, 21, 28, 30, 35, 42, 49, 56, 60]
 """Steps of a run of 60 steps with `log_every: 7` and two evaluations, at which it logs."""

@@ -9,9 +9,9 @@ from fake_runs import LONG_TEXT, train
 
 from charlm.config.schema import Config, SamplingConfig
 from charlm.evaluation.scoring import estimate_stream
+from charlm.network.generation import TextRequest, generate_text
 from charlm.network.model_file import TrainedModel
-from charlm.sampling.generation import TextRequest, generate_text
-from charlm.sampling.sampler import Sampler
+from charlm.network.sampler import Sampler
 from charlm.text.corpus import Corpus
 from charlm.training.choosing import new_engine
 from charlm.training.evaluating import (

@@ -11,8 +11,7 @@ from fake_runs import LONG_TEXT, Trained, resume, train
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import baseline_scores
 from charlm.evaluation.scoring import Score, estimate_stream
-from charlm.runs.run import open_run
-from charlm.training.outcome import Outcome, read_outcome
+from charlm.runs.run import Outcome, open_run, read_outcome
 
 SAMPLED = "sampling.length=30"
 IMPROVING = Faults(weights=lambda step: step / 50)

@@ -9,7 +9,7 @@ from inspection.networks import one_layer
 from models import one_layer_of
 
 from charlm.network.gradients import LagCurve
-from charlm.training.probes import choose_windows, probe, reach
+from charlm.training.evaluating import choose_windows, probe, reach
 
 TEXT = np.random.default_rng(0).integers(0, 5, 4000).astype(np.uint8)
 WINDOWS: Any = choose_windows(TEXT)

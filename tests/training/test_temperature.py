@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from fake_runs import Clock, Trained, begin, train, train_begun
 
+from charlm.network.generation import TextRequest
 from charlm.network.model_file import TrainedModel
 from charlm.runs.run import open_run
-from charlm.sampling.generation import TextRequest
 from charlm.training.loop import TimeLimit
 from charlm.training.temperature import choose_temperature
 

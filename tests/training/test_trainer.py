@@ -26,9 +26,9 @@ from run_folders import contents
 from charlm.config.file import parse_overrides
 from charlm.errors import CharlmError
 from charlm.events import Decided, Event, Note, OnEvent, Progress, Started, StepsTaken, ignore
+from charlm.runs.run import Outcome
 from charlm.storage import is_held, only_writer
 from charlm.training.choosing import Request
-from charlm.training.outcome import Outcome
 from charlm.training.session import Session, Stopped, stop_on_signal
 from charlm.training.trainer import continue_run, start_run
 

@@ -21,7 +21,7 @@ from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.network.reading import Stepper
 from charlm.network.rnn import Parameters, State, read_outputs
-from charlm.sampling.sampler import Sampler, make_chooser
+from charlm.network.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Vocabulary, normalize
 
 PROMPT_BLOCK = 256

@@ -20,8 +20,7 @@ from models import (
 )
 
 from charlm.errors import CharlmError
-from charlm.network.model_file import TrainedModel
-from charlm.sampling.generation import (
+from charlm.network.generation import (
     GeneratedText,
     Sample,
     StoppedBy,
@@ -32,7 +31,8 @@ from charlm.sampling.generation import (
     random_seed,
     read_prompt,
 )
-from charlm.sampling.sampler import Sampler, make_chooser
+from charlm.network.model_file import TrainedModel
+from charlm.network.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Vocabulary
 
 PROMPT = np.array([1, 2, 0])

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from charlm.config.schema import Filters
 from charlm.errors import CharlmError
 from charlm.network.rnn import Floats
-from charlm.sampling.sampler import Sampler, make_chooser
+from charlm.network.sampler import Sampler, make_chooser
 
 GRID = (np.arange(1100) + 0.5) / 1100
 """Evenly spaced numbers from 0 to 1."""

@@ -1,1 +1,0 @@
-"""Generation: from logits to ids to text."""
