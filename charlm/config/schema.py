@@ -271,7 +271,7 @@ class TrainingConfig(_Section):
     the same bits on any number of cores."""
     parts: Annotated[int, Field(ge=1, le=1024)] | None = None
     """Number of parts into which a worker splits its rows of a batch, one part per core. null = the
-    number of cores, or fewer, so that a part has at least 8 rows. A run keeps this number, because
+    number of cores, or fewer, so that a part has at least 4 rows. A run keeps this number, because
     it affects rounding."""
     target_loss: PositiveFloat | None = None
     """The run ends as soon as the training loss, in nats per character, is below this value; for a

@@ -81,9 +81,9 @@ def test_rows_that_cannot_be_divided_evenly_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "cores", "parts"),
-    [(64, 2, 2), (64, 16, 8), (7, 4, 1), (16, 4, 2)],
+    [(64, 2, 2), (64, 32, 16), (3, 4, 1), (7, 4, 1), (8, 4, 2)],
 )
-def test_each_core_gets_a_part_of_8_rows_or_more(rows: int, cores: int, parts: int) -> None:
+def test_each_core_gets_a_part_of_4_rows_or_more(rows: int, cores: int, parts: int) -> None:
     assert Workers().default_parts(rows, cores=cores) == parts
     assert THIRD_OF_THREE.default_parts(3 * rows, cores=cores) == parts
 

@@ -1,0 +1,77 @@
+"""The size of charlm, and the number of things in it that people have to learn.
+
+Whoever adds one of them removes another one: each is read, tested and documented for as long as
+charlm exists, and a program that grows by a little in every month is soon too large to be read in
+an afternoon. The numbers are those of today; lower one when you have removed something.
+"""
+
+import ast
+import io
+import tokenize
+from pathlib import Path
+
+import click
+import pytest
+
+import charlm
+from charlm import events
+from charlm.cli.main import main
+from charlm.config.schema import Config, section_of, walk
+from charlm.inspection.report import SECTIONS
+
+PACKAGE = Path(charlm.__file__).parent
+SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
+LAYOUT = {
+    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT),
+    *(tokenize.DEDENT, tokenize.ENDMARKER),
+}
+
+
+def tokens_of(source: str) -> int:
+    """Return the number of tokens of a module, without layout, comments and docstrings."""
+    lines: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        match node:
+            case ast.Expr(ast.Constant(str()), lineno=first, end_lineno=int(last)):
+                lines.update(range(first, last + 1))
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return sum(token.type not in LAYOUT and token.start[0] not in lines for token in tokens)
+
+
+def commands(command: click.Command) -> list[click.Command]:
+    """Return a command and all commands below it."""
+    found = [command]
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            found += commands(child)
+    return found
+
+
+def settings() -> list[str]:
+    return [key for key, field in walk(Config) if section_of(field) is None]
+
+
+def options() -> set[tuple[str, ...]]:
+    """Return the names of options and arguments; those of several commands count once."""
+    parameters = [parameter for command in commands(main) for parameter in command.params]
+    return {(parameter.param_type_name, *parameter.opts) for parameter in parameters}
+
+
+NUMBERS = {
+    "tokens": (sum(map(tokens_of, SOURCES.values())), 98_000),
+    "modules": (len(SOURCES), 100),
+    "entries of charlm/": (len({path.relative_to(PACKAGE).parts[0] for path in SOURCES}), 21),
+    "settings": (len(settings()), 63),
+    "options and arguments": (len(options()), 44),
+    "kinds of events": (len(events.Event.__subclasses__()), 8),
+    "routes": (SOURCES[PACKAGE / "serving/server.py"].count("Route("), 5),
+    "sections of the report": (len(SECTIONS), 7),
+}
+
+
+@pytest.mark.parametrize(("number", "limit"), NUMBERS.values(), ids=NUMBERS)
+def test_charlm_does_not_grow(number: int, limit: int) -> None:
+    assert 0.9 * limit <= number <= limit
