@@ -22,9 +22,10 @@ from charlm.storage import new_folder, only_writer
 from charlm.training.choosing import Request, choose, new_engine
 from charlm.training.evaluating import open_text
 from charlm.training.interface import Engine
-from charlm.training.loop import TimeLimit, run_loop
+from charlm.training.loop import run_loop
 from charlm.training.session import Session, stop_on_signal
 from charlm.training.soft_targets import open_soft_targets
+from charlm.training.timing import TimeLimit
 from charlm.training.trainer import continue_run, read_corpus
 
 STEPS_PER_EPOCH = 20

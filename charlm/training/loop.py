@@ -8,7 +8,7 @@ it early.
 import contextlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from signal import Signals
 from typing import Any
 
@@ -18,8 +18,8 @@ from charlm.config.file import dump_config
 from charlm.evaluation.baselines import NGRAM
 from charlm.evaluation.scoring import Score
 from charlm.events import Ended, Evaluated, Saved, Started, StepsTaken
-from charlm.network.model_file import TrainedModel, read_fields, read_model, write_model
-from charlm.runs.folder import BEST, CHECKPOINTS, LAST, checkpoint_name, saved_steps
+from charlm.network.model_file import TrainedModel, read_fields
+from charlm.runs.folder import BEST, CHECKPOINTS, checkpoint_name, saved_steps
 from charlm.runs.run import Outcome, Run
 from charlm.storage import Lock
 from charlm.training.checkpoints import LoopState, remove_later, restore_run, save_run
@@ -39,7 +39,8 @@ from charlm.training.logs import RunLog, show_evaluation
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
 from charlm.training.soft_targets import SoftTargets
-from charlm.training.temperature import choose_temperature
+from charlm.training.temperature import set_temperature
+from charlm.training.timing import TimeLimit
 
 MAX_STEPS_PER_CALL = 10
 """Maximum number of steps in a call of the engine; more would not be faster."""
@@ -49,22 +50,6 @@ SAVE_SECONDS = 60.0
 """Longest training time between two checkpoints."""
 ALL_STEPS, TIME_LIMIT = "all steps done", "time limit"
 """Reasons why a run ends that could have gone on."""
-
-
-@dataclass
-class TimeLimit:
-    """The time limit of a command, which ends a run early if it has not taken all its steps."""
-
-    end: float
-    """End of the command by the clock of the session."""
-    evaluation_seconds: float
-    """Time of the last evaluation."""
-    end_seconds: float
-    """Time to choose the sampling temperature, and to exit."""
-
-    def is_near(self, now: float, *, step_seconds: float) -> bool:
-        """Return whether there is only time for an evaluation and the end, not for a step."""
-        return now + step_seconds + self.evaluation_seconds + self.end_seconds > self.end
 
 
 @dataclass
@@ -414,25 +399,16 @@ def _reason_to_end(training: Training, *, step_seconds: float) -> str | None:
 
 
 def _end(training: Training) -> float | None:
-    """Choose the temperature of a finished run, write it to its models, and return it.
+    """Choose the temperature of a finished run, and write it to its models.
 
     The result is None if the user has set the temperature, or if there is no model.
     """
     run, session, limit = training.run, training.session, training.limit
     if training.state.best_nats is None or not run.config.sampling.chooses_temperature:
         return None
-    best = read_model(run.folder / BEST)
-    temperature = choose_temperature(
-        run.config,
-        run.corpus,
-        best,
-        is_over=lambda: limit is not None and session.clock() > limit.end,
+    return set_temperature(
+        run, training.lock, is_over=lambda: limit is not None and session.clock() > limit.end
     )
-    training.lock.check(run.folder)
-    for path, model in ((BEST, best), (LAST, read_model(run.folder / LAST))):
-        facts = {**model.facts, "temperature": temperature}
-        write_model(run.folder / path, replace(model, facts=facts))
-    return temperature
 
 
 def _outcome(

@@ -6,13 +6,17 @@ high temperature it generates nonsense. Repetitive output compresses better than
 
 import zlib
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 
 from charlm.config.schema import Config
 from charlm.network.generation import TextRequest, generate_text
-from charlm.network.model_file import TrainedModel
+from charlm.network.model_file import TrainedModel, read_model, write_model
 from charlm.network.sampler import Sampler
+from charlm.runs.folder import BEST, LAST
+from charlm.runs.run import Run
+from charlm.storage import Lock
 from charlm.text.corpus import Corpus
 from charlm.training.evaluating import EVALUATED_CHARACTERS, one_thread
 
@@ -33,6 +37,28 @@ DEFAULT_TEMPERATURE = 0.7
 
 Generate = Callable[[TrainedModel, TextRequest], Iterable[str]]
 """A function that generates a text in chunks, like `generate_text`."""
+
+
+def set_temperature(run: Run, lock: Lock, *, is_over: Callable[[], bool]) -> float:
+    """Choose the temperature of a finished run, write it to its models, and return it.
+
+    Args:
+        run: The run, with a best and a last model.
+        lock: The lock of its folder, which this process holds.
+        is_over: Function that returns whether a time limit has passed.
+
+    Raises:
+        CharlmError: The logits are not finite, the folder is not the one that this process has
+            locked, or a file cannot be read or written.
+
+    """
+    best, last = (read_model(run.folder / name) for name in (BEST, LAST))
+    temperature = choose_temperature(run.config, run.corpus, best, is_over=is_over)
+    lock.check(run.folder)
+    for name, model in ((BEST, best), (LAST, last)):
+        facts = {**model.facts, "temperature": temperature}
+        write_model(run.folder / name, replace(model, facts=facts))
+    return temperature
 
 
 def choose_temperature(

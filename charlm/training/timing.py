@@ -1,4 +1,4 @@
-"""The time of a run's parts on this machine, measured with the first steps of its real engine."""
+"""The time of a run's parts on this machine, measured with its real engine, and its time limit."""
 
 import contextlib
 import statistics
@@ -37,6 +37,22 @@ class Timing:
     evaluation_seconds: float = 0.0
     end_seconds: float = 0.0
     """Time to choose the sampling temperature."""
+
+
+@dataclass
+class TimeLimit:
+    """The time limit of a command, which ends a run early if it has not taken all its steps."""
+
+    end: float
+    """End of the command by the clock of the session."""
+    evaluation_seconds: float
+    """Time of the last evaluation."""
+    end_seconds: float
+    """Time to choose the sampling temperature, and to exit."""
+
+    def is_near(self, now: float, *, step_seconds: float) -> bool:
+        """Return whether there is only time for an evaluation and the end, not for a step."""
+        return now + step_seconds + self.evaluation_seconds + self.end_seconds > self.end
 
 
 def time_engine(

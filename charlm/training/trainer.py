@@ -22,9 +22,10 @@ from charlm.text.vocabulary import Vocabulary
 from charlm.training.choosing import MEMORIZE, Plan, Request, choose, new_engine
 from charlm.training.evaluating import open_text
 from charlm.training.interface import EngineFactory
-from charlm.training.loop import TimeLimit, run_loop
+from charlm.training.loop import run_loop
 from charlm.training.session import Session
 from charlm.training.soft_targets import open_soft_targets
+from charlm.training.timing import TimeLimit
 from charlm.wording import as_argument, counted, duration, short_number
 
 

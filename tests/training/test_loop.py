@@ -43,8 +43,8 @@ from charlm.network.model_file import read_model
 from charlm.runs.folder import saved_steps
 from charlm.runs.run import open_run
 from charlm.training.evaluating import DivergenceError, sample_text
-from charlm.training.loop import TimeLimit
 from charlm.training.session import Session
+from charlm.training.timing import TimeLimit
 from charlm.training.trainer import continue_run
 
 KEEP = "training.keep_checkpoints=true"

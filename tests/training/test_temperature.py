@@ -11,8 +11,8 @@ from fake_runs import Clock, Trained, begin, train, train_begun
 from charlm.network.generation import TextRequest
 from charlm.network.model_file import TrainedModel
 from charlm.runs.run import open_run
-from charlm.training.loop import TimeLimit
 from charlm.training.temperature import choose_temperature
+from charlm.training.timing import TimeLimit
 
 LENGTH = "sampling.length=8"
 LETTERS = "".join(random.Random(1).choices(string.ascii_letters, k=12_000))
