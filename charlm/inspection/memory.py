@@ -37,10 +37,11 @@ from charlm.network.gradients import (
     Trace,
     gradient_norms,
     lag_curve,
+    log_growth,
     push_forward,
     slope,
 )
-from charlm.network.rnn import Floats, advance, log_softmax
+from charlm.network.rnn import advance, divergence
 
 Values = NDArray[np.float64]
 
@@ -309,19 +310,6 @@ def _draw_replacements(ids: NDArray[np.int64], steps: NDArray[np.int64]) -> NDAr
     return np.asarray(choices[(np.searchsorted(choices, ids[steps]) + shifts) % len(choices)])
 
 
-def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
-    """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...].
-
-    Args:
-        logits: The logits of p, [..., V].
-        other: The logits of q, [..., V].
-
-    """
-    log_p = log_softmax(logits.astype(np.float64))
-    log_q = log_softmax(other.astype(np.float64))
-    return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
-
-
 # Lyapunov exponents
 
 
@@ -339,28 +327,16 @@ def lyapunov(trace: Trace) -> Lyapunov:
     counted = range(max(1, length // 5), length)
     dimensions = trace.parameters.state_size
     exponents, errors = _exponents(trace, None, min(MOST_EXPONENTS, dimensions), counted)
-    layers = []
-    for layer in range(len(trace.parameters.layers)):
-        (exponent,), (error,) = _exponents(trace, layer, 1, counted)
-        layers.append(LayerExponent(layer, float(exponent), float(error)))
-    return Lyapunov(exponents, errors, dimensions, tuple(layers), Sample.of(counted))
-
-
-def _push(trace: Trace, layer: int | None, differences: Floats, time: int) -> Floats:
-    """Return differences [n, D] of the state, or of one layer, after a step."""
-    if layer is None:
-        return push_forward(trace.parameters, differences, tuple(h[time] for h in trace.slopes))
-    pushed = differences @ trace.parameters.layers[layer].recurrent_kernel
-    return np.asarray(pushed * trace.slopes[layer][time])
+    count = len(trace.parameters.layers)
+    pairs = [np.ravel(_exponents(trace, layer, 1, counted)).tolist() for layer in range(count)]
+    layers = tuple(LayerExponent(layer, *pair) for layer, pair in enumerate(pairs))
+    return Lyapunov(exponents, errors, dimensions, layers, Sample.of(counted))
 
 
 def _exponents(
     trace: Trace, layer: int | None, count: int, counted: range
 ) -> tuple[Values, Values]:
-    """Return the largest exponents of a product of Jacobians, and their standard errors.
-
-    The exponents are the means of ln |R_ii| of one QR decomposition per character. The rows of the
-    basis [n, D] are orthonormal: a small difference of the state for each exponent.
+    """Return the largest exponents of the state or of a layer, and their standard errors.
 
     Args:
         trace: The trace of one text.
@@ -369,22 +345,10 @@ def _exponents(
         counted: The steps that are measured; those before them are the warm-up.
 
     """
-    parameters = trace.parameters
-    units = parameters.state_size if layer is None else parameters.layers[layer].units
-    random = np.random.default_rng(0).standard_normal((units, count))
-    basis: Floats = np.linalg.qr(random)[0].T
-    logs = []
-    for time in chain([*range(1, counted.start)] * PASSES, counted):
-        pushed = _push(trace, layer, basis, time)
-        q, r = np.linalg.qr(pushed.T)
-        basis = q.T
-        lengths = np.abs(np.diagonal(r))
-        rounding = 64 * np.finfo(np.float64).eps * lengths.max()
-        with np.errstate(divide="ignore"):
-            logs.append(np.log(np.where(lengths < rounding, 0, lengths)))
+    steps = chain([*range(1, counted.start)] * PASSES, counted)
+    logs = log_growth(trace, steps, count=count, layer=layer)[-len(counted) :]
     places = np.arange(len(counted))
-    columns = np.array(logs[-len(counted) :]).T
-    scores = [mean_and_error(column, places, block=EXPONENT_BLOCK) for column in columns]
+    scores = [mean_and_error(column, places, block=EXPONENT_BLOCK) for column in logs.T]
     pairs = np.array(scores, np.float64)  # an unknown error becomes NaN
     exponents, errors = pairs[np.argsort(-pairs[:, 0])].T
     exponents[np.abs(exponents) < ROUNDING] = 0.0
@@ -525,4 +489,4 @@ def grows(found: Lyapunov) -> bool:
     """Return whether the largest exponent is above 0 beyond chance; False if its error is NaN."""
     blocks = found.positions.count // EXPONENT_BLOCK
     error = found.standard_errors[0]
-    return bool(found.exponents[0] > student(2, blocks=blocks) * error) if error >= 0 else False
+    return bool(error >= 0 and found.exponents[0] > student(2, blocks=blocks) * error)

@@ -1,4 +1,4 @@
-"""Derivatives of the network in NumPy: gradients back in time, and the spectral radius of V.
+"""Derivatives of the network in NumPy: gradients back in time, growth forwards, the radius of V.
 
     a_t = x_t U + h_{t-1} V + b,  h_t = f(a_t),  D_t = diag f'(a_t)
     g_t = dL/dh_t,  d_t = dL/da_t = g_t D_t,  from t to t - 1 in one layer: g_{t-1} = d_t V^T
@@ -10,7 +10,7 @@ have the dtype of the weights, float32 or float64 (`Parameters.cast`). Axes: T t
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -149,6 +149,45 @@ def push_forward(parameters: Parameters, differences: Floats, slopes: State) -> 
             total += after[-1] @ layer.below_kernel
         after.append(total * gain)
     return np.concatenate(after, axis=1)
+
+
+def log_growth(
+    trace: Trace, steps: Iterable[int], *, count: int, layer: int | None = None
+) -> NDArray[np.float64]:
+    """Follow small differences of the state through a text, and measure how they grow.
+
+        Q_t R_t = (V D_t)^T Q_{t-1}        (Benettin et al. 1980)
+
+    The mean of ln |R_ii| is a Lyapunov exponent. The differences are the columns of Q.
+
+    Args:
+        trace: The trace of one text, with weights in float64.
+        steps: The steps t, in this order.
+        count: Number of differences n, which begin in random directions.
+        layer: A layer on its own; None = the whole state.
+
+    Returns:
+        ln |R_ii| at each step, float64 [steps, n]; minus infinity for lengths that are only
+        rounding.
+
+    """
+    parameters = trace.parameters
+    units = parameters.state_size if layer is None else parameters.layers[layer].units
+    random = np.random.default_rng(0).standard_normal((units, count))
+    basis = np.linalg.qr(random)[0]
+    logs = []
+    for step in steps:
+        if layer is None:
+            slopes = tuple(slope[step] for slope in trace.slopes)
+            pushed = push_forward(parameters, basis.T, slopes)
+        else:
+            pushed = basis.T @ parameters.layers[layer].recurrent_kernel * trace.slopes[layer][step]
+        basis, r = np.linalg.qr(pushed.T)
+        lengths = np.abs(np.diagonal(r))
+        rounding = 64 * np.finfo(np.float64).eps * lengths.max()
+        with np.errstate(divide="ignore"):
+            logs.append(np.log(np.where(lengths < rounding, 0, lengths)))
+    return np.array(logs)
 
 
 @dataclass(frozen=True, eq=False)

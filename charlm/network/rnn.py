@@ -306,6 +306,19 @@ def log_softmax(logits: Floats) -> Floats:
     return np.asarray(below_peak)
 
 
+def divergence(logits: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
+    """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...].
+
+    Args:
+        logits: The logits of p, [..., V].
+        other: The logits of q, [..., V].
+
+    """
+    log_p = log_softmax(logits.astype(np.float64))
+    log_q = log_softmax(other.astype(np.float64))
+    return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
+
+
 def probabilities(logits: NDArray[Any]) -> NDArray[Any]:
     """Return softmax(logits), [..., V], in the same dtype, without overflow."""
     result = np.exp(logits - logits.max(-1, keepdims=True))

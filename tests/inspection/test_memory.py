@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from charlm.inspection.memory import (
     LayerExponent,
     Lyapunov,
-    divergence,
     far_slope,
     gradient_by_lag,
     grows,
@@ -25,7 +24,7 @@ from charlm.inspection.memory import (
 )
 from charlm.inspection.reading import Sample
 from charlm.network.gradients import Trace, lag_curves
-from charlm.network.rnn import Parameters
+from charlm.network.rnn import Parameters, divergence
 
 # The gradient of a single unit
 
