@@ -327,8 +327,8 @@ def lyapunov(trace: Trace) -> Lyapunov:
     counted = range(max(1, length // 5), length)
     dimensions = trace.parameters.state_size
     exponents, errors = _exponents(trace, None, min(MOST_EXPONENTS, dimensions), counted)
-    count = len(trace.parameters.layers)
-    pairs = [np.ravel(_exponents(trace, layer, 1, counted)).tolist() for layer in range(count)]
+    indices = range(trace.parameters.architecture.layers)
+    pairs = [np.ravel(_exponents(trace, layer, 1, counted)).tolist() for layer in indices]
     layers = tuple(LayerExponent(layer, *pair) for layer, pair in enumerate(pairs))
     return Lyapunov(exponents, errors, dimensions, layers, Sample.of(counted))
 
