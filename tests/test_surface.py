@@ -5,13 +5,11 @@ charlm exists, and a program that grows by a little in every month is soon too l
 an afternoon. The numbers are those of today; lower one when you have removed something.
 """
 
-import ast
-import io
-import tokenize
 from pathlib import Path
 
 import click
 import pytest
+from docs.prose import density
 
 import charlm
 from charlm import events
@@ -20,22 +18,7 @@ from charlm.config.schema import Config, section_of, walk
 from charlm.inspection.report import SECTIONS
 
 PACKAGE = Path(charlm.__file__).parent
-SOURCES = {path: path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))}
-LAYOUT = {
-    *(tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT),
-    *(tokenize.DEDENT, tokenize.ENDMARKER),
-}
-
-
-def tokens_of(source: str) -> int:
-    """Return the number of tokens of a module, without layout, comments and docstrings."""
-    lines: set[int] = set()
-    for node in ast.walk(ast.parse(source)):
-        match node:
-            case ast.Expr(ast.Constant(str()), lineno=first, end_lineno=int(last)):
-                lines.update(range(first, last + 1))
-    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
-    return sum(token.type not in LAYOUT and token.start[0] not in lines for token in tokens)
+MODULES = [*PACKAGE.rglob("*.py")]
 
 
 def commands(command: click.Command) -> list[click.Command]:
@@ -61,13 +44,13 @@ def options() -> set[tuple[str, ...]]:
 
 
 NUMBERS = {
-    "tokens": (sum(map(tokens_of, SOURCES.values())), 98_000),
-    "modules": (len(SOURCES), 100),
-    "entries of charlm/": (len({path.relative_to(PACKAGE).parts[0] for path in SOURCES}), 21),
+    "tokens": (density("charlm").tokens, 98_000),
+    "modules": (len(MODULES), 100),
+    "entries of charlm/": (len({path.relative_to(PACKAGE).parts[0] for path in MODULES}), 21),
     "settings": (len(settings()), 63),
     "options and arguments": (len(options()), 44),
     "kinds of events": (len(events.Event.__subclasses__()), 8),
-    "routes": (SOURCES[PACKAGE / "serving/server.py"].count("Route("), 5),
+    "routes": ((PACKAGE / "serving/server.py").read_text("utf-8").count("Route("), 5),
     "sections of the report": (len(SECTIONS), 7),
 }
 

@@ -325,9 +325,10 @@ def lyapunov(trace: Trace) -> Lyapunov:
     """
     length = len(trace.ids)
     counted = range(max(1, length // 5), length)
-    dimensions = trace.parameters.state_size
+    parameters = trace.parameters
+    dimensions = parameters.state_size
     exponents, errors = _exponents(trace, None, min(MOST_EXPONENTS, dimensions), counted)
-    indices = range(trace.parameters.architecture.layers)
+    indices = range(parameters.architecture.layers)
     pairs = [np.ravel(_exponents(trace, layer, 1, counted)).tolist() for layer in indices]
     layers = tuple(LayerExponent(layer, *pair) for layer, pair in enumerate(pairs))
     return Lyapunov(exponents, errors, dimensions, layers, Sample.of(counted))
@@ -437,9 +438,14 @@ def _plot_alone(gradient: Axes, state: Axes, memory: Memory) -> None:
     """Draw what only the figure of a single run shows: layers, bands and predictions."""
     for layer in memory.gradient_by_lag:
         colour = SERIES[layer.layer % len(SERIES)]
-        band = (layer.low, layer.high)
-        label = f"rnn.{layer.layer}"
-        curve(gradient, layer.lag, layer.median, band, colour=colour, label=label)
+        curve(
+            gradient,
+            layer.lag,
+            layer.median,
+            (layer.low, layer.high),
+            colour=colour,
+            label=f"rnn.{layer.layer}",
+        )
     response = memory.impulse_response
     if response is None:
         return
@@ -452,11 +458,11 @@ def _plot_alone(gradient: Axes, state: Axes, memory: Memory) -> None:
 
 def caption(results: Mapping[Line, Memory]) -> str:
     """Return a description of the figure and of its sample, in full sentences."""
-    memory = next(iter(results.values()))
+    memory, *_ = results.values()
     response = memory.impulse_response
-    replaced = "no character" if response is None else str(response.positions)
-    sample = CAPTION.format(gradient=memory.gradient_by_lag[0].positions, response=replaced)
-    return sample + (ALONE if len(results) == 1 else TOGETHER)
+    replaced = "no character" if response is None else response.positions
+    ending = ALONE if len(results) == 1 else TOGETHER
+    return CAPTION.format(gradient=memory.gradient_by_lag[0].positions, response=replaced) + ending
 
 
 def details(results: Mapping[Line, Memory]) -> str:

@@ -135,7 +135,9 @@ def test_95_of_100_means_are_within_their_interval(blocks: int, correlation: flo
     ],
 )
 def test_students_t_has_the_quantiles_of_tables(
-    errors: float, blocks: int, quantile: float
+    errors: float,
+    blocks: int,
+    quantile: float,
 ) -> None:
     assert scoring.student(errors, blocks=blocks) == pytest.approx(quantile, abs=0.02)
 

@@ -82,7 +82,10 @@ def linear_stack(lower: float, upper: float) -> Parameters:
     ],
 )
 def test_the_gradient_of_a_layer_has_the_slowest_decay_of_the_layers_from_it_on(
-    lower: float, upper: float, expected: list[float], tolerance: float
+    lower: float,
+    upper: float,
+    expected: list[float],
+    tolerance: float,
 ) -> None:
     trace = traced(linear_stack(lower, upper), random_ids(200, ids=5))
     slopes = [curve.slope for curve in gradient_by_lag(trace, max_lag=60)]
@@ -201,7 +204,11 @@ def test_a_leaky_unit_never_forgets() -> None:
         np.testing.assert_allclose(values, expected, rtol=1e-6)
 
 
-def follow(parameters: Parameters, text: list[int], place: int) -> tuple[list[float], list[float]]:
+def follow(
+    parameters: Parameters,
+    text: list[int],
+    place: int,
+) -> tuple[list[float], list[float]]:
     """Return the size of the change of the state, and the divergence, up to lag 6.
 
     One of two characters is replaced by the other.
@@ -356,7 +363,12 @@ def test_a_layer_has_the_exponent_of_the_product_of_its_jacobians() -> None:
         assert layer.exponent == pytest.approx(growth_of_layer(trace, layer.layer), abs=0.01)
 
 
-def exponents(largest: float, error: float, *, characters: int = 1000) -> Lyapunov:
+def exponents(
+    largest: float,
+    error: float,
+    *,
+    characters: int = 1000,
+) -> Lyapunov:
     """Return an exponent of the whole state, which is that of its only layer."""
     layer = LayerExponent(0, largest, error)
     sample = Sample(1, characters, characters)

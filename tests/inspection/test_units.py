@@ -41,7 +41,11 @@ def bracketed_text(length: int = 1500) -> NDArray[Any]:
     return BRACKETS.encode("".join(parts)[:length])
 
 
-def scores_of(parameters: Parameters, ids: NDArray[Any], **settings: Any) -> Units:
+def scores_of(
+    parameters: Parameters,
+    ids: NDArray[Any],
+    **settings: Any,
+) -> Units:
     return score_units(states_of(parameters, ids), ids, BRACKETS, **settings)
 
 

@@ -90,7 +90,12 @@ UNINFORMED = shift_register(1)
 """A network whose loss is always ln 3."""
 
 
-def context_after(gain: float, *, length: int = 90, most: int | None = None) -> list[int]:
+def context_after(
+    gain: float,
+    *,
+    length: int = 90,
+    most: int | None = None,
+) -> list[int]:
     """Return the numbers of characters tried if they never change the gain from all others."""
     whole = np.full(length - 1, np.log(3) - gain)
     settings = {} if most is None else {"most": most}
@@ -175,7 +180,11 @@ def long_text() -> tuple[UsableContext, NDArray[Any]]:
     return context, nats(parameters.logits(states), ids[1:])
 
 
-def check_mean(mean: float, error: float, values: NDArray[Any]) -> None:
+def check_mean(
+    mean: float,
+    error: float,
+    values: NDArray[Any],
+) -> None:
     """Compare a mean and its standard error with values at 2,400 positions."""
     block_means = values.reshape(8, 300).mean(1).tolist()
     assert mean == pytest.approx(values.mean(), rel=1e-4)

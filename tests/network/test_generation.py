@@ -72,14 +72,24 @@ AB = Vocabulary(("a", "b"))
         ),
     ],
 )
-def test_a_prompt_has_at_least_one_id(vocabulary: Vocabulary, prompt: str, ids: list[int]) -> None:
+def test_a_prompt_has_at_least_one_id(
+    vocabulary: Vocabulary,
+    prompt: str,
+    ids: list[int],
+) -> None:
     assert encode_prompt(vocabulary, prompt).tolist() == ids
 
 
 # Ids
 
 
-def generate(trained: TrainedModel, sampler: Sampler, *, length: int, seed: int = 0) -> list[int]:
+def generate(
+    trained: TrainedModel,
+    sampler: Sampler,
+    *,
+    length: int,
+    seed: int = 0,
+) -> list[int]:
     """Return the ids that follow the prompt."""
     *_, state = read_prompt(trained.parameters, PROMPT)
     return [*choose_ids(trained, state, sampler=sampler, seed=seed, length=length)]
@@ -178,7 +188,11 @@ def test_a_length_of_zero_has_no_end(trained: TrainedModel) -> None:
     ],
     ids=["length", "seed"],
 )
-def test_a_negative_number_is_refused(length: int, seed: int, message: str) -> None:
+def test_a_negative_number_is_refused(
+    length: int,
+    seed: int,
+    message: str,
+) -> None:
     with pytest.raises(CharlmError, match=message):
         TextRequest(length, GREEDY, seed=seed)
 

@@ -22,7 +22,11 @@ TEXT = np.random.default_rng(4).integers(0, 5, 101)
         pytest.param(150, 4, 1 << 20, id="several threads"),
     ],
 )
-def test_blocks_have_the_logits_of_the_whole_text(streams: int, block: int, values: int) -> None:
+def test_blocks_have_the_logits_of_the_whole_text(
+    streams: int,
+    block: int,
+    values: int,
+) -> None:
     parameters = random_parameters(layers=2, scale=0.5)
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 5, (101, streams))

@@ -85,7 +85,9 @@ def test_an_activation_does_not_overflow(name: str) -> None:
 @pytest.mark.parametrize(("values", "rows"), [(0, 1), (6, 1), (13, 1), (14, 2)])
 @pytest.mark.parametrize("sizes", [{"units": 7}, {"vocabulary_size": 7}], ids=str)
 def test_rows_of_the_larger_of_units_and_ids_fit_into_a_number_of_values(
-    sizes: dict[str, int], values: int, rows: int
+    sizes: dict[str, int],
+    values: int,
+    rows: int,
 ) -> None:
     assert random_parameters(**sizes).rows_at_once(values) == rows
 

@@ -30,7 +30,11 @@ def endless(trained: TrainedModel) -> TrainedModel:
     return replace(trained, vocabulary=Vocabulary(("\n", "a", "b", None, "c"), unknown_id=3))
 
 
-def completion(model: TrainedModel, waits: list[None] | None = None, **fields: Any) -> Completion:
+def completion(
+    model: TrainedModel,
+    waits: list[None] | None = None,
+    **fields: Any,
+) -> Completion:
     """Return the answer to a request; an item is added to `waits` whenever it waits."""
 
     async def wait() -> None:
@@ -57,7 +61,13 @@ def events_of(streamed: Completion) -> list[Any]:
     return asyncio.run(collect())
 
 
-def sampled(model: TrainedModel, prompt: str, *, seed: int = 5, length: int = 100) -> str:
+def sampled(
+    model: TrainedModel,
+    prompt: str,
+    *,
+    seed: int = 5,
+    length: int = 100,
+) -> str:
     """Return the text of `charlm sample`."""
     request = TextRequest(length, Sampler(temperature=1.7, top_k=3), seed, prompt=prompt)
     return str(generate_text(model, request))
@@ -131,7 +141,9 @@ def test_a_request_waits_after_every_32_characters(endless: TrainedModel) -> Non
 @pytest.mark.parametrize("length", [1, 2, 32, 33, 257])
 @pytest.mark.parametrize("count", [0, 2, 20])
 def test_echoed_and_generated_characters_have_the_log_probabilities_of_the_model(
-    length: int, count: int, endless: TrainedModel
+    length: int,
+    count: int,
+    endless: TrainedModel,
 ) -> None:
     prompt = "".join(np.random.default_rng(length).choice([*"ab\n"], length))
     fields = {"prompt": prompt, "echo": True, "logprobs": count, "max_tokens": 40, **SAMPLED}
