@@ -144,8 +144,12 @@ def density(folder: str) -> Density:
         documented: set[int] = set()
         for node in docstrings(ast.parse(source)):
             documented.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+        depth = 0  # in f-strings, which are single tokens before Python 3.12
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            tokens += token.type not in LAYOUT and token.start[0] not in documented
+            name = tokenize.tok_name[token.type]
+            is_counted = token.type not in LAYOUT and token.start[0] not in documented
+            tokens += is_counted and not depth
+            depth += (name == "FSTRING_START") - (name == "FSTRING_END")
         for number, line in enumerate(source.splitlines(), start=1):
             is_code = bool(line.strip()) and not line.lstrip().startswith("#")
             lines += is_code and number not in documented
