@@ -147,7 +147,7 @@ class CompiledNetwork:
     Args:
         kernel: The kernel.
         shape: The sizes of the network.
-        weights: The weights, which may change later.
+        weights: The weights, whose values may change later.
         bfloat16: Whether the factors of products are rounded to bfloat16.
 
     Raises:
@@ -162,7 +162,8 @@ class CompiledNetwork:
             raise ValueError("the library was compiled without bfloat16; use float32")
         self._kernel = kernel
         self._shape = shape
-        self._weights = weights
+        self._weights = weights  # keeps the memory of the pointers
+        self._pointers = _pointers(weights)
         self._bfloat16 = bfloat16
         self._packed = aligned(kernel.call("packed_size", self._window({})))
         self.pack()
@@ -230,7 +231,7 @@ class CompiledNetwork:
             activation=ord(shape.activation[0]),
             skip_connections=shape.skip_connections,
             bfloat16=self._bfloat16,
-            weights=_pointers(self._weights),
+            weights=self._pointers,
             **values,
         )
 

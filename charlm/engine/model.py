@@ -9,6 +9,7 @@ import contextlib
 import random
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -180,7 +181,7 @@ def _build_layer(
     if characters and config.input_initializer is not None:
         upper = arguments["kernel_initializer"] or keras.initializers.GlorotUniform()  # as in Keras
         lower = keras.initializers.get(config.input_initializer)
-        arguments["kernel_initializer"] = _two_blocks(inputs - characters, upper, lower)
+        arguments["kernel_initializer"] = partial(_two_blocks, inputs - characters, upper, lower)
     layer = keras.layers.SimpleRNN(
         units,
         return_sequences=True,
@@ -194,16 +195,16 @@ def _build_layer(
 
 
 def _two_blocks(
-    below: int, upper: Callable[..., Tensor], lower: Callable[..., Tensor]
-) -> Callable[..., Tensor]:
-    """Return an initializer that draws the first rows of a matrix and the others separately."""
-
-    def initialize(shape: tuple[int, int], dtype: Any = None) -> Tensor:
-        rows, columns = shape
-        block = lower((rows - below, columns), dtype)
-        return tf.concat([upper((below, columns), dtype), block], 0) if below else block
-
-    return initialize
+    below: int,
+    upper: Callable[..., Tensor],
+    lower: Callable[..., Tensor],
+    shape: tuple[int, int],
+    dtype: Any = None,
+) -> Tensor:
+    """Draw a matrix with two initializers: the upper one draws the first `below` rows."""
+    rows, columns = shape
+    block = lower((rows - below, columns), dtype)
+    return tf.concat([upper((below, columns), dtype), block], 0) if below else block
 
 
 def named_weights(model: CharacterRNN) -> dict[str, Any]:

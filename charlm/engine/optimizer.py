@@ -1,4 +1,4 @@
-"""The optimizer of a config, with a faster Muon, and the share of the average of the weights.
+"""The optimizer of a config, with a faster Muon, and how fast the average of the weights follows.
 
 Muon (Jordan et al. 2024, with the scale of Liu et al. 2025, equation 4) replaces the momentum of a
 matrix with the nearest orthogonal matrix, so that no direction is learnt much faster than another.
