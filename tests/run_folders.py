@@ -101,10 +101,14 @@ def event_files(run: Path) -> dict[str, list[str]]:
 
 
 def event_steps(run: Path) -> dict[str, list[int]]:
-    """Return the steps of each FOLDER/TAG that TensorBoard reads in a run."""
+    """Return the steps of each FOLDER/TAG that TensorBoard shows of a run.
+
+    An event replaces an earlier one of its tag and step: TensorBoard's data server does that, the
+    reader in Python does not. A run that was killed between its logs and its checkpoint has both.
+    """
     steps: dict[str, list[int]] = {}
     for name in event_files(run):
         events = read_events(run / name)
         for tag in events.Tags()["tensors"]:
-            steps[f"{name}/{tag}"] = [event.step for event in events.Tensors(tag)]
+            steps[f"{name}/{tag}"] = sorted({event.step for event in events.Tensors(tag)})
     return steps

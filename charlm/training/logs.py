@@ -61,7 +61,8 @@ def description(tag: str) -> str | None:
 class RunLog:
     """The logs of a run. Entries are held until the state that they describe is saved.
 
-    A run that resumes writes the same events again, so event files of killed runs need no repair.
+    A run that resumes writes the same events again. TensorBoard lets them replace those of a killed
+    process, so event files need no repair.
 
     Args:
         folder: Folder of the run.
