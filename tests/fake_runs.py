@@ -38,10 +38,8 @@ SMALL = [
     "sampling.length=0",
     "training.batch_size=4",
     "training.sequence_length=4",
-    "training.shuffle=true",
     "training.parts=2",
     "training.steps=50",
-    "training.log_every=5",
     "training.evaluations=5",
 ]
 Kind = TypeVar("Kind", bound=Event)

@@ -65,7 +65,6 @@ def overrides_of(settings: Settings) -> list[str]:
         f"training.steps={settings.steps}",
         f"training.clip_norm={settings.clip_norm}",
         f"training.average_momentum={settings.average_momentum}",
-        "training.shuffle=true",
         "training.parts=1",
         "training.evaluations=1",
         "training.keep_checkpoints=true",

@@ -47,7 +47,7 @@ NUMBERS = {
     "tokens": (density("charlm").tokens, 98_000),
     "modules": (len(MODULES), 100),
     "entries of charlm/": (len({path.relative_to(PACKAGE).parts[0] for path in MODULES}), 21),
-    "settings": (len(settings()), 63),
+    "settings": (len(settings()), 60),
     "options and arguments": (len(options()), 44),
     "kinds of events": (len(events.Event.__subclasses__()), 8),
     "routes": ((PACKAGE / "serving/server.py").read_text("utf-8").count("Route("), 5),

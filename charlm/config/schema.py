@@ -218,15 +218,11 @@ class TrainingConfig(_Section):
     """SHA-256 of the initial weights, set by `charlm train --init MODEL`; null = random weights."""
     batch_size: Positive = 64
     """Number of streams of text that each step reads in parallel. A short text gets fewer
-    streams."""
+    streams. Each stream starts every epoch at a random window and wraps around, so that batches
+    differ between epochs."""
     sequence_length: Positive = 64
     """Window length in characters. Gradients end at the start of the window; the state is carried
     over from the previous window."""
-    shuffle: bool = False
-    """Whether each stream starts every epoch at a random window and wraps around, so that batches
-    differ between epochs."""
-    data_seed: Seed | None = None
-    """Seed of the order of the windows; null = `seed`."""
     state_reset: Share = 0.0
     """Probability that a stream starts a window from the zero state, as a prompt does. 1 = every
     window starts from it, which Keras calls stateless (`stateful=False`); 0 = none does, as with
@@ -281,13 +277,11 @@ class TrainingConfig(_Section):
     null = never."""
     evaluations: Evaluations = 20
     """Number of evaluations, evenly spaced over the steps. Each evaluation scores the first 200,000
-    characters of the validation text, generates a text, and saves a checkpoint. In between, a
-    checkpoint is saved once a minute."""
+    characters of the validation text, generates a text, and saves a checkpoint. In between, the
+    training loss is logged about five times, and a checkpoint is saved once a minute."""
     keep_checkpoints: bool = False
     """Whether to keep all checkpoints, including a checkpoint before the first step. Each
     checkpoint is three to four times as large as a model."""
-    log_every: Positive = 50
-    """Number of steps between entries of the training loss in metrics.jsonl and TensorBoard."""
 
     @property
     def is_untrained(self) -> bool:

@@ -23,7 +23,7 @@ from charlm.inspection import (
 )
 from charlm.inspection.reading import Reading
 from charlm.inspection.style import SERIES, UNKNOWN, Estimate, Figure, Line, over_runs, to_plain
-from charlm.runs.summary import SEEDS, differing_settings, group_by_seed
+from charlm.runs.summary import SEED, differing_settings, group_by_seed
 
 SECTIONS: Mapping[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
@@ -188,7 +188,7 @@ exponent are those of the top layer."""
 
 
 def group_reports(reports: Sequence[Report]) -> list[Group]:
-    """Return the groups of runs that differ only in their seeds.
+    """Return the groups of runs that differ only in their seed.
 
     A run is labelled by the settings that differ between all runs, or by its name if these are the
     same for several runs.
@@ -197,8 +197,8 @@ def group_reports(reports: Sequence[Report]) -> list[Group]:
     readings = [report.reading for report in reports]
     groups = group_by_seed(readings)
     differing = differing_settings([group[0] for group in groups])
-    keys = [key for key in differing if key not in SEEDS]
-    seeds = [key for key in differing_settings(readings) if key in SEEDS]
+    keys = [key for key in differing if key != SEED]
+    seeds = [key for key in differing_settings(readings) if key == SEED]
     are_named = len({_label(reading, [*keys, *seeds]) for reading in readings}) < len(reports)
     made = []
     for index, group in enumerate(groups):

@@ -35,8 +35,8 @@ from charlm.wording import short_repr
 
 TAIL_BYTES = 1 << 20
 """Number of bytes that are read from the end of metrics.jsonl: thousands of lines."""
-SEEDS = ("seed", "training.data_seed")
-"""Settings that seed a run's random numbers."""
+SEED = "seed"
+"""Setting that seeds a run's random numbers."""
 State = Literal["training", "stopped", "done"]
 """training: a process trains it now; done: it has reached its end; stopped: it can be resumed."""
 
@@ -167,11 +167,8 @@ def group_by_text(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
 
 
 def group_by_seed(summaries: Sequence[Run]) -> list[list[Run]]:
-    """Group summaries of runs on one text that differ only in SEEDS."""
-    without_seeds = dict.fromkeys(SEEDS)
-    return _group(
-        summaries, lambda run: json.dumps([run.recipe, {**run.settings, **without_seeds}])
-    )
+    """Group summaries of runs on one text that differ only in SEED."""
+    return _group(summaries, lambda run: json.dumps([run.recipe, {**run.settings, SEED: None}]))
 
 
 def _group(summaries: Sequence[Run], key: Callable[[Run], object]) -> list[list[Run]]:

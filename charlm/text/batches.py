@@ -2,9 +2,9 @@
 
 The text is cut into B contiguous streams, and each stream into windows of T characters. A step
 reads one window of every stream. Window w + 1 continues where window w ended, so the state can be
-carried. Each epoch starts at a new random offset, which moves the borders of the windows. With
-`shuffle`, each stream also starts each epoch at a random window and wraps around, so that a step
-combines different windows in each epoch.
+carried. Each epoch starts at a new random offset, which moves the borders of the windows, and each
+stream at a random window; it wraps around at its end. So a step combines different windows in each
+epoch.
 
 Axes: B batch (streams), T time, N windows.
 """
@@ -32,8 +32,7 @@ class Batches:
     sequence_length: int
     """T, 1 or more."""
     seed: int
-    """Seed of the offsets and the shuffle, 0 or more."""
-    shuffle: bool = False
+    """Seed of the offsets and the first windows, 0 or more."""
 
     @property
     def steps_per_epoch(self) -> int:
@@ -86,15 +85,11 @@ class Batches:
 
     def _first_windows(self, epoch: int) -> NDArray[np.int64]:
         """Return the first window of each stream in an epoch, [B]."""
-        if not self.shuffle:
-            return np.zeros(self.batch_size, np.int64)
         rng = np.random.default_rng([self.seed, epoch, 1])
         return rng.integers(0, self.steps_per_epoch, self.batch_size)
 
 
-def fit_batches(
-    length: int, *, batch_size: int, sequence_length: int, seed: int, shuffle: bool = False
-) -> Batches:
+def fit_batches(length: int, *, batch_size: int, sequence_length: int, seed: int) -> Batches:
     """Cut a text into streams and windows, smaller than requested if the text is too short.
 
     Args:
@@ -102,8 +97,7 @@ def fit_batches(
         batch_size: The requested B, 1 or more.
         sequence_length: The requested T, 1 or more. Windows are shortened before streams are
             dropped.
-        seed: Seed of the offsets and the shuffle, 0 or more.
-        shuffle: Whether each stream starts each epoch at a random window.
+        seed: Seed of the offsets and the first windows, 0 or more.
 
     Raises:
         CharlmError: `length` is less than 2, so that there is nothing to predict.
@@ -118,4 +112,4 @@ def fit_batches(
     shortest = min(predicted, SHORT_WINDOW)
     time = min(sequence_length, max(1, predicted // batch_size, shortest))
     batch = max(1, min(batch_size, predicted // time))
-    return Batches(length, batch, time, seed, shuffle)
+    return Batches(length, batch, time, seed)

@@ -455,8 +455,7 @@ def new_engine(
         len(corpus.split("train")),
         batch_size=settings.batch_size,
         sequence_length=settings.sequence_length,
-        seed=config.seed if settings.data_seed is None else settings.data_seed,
-        shuffle=settings.shuffle,
+        seed=config.seed,
     )
     engine = engines(config, batches, vocabulary_size=len(corpus.vocabulary))
     if initial is not None:

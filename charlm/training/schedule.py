@@ -15,6 +15,8 @@ from charlm.text.batches import Batches
 MAX_WARM_UP = 0.1
 """Largest share of a run's steps for the warm-up, so that a short run does not end during the
 warm-up."""
+LOGS_PER_EVALUATION = 5
+"""Approximate number of log entries of the training loss for each evaluation."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +27,6 @@ class Schedule:
     """Number of steps of the whole run."""
     evaluations: int
     """Number of evaluations, evenly spaced; the last is after the last step."""
-    log_every: int
-    """Number of steps between log entries of the training loss."""
     batches: Batches
     """Division of the training text into windows."""
     peak_rate: float
@@ -72,6 +72,11 @@ class Schedule:
         """Return whether the network is evaluated after a step."""
         return 0 < step <= self.total and step == self.next_evaluation(step - 1)
 
+    @property
+    def log_every(self) -> int:
+        """Number of steps between log entries of the training loss."""
+        return max(1, self.total // (self.evaluations * LOGS_PER_EVALUATION))
+
     def logs_at(self, step: int) -> bool:
         """Return whether a line is logged after a step: every `log_every` and at evaluations."""
         return step % self.log_every == 0 or self.evaluates_at(step)
@@ -92,7 +97,6 @@ def make_schedule(settings: TrainingConfig, batches: Batches) -> Schedule:
     return Schedule(
         total=min(limits),
         evaluations=settings.evaluations,
-        log_every=settings.log_every,
         batches=batches,
         peak_rate=settings.optimizer.learning_rate,
         decay=settings.schedule,

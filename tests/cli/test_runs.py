@@ -182,7 +182,7 @@ def test_groups_have_no_samples() -> None:
 @pytest.fixture
 def runs_with_seeds(trained: TrainedModel) -> None:
     """Make three runs that differ only in their seeds, one with other units, and one unscored."""
-    scores = {"seed=1": 1.5, "seed=2": 1.6, "training.data_seed=3": 1.75, "model.units=7": 1.0}
+    scores = {"seed=1": 1.5, "seed=2": 1.6, "seed=3": 1.75, "model.units=7": 1.0}
     for number, (override, score) in enumerate(scores.items()):
         run = make_scored_run(Path(f"runs/{number}"), trained, score)
         config = run / "config.yaml"

@@ -48,7 +48,7 @@ def test_the_schema_that_ships_is_up_to_date() -> None:
     is_current = (CONFIGS / "schema.json").read_text(encoding="utf-8") == charlm(
         "config", "schema"
     ).stdout
-    assert is_current, "regenerate it: charlm config schema > configs/schema.json"
+    assert is_current, "regenerate it: PYTHONPATH=tests python -m docs.settings"
 
 
 def test_every_setting_is_described() -> None:

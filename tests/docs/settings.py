@@ -1,11 +1,12 @@
-"""Write docs/settings.md from `charlm.config.schema`.
+"""Write docs/settings.md and configs/schema.json from `charlm.config.schema`.
 
     PYTHONPATH=tests python -m docs.settings
 
-Each section of the config gets a table. The text above the first table is not changed.
+Each section of the config gets a table in the page. The text above the first table is not changed.
 """
 
 import inspect
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from pydantic import BaseModel
 from charlm.config.schema import DECIDED_BY_THE_TASK, Config, section_of, walk
 
 PAGE = Path(__file__).parents[2] / "docs/settings.md"
+SCHEMA = Path(__file__).parents[2] / "configs/schema.json"
 LIMITS = {
     "minimum": "\u2265",
     "exclusiveMinimum": ">",
@@ -79,3 +81,4 @@ def values(kind: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    SCHEMA.write_text(json.dumps(Config.model_json_schema(), indent=2) + "\n", encoding="utf-8")

@@ -205,8 +205,6 @@ TRAINING = (
     "sampling.length=40",
     "training.average_momentum=0.9",
     "training.state_reset=0.1",
-    "training.log_every=10",
-    "training.shuffle=true",
     "training.steps=720",
     "training.evaluations=36",
 )

@@ -274,7 +274,6 @@ def names_of(groups: list[Group]) -> list[list[str]]:
     ("other", "groups"),
     [
         pytest.param(run("b", seed=2), [["a", "b"]], id="seed"),
-        pytest.param(run("b", training={"data_seed": 9}), [["a", "b"]], id="data seed"),
         pytest.param(run("b", model={"units": 9}), [["a"], ["b"]], id="units"),
         pytest.param(run("b", seed=2, model={"units": 9}), [["a"], ["b"]], id="seed and units"),
     ],

@@ -23,8 +23,8 @@ from charlm.network.rnn import Parameters
 from charlm.runs.run import open_run
 from charlm.training.evaluating import probe
 
-LOGGED = [7, 14, 21, 28, 30, 35, 42, 49, 56, 60]
-"""Steps of a run of 60 steps with `log_every: 7` and two evaluations, at which it logs."""
+LOGGED = [*range(6, 61, 6)]
+"""Steps of a run of 60 steps and two evaluations, at which it logs."""
 EVALUATED = [30, 60]
 LAYERS = [0, 1]
 
@@ -36,7 +36,6 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Followed:
     return follow(
         tmp_path_factory.mktemp("curves"),
         OPTIMIZERS["sgd"],
-        "training.log_every=7",
         "training.evaluations=2",
         "sampling.length=20",
     )
@@ -216,41 +215,40 @@ FAULTS = Faults(
 )
 """Each call of the engine has one step; step 3 has a loss of 1.5 nats and takes 6 seconds."""
 SETTINGS = [
-    "training.steps=10",
-    "training.log_every=4",
-    "training.evaluations=2",
+    "training.steps=20",
+    "training.evaluations=1",
     "training.schedule.name=constant",
     "training.optimizer.learning_rate=0.001",
 ]
 
 
 def test_a_line_has_its_fields(tmp_path: Path) -> None:
-    """Lines are about steps 1 to 4, 5 (twice), 6 to 8, and 9 to 10 (twice).
+    """Each line is about four steps, and step 20 has two lines.
 
     A step has 16 characters, and an epoch 20 steps. All weights but one bias are zero.
     """
     run = train(tmp_path / "run", *SETTINGS, faults=FAULTS)
-    train_line, validation_line = run.metrics[3], run.metrics[5]
+    train_line, validation_line = run.metrics[1], run.metrics[5]
     assert train_line == {
         "step": 8,
         "epoch": 0.4,
         "characters": 128,
         "seconds": 72.0,
         "split": "train",
-        "nats_per_char": 3.5,
-        "bits_per_char": pytest.approx(3.5 / math.log(2)),
+        "nats_per_char": 3.25,
+        "bits_per_char": pytest.approx(3.25 / math.log(2)),
         "learning_rate": pytest.approx(0.001),
         "gradient_norm": 108.0,
-        "characters_per_second": pytest.approx(48 / 42),
+        "characters_per_second": pytest.approx(64 / 52),
     }
     bias = run.model("last.safetensors").parameters.logits_bias.astype(float)
     ids = open_run(run.folder).corpus.split("validation")
     nats = np.log(np.exp(bias).sum()) - bias[ids[1:]].mean()
     assert validation_line == {
-        "step": 10,
-        "epoch": 0.5,
-        "characters": 160,
-        "seconds": 110.0,
+        "step": 20,
+        "epoch": 1.0,
+        "characters": 320,
+        "seconds": 420.0,
         "split": "validation",
         "nats_per_char": pytest.approx(nats),
         "bits_per_char": pytest.approx(nats / math.log(2)),

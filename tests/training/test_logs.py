@@ -61,7 +61,7 @@ AT_EVALUATIONS = [
 @pytest.mark.usefixtures("events")
 def test_each_tag_is_written_at_every_log_or_evaluation(trained_run: Path) -> None:
     expected = {"./config": [0]}
-    expected |= {tag: [10, 20, 30, 40, 50, 60] for tag in AT_LOGS}
+    expected |= {tag: [*range(6, 61, 6)] for tag in AT_LOGS}
     expected |= {tag: [30, 60] for tag in AT_EVALUATIONS}
     assert event_steps(trained_run) == expected
 

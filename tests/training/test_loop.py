@@ -90,8 +90,8 @@ def test_each_character_has_the_soft_targets_of_its_own_position(tmp_path: Path)
 def test_slow_steps_have_shorter_calls(tmp_path: Path) -> None:
     """The first call takes 0.25 s, and each other one half a second."""
     faults = Faults(seconds=lambda step: 0.25 if step == 1 else 0.5)
-    calls = calls_of(tmp_path, "training.steps=5", "training.evaluations=1", faults=faults)
-    assert [len(call.windows) for call in calls] == [1, 2, 2]
+    calls = calls_of(tmp_path, "training.steps=25", "training.evaluations=1", faults=faults)
+    assert [len(call.windows) for call in calls[:3]] == [1, 2, 2]
 
 
 # Interruptions
@@ -121,7 +121,7 @@ def whole(
 
 def check_events(run: Path, last: int = 50) -> None:
     """Check that TensorBoard reads each step of a run, and a step twice only with one value."""
-    for name, interval in (("train", 5), ("validation", 10)):
+    for name, interval in (("train", 2), ("validation", 10)):
         events = read_events(run / name).Tensors("loss")
         values = {(event.step, str(event.tensor_proto)) for event in events}
         expected = [*range(interval, last + 1, interval)]
@@ -288,7 +288,7 @@ def test_a_target_loss_ends_a_run_at_the_first_log_below_it(tmp_path: Path) -> N
     faults = Faults(loss=lambda step, _rate: 1.0 if step > 20 else 3.0)
     trained = train(tmp_path / "run", "training.target_loss=2.0", faults=faults)
     assert trained.outcome.reason == "the training loss is below 2"
-    assert (trained.outcome.step, trained.model("last.safetensors").facts["step"]) == (25, 25)
+    assert (trained.outcome.step, trained.model("last.safetensors").facts["step"]) == (22, 22)
 
 
 # Events
@@ -413,8 +413,6 @@ corpus.validation_fraction=0.2
 corpus.test_fraction=0.1
 training.batch_size=5
 training.sequence_length=5
-training.shuffle=false
-training.data_seed=7
 training.epochs=1
 training.steps=40
 training.schedule.name=constant
@@ -425,7 +423,6 @@ training.target_loss=9
 training.early_stopping=1
 training.evaluations=4
 training.keep_checkpoints=true
-training.log_every=7
 sampling.length=9
 sampling.prompt=b
 sampling.temperature=3.0
