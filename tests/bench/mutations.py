@@ -1,11 +1,13 @@
 """Changes of single lines, as a programmer could make them by mistake.
 
-In Python: operators, numbers, conditions, slices, strings that are compared, items of tuples,
-arguments and calls. In C and JavaScript: operators and numbers.
+In Python: operators, numbers, conditions, slices, strings that are compared, numbers and formats in
+messages, items of tuples, arguments and calls. In C and JavaScript: operators and numbers. A large
+number is also divided by ten, because a limit may be far too small.
 """
 
 import ast
 import contextlib
+import copy
 import itertools
 import random
 import re
@@ -50,7 +52,6 @@ UNTOUCHED_KEYWORDS = {
 }
 UNTOUCHED_CALLS = {
     "assert_never",
-    "CharlmError",
     "dataclass",
     "cast",
     "TypeVar",
@@ -73,7 +74,8 @@ TYPES = {
 UNTOUCHED_FUNCTIONS = {"__repr__", "__str__"}
 UNTOUCHED_ASSIGNMENTS = {"__all__", "__version__", "model_config"}
 
-LARGE = 100
+LARGE = 20
+DIGITS = re.compile(r"\d+")
 
 C_OPERATORS = {
     "<": "<=",
@@ -193,29 +195,30 @@ def _mutations_of_c(file: str, source: bytes) -> Iterator[Mutation]:
     for found in C_TOKEN.finditer(text):
         before = found.group()
         if found.lastgroup == "number":
-            after = _other_number(before)
+            changed = _other_numbers(before)
         elif before in C_OPERATORS:
-            after = C_OPERATORS[before]
+            changed = [C_OPERATORS[before]]
         else:
             continue
         line = text.count("\n", 0, found.start()) + 1
         begin = len(text[: found.start()].encode())
         code = lines[line - 1].strip()
-        yield Mutation(file, line, code, before, after, begin, begin + len(before), ())
+        for after in changed:
+            yield Mutation(file, line, code, before, after, begin, begin + len(before), ())
 
 
-def _other_integer(number: int) -> int:
-    """Return the next integer, or twice a large one, whose exact value seldom matters."""
-    return number + 1 if number < LARGE else 2 * number
+def _other_integers(number: int) -> list[int]:
+    """Return the next integer; for a large one, its double and its tenth."""
+    return [number + 1] if number < LARGE else [2 * number, number // 10]
 
 
-def _other_number(number: str) -> str:
-    """Return another number in the notation of C."""
+def _other_numbers(number: str) -> list[str]:
+    """Return other numbers in the notation of C."""
     if number.isdecimal():
-        return str(_other_integer(int(number)))
+        return [*map(str, _other_integers(int(number)))]
     if number.startswith("0x"):
-        return hex(int(number, 16) + 1)
-    return repr(2 * float(number) or 1.0)
+        return [hex(int(number, 16) + 1)]
+    return [repr(2 * float(number) or 1.0)]
 
 
 def _mutations_of_python(
@@ -274,6 +277,8 @@ class _Visitor:
         for place, changed in self._changes(node):
             own = ((self.file, line) for line in range(place.lineno, place.end_lineno + 1))
             yield place, changed, (*places, *own)
+        if isinstance(node, ast.JoinedStr):  # before Python 3.12, its parts have no positions
+            return
         for child in _children(node):
             is_nested = isinstance(child, ast.stmt) and places
             nearest = ((self.file, child.lineno),) if is_nested else places
@@ -283,6 +288,7 @@ class _Visitor:
         """Yield what can be changed in a node, and what may take its place."""
         yield from _changed_operators(node)
         yield from _changed_values(node)
+        yield from _changed_messages(node)
         yield from _changed_strings(node)
         yield from _changed_statements(node)
         match node:
@@ -341,7 +347,7 @@ def _is_docstring(node: ast.AST) -> bool:
 
 
 def _is_untouched(node: ast.AST) -> bool:
-    """Return whether nothing in a node is changed: messages, assertions, types."""
+    """Return whether nothing in a node is changed: assertions, types, texts of commands."""
     match node:
         case ast.Call(function):
             return ast.unparse(function).split(".")[-1] in UNTOUCHED_CALLS
@@ -351,7 +357,7 @@ def _is_untouched(node: ast.AST) -> bool:
             return name in UNTOUCHED_ASSIGNMENTS
         case ast.If(ast.Name("TYPE_CHECKING")):
             return True
-    untouched = ast.Assert | ast.Raise | ast.JoinedStr | ast.Import | ast.ImportFrom
+    untouched = ast.Assert | ast.Import | ast.ImportFrom
     return isinstance(node, untouched) or _is_docstring(node)
 
 
@@ -375,7 +381,8 @@ def _changed_values(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
         case ast.Constant(bool(value)):
             yield node, ast.Constant(not value)
         case ast.Constant(int(value)):
-            yield node, ast.Constant(_other_integer(value))
+            for other in _other_integers(value):
+                yield node, ast.Constant(other)
         case ast.Constant(float(value)):
             yield node, ast.Constant(2 * value or 1.0)
         case ast.Slice(lower, upper, step):
@@ -391,8 +398,25 @@ def _changed_values(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
             yield node, ast.Set(items[:-1])
 
 
+def _changed_messages(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
+    """Yield each f-string with another number or format in it."""
+    if not isinstance(node, ast.JoinedStr):
+        return
+    for index, part in enumerate(ast.walk(node)):
+        match part:
+            case ast.Constant(int(value)) if not isinstance(value, bool):
+                after: Any = value + 1
+            case ast.Constant(str(value)) if DIGITS.search(value):
+                after = DIGITS.sub(lambda found: str(int(found.group()) + 1), value, count=1)
+            case _:
+                continue
+        changed = copy.deepcopy(node)
+        [*ast.walk(changed)][index].value = after  # type: ignore[attr-defined]
+        yield node, changed
+
+
 def _changed_strings(node: ast.AST) -> Iterator[tuple[ast.AST, ast.AST]]:
-    """Yield the strings that are compared; other strings are texts for the user."""
+    """Yield the strings that are compared."""
     compared: list[ast.expr] = []
     match node:
         case ast.Compare(left, _, comparators):
