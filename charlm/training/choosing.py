@@ -16,7 +16,7 @@ from charlm.config.file import load_config, nest
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, merge
 from charlm.errors import CharlmError
-from charlm.events import Event, OnEvent, Progress
+from charlm.events import OnEvent
 from charlm.hardware import core_count, memory_bytes
 from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
@@ -29,7 +29,7 @@ from charlm.training.evaluating import EvaluatedText, open_text
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
-from charlm.training.soft_targets import TASK, SoftTargets, memory_problem, open_soft_targets
+from charlm.training.soft_targets import SoftTargets, memory_problem, open_soft_targets
 from charlm.training.timing import Timing, time_engine
 from charlm.training.workers import Workers
 from charlm.wording import counted
@@ -38,8 +38,6 @@ FEWEST_CHARACTERS = 20
 """Length below which a text is refused, since a network can learn nothing from it."""
 FEW_STEPS = 200
 """Number of steps that a network needs to learn more than how frequent each character is."""
-NGRAM_SHARE = 0.2
-"""Largest share of a time limit for counting n-grams; n-grams that take longer are left out."""
 EVALUATION_SHARE = 0.2
 """Largest share of a time limit for evaluations; at least one evaluation takes place in any
 case."""
@@ -280,7 +278,7 @@ def choose(
         )
         if end is None or _reads_enough(plan, left=_left(plan, session, engines.workers)):
             break
-    plan = _add_soft_targets(plan, folder, session, engines.workers)
+    plan = _add_soft_targets(plan, folder, session)
     if end is not None:
         plan = _fit_length(plan, request, left=_left(plan, session, engines.workers))
     _note_few_steps(plan, session)
@@ -346,44 +344,13 @@ def _left(plan: Plan, session: Session, workers: Workers) -> float:
     return workers.share_seconds(max(0.0, left))
 
 
-class _TooSlowError(Exception):
-    """Counting n-grams takes too much of the time limit."""
-
-
-@dataclass(frozen=True)
-class _NgramLimit:
-    """Passes events on, and after the first part ends a count of n-grams that is too slow."""
-
-    seconds: float
-    session: Session
-    workers: Workers
-    started: float
-
-    def __call__(self, event: Event) -> None:
-        self.session.on_event(event)
-        if isinstance(event, Progress) and event.task == TASK and event.done == 1:
-            elapsed = self.workers.share_seconds(self.session.clock() - self.started)
-            if event.total * elapsed > self.seconds:
-                raise _TooSlowError
-
-
-def _add_soft_targets(plan: Plan, folder: Path, session: Session, workers: Workers) -> Plan:
-    """Compute the soft targets; leave out n-grams if there is not enough time or memory."""
-    on_event: OnEvent = session.on_event
-    if plan.minutes is not None:
-        limit = NGRAM_SHARE * 60 * plan.minutes
-        on_event = _NgramLimit(limit, session, workers, session.clock())
-    problem = None
+def _add_soft_targets(plan: Plan, folder: Path, session: Session) -> Plan:
+    """Compute the soft targets; leave out n-grams if there is not enough memory."""
     if plan.config.training.ngram_weight:
         problem = memory_problem(plan.corpus, available_bytes=memory_bytes())
-    if problem is None:
-        try:
-            targets = open_soft_targets(folder, plan.config, plan.corpus, on_event=on_event)
-            return replace(plan, soft_targets=targets)
-        except _TooSlowError:
-            problem = "counting them would take over a fifth of the time"
-    session.note(f"training without n-grams: {problem}")
-    plan = plan.with_training(ngram_weight=0.0)
+        if problem is not None:
+            session.note(f"training without n-grams: {problem}")
+            plan = plan.with_training(ngram_weight=0.0)
     targets = open_soft_targets(folder, plan.config, plan.corpus, on_event=session.on_event)
     return replace(plan, soft_targets=targets)
 

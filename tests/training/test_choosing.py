@@ -13,7 +13,7 @@ from charlm.config.file import load_config, parse_overrides
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.events import Event, Note, Progress, ignore
+from charlm.events import Event, Note, ignore
 from charlm.hardware import core_count
 from charlm.runs.initial_weights import InitialModel, read_initial_model
 from charlm.training.choosing import CANDIDATES, Plan, Request, candidates_for, choose, new_engine
@@ -31,8 +31,6 @@ class Choosing:
     folder: Path
     step_seconds: float = 0.11
     evaluation_seconds: float = 0.0
-    part_seconds: float = 0.0
-    """Time to count the n-grams of a part of the text."""
     spent_seconds: float = 0.0
     """Time since the command began."""
     events: list[Event] = field(default_factory=list)
@@ -40,8 +38,6 @@ class Choosing:
 
     def on_event(self, event: Event) -> None:
         self.events.append(event)
-        if isinstance(event, Progress) and event.task == "counting n-grams" and event.done:
-            self.clock.now += self.part_seconds
 
     @property
     def notes(self) -> list[str]:
@@ -310,29 +306,6 @@ def test_few_epochs_are_noted(setting: str, is_noted: bool, choosing: Choosing) 
 
 
 # N-grams
-
-
-@pytest.mark.parametrize(
-    ("minutes", "part_seconds", "parts"),
-    [
-        (1, 1.1, 10),
-        (1, 1.3, 1),
-        (None, 1e6, 10),
-    ],
-    ids=["11 s of a minute", "13 s of a minute", "no time limit"],
-)
-def test_n_grams_take_at_most_a_fifth_of_the_time(
-    minutes: float | None, part_seconds: float, parts: int, choosing: Choosing
-) -> None:
-    choosing.part_seconds = part_seconds
-    plan = choosing.plan(1_000, "training.ngram_weight=0.4", minutes=minutes)
-    counted = [event.done for event in choosing.events if isinstance(event, Progress)]
-    assert counted[-1 - parts :] == [*range(parts + 1)]
-    is_used = parts == 10
-    assert plan.config.training.ngram_weight == 0.4 * is_used
-    assert (plan.soft_targets is not None) == is_used
-    note = "training without n-grams: counting them would take over a fifth of the time"
-    assert (note in choosing.notes) != is_used
 
 
 NEEDED = 2 * 8_999 * 3
