@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from charlm.api.evaluation import evaluate
     from charlm.api.model import Model, load
     from charlm.api.training import resume, tokenize, train
+    from charlm.formats.exporting import export
     from charlm.inspection.inspecting import inspect
     from charlm.runs.summary import list_runs
     from charlm.tuning import tune
@@ -30,6 +31,7 @@ __all__ = [
     "__version__",
     "evaluate",
     "events",
+    "export",
     "inspect",
     "list_runs",
     "load",
@@ -43,6 +45,7 @@ _MODULES = {
     **dict.fromkeys(("Model", "load"), "charlm.api.model"),
     **dict.fromkeys(("resume", "tokenize", "train"), "charlm.api.training"),
     "evaluate": "charlm.api.evaluation",
+    "export": "charlm.formats.exporting",
     "inspect": "charlm.inspection.inspecting",
     "list_runs": "charlm.runs.summary",
     "tune": "charlm.tuning",

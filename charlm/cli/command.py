@@ -26,6 +26,7 @@ from charlm.cli.output import (
     OutputClosedError,
     be_quiet,
     print_aside,
+    print_json,
     say_error,
     write_result,
     writing_output,
@@ -57,6 +58,15 @@ class Command(click.Command):
                     raise
                 option = error.option_name
                 raise click.UsageError(f"{option}: no such option; {hint}", ctx) from None
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; with --json, print an error as JSON too."""
+        try:
+            return super().invoke(ctx)
+        except (CharlmError, click.UsageError) as error:
+            if ctx.params.get("as_json"):
+                print_json({"error": str(error)})
+            raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples."""

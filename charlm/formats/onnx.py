@@ -6,7 +6,6 @@ Axes: T time, B batch, V vocabulary, L layers, H units.
 """
 
 import json
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,13 +24,8 @@ OPSET, IR_VERSION = 21, 10
 MAX_BYTES = 2_000_000_000
 """Maximum size of a file; a protocol buffer cannot be larger than 2 GiB."""
 
-RNN_ACTIVATIONS: Mapping[str, Mapping[str, Any]] = {
-    "tanh": {"activations": ["Tanh"]},
-    "relu": {"activations": ["Relu"]},
-    "sigmoid": {"activations": ["Sigmoid"]},
-    "linear": {"activations": ["Affine"], "activation_alpha": [1.0], "activation_beta": [0.0]},
-}
-"""Attributes of an RNN node by the name of the activation."""
+LINEAR = {"activations": ["Affine"], "activation_alpha": [1.0], "activation_beta": [0.0]}
+"""Attributes of a linear RNN node; ONNX has Keras's names for all other activations."""
 
 
 def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
@@ -144,7 +138,8 @@ class _GraphBuilder:
         self.constants |= weights
         inputs = [f"inputs.{index}", *weights, "", f"state.{index}"]
         outputs = [f"{prefix}.directions", f"next_state.{index}"]
-        activation = RNN_ACTIVATIONS[self.architecture.activation]
+        name = self.architecture.activation
+        activation = LINEAR if name == "linear" else {"activations": [name.capitalize()]}
         self._add("RNN", inputs, outputs, hidden_size=layer.units, **activation)
         self.outputs[prefix] = f"{prefix}.output"
         self._add("Squeeze", [f"{prefix}.directions", "axis_1"], [f"{prefix}.output"])

@@ -129,7 +129,11 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
         path = Path(source)
         with reading(path):
             _check_source(source)
-            for file in _files(path, left_out):
+            try:
+                files = [*_files(path, left_out)]
+            except RecursionError:
+                raise CharlmError(f"{printable(path)}: folders are nested too deeply") from None
+            for file in files:
                 documents.setdefault(os.path.realpath(file), Document(printable(file), file))
     return [*documents.values()], left_out
 

@@ -45,12 +45,14 @@ DESCRIPTIONS: Mapping[str, str] = {
     "state": "Outputs h of the units while the network reads validation text.",
 }
 """Meaning of a tag, or of all tags that begin with it and a slash, shown next to the chart."""
-SCALARS: Mapping[str, str] = {
+TAGS: Mapping[str, str] = {
     "gradient_norm": "optimization/gradient_norm",
     "learning_rate": "optimization/learning_rate",
     "characters_per_second": "speed/characters_per_second",
 }
-"""Tags of the optional fields of a log line."""
+"""Tags of fields of a log line that differ from their names."""
+POSITION = {"step", "epoch", "characters", "seconds", "split", "nats_per_char"}
+"""Fields of a log line that have no chart, or that of the loss."""
 
 
 def description(tag: str) -> str | None:
@@ -76,13 +78,12 @@ class RunLog:
         self._writers: dict[str, EventFileWriter] = {}
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Add a line with step, split, nats_per_char and more; TensorBoard shows SCALARS."""
+        """Add a line with the fields of POSITION and more, each of which gets a chart."""
         step, split, nats = metrics["step"], metrics["split"], metrics["nats_per_char"]
         self._lines.append(to_line({**metrics, "bits_per_char": bits(nats)}))
         self.show_loss(split, nats, step=step)
-        for name, tag in SCALARS.items():
-            if name in metrics:
-                self.show_scalar(tag, metrics[name], step=step)
+        for name in metrics.keys() - POSITION:
+            self.show_scalar(TAGS.get(name, name), metrics[name], step=step)
 
     def show_loss(self, name: str, nats: float, *, step: int) -> None:
         """Show TensorBoard a loss in nats per character, in a folder: train, validation, 5-gram."""
