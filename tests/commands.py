@@ -37,11 +37,15 @@ def check_failure(
     *,
     code: int = 1,
 ) -> None:
-    """Check the message and the exit code of a command line that fails."""
+    """Check the message and the exit code of a command line that fails; --json has it as JSON."""
     command = run_line(line)
-    assert (command.exit_code, command.stdout) == (code, "")
+    assert command.exit_code == code
     *others, message = messages(command)
     assert expected in message, message
+    if "--json" in line:
+        assert expected in json.loads(command.stdout)["error"]
+    else:
+        assert command.stdout == ""
     assert message.isprintable()
     assert code == 2 or (others == [] and message.startswith("charlm: "))
 

@@ -4,8 +4,9 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 
@@ -20,17 +21,21 @@ from charlm.evaluation.scoring import (
     mean_score,
     perplexity,
     score_ids,
+    score_texts,
 )
 from charlm.events import OnEvent, Progress, ignore
+from charlm.network.generation import empty_prompt
 from charlm.network.rnn import Floats
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
 from charlm.text.corpus import Corpus, Split
 from charlm.text.documents import check_encoding
 from charlm.text.findings import Copies, find_copies
-from charlm.text.tokenization import encode_text
+from charlm.text.tokenization import encode_text, read_lines
 from charlm.text.vocabulary import Ids
 from charlm.wording import as_argument, counted
+
+LINES_AT_ONCE = 10_000
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,48 @@ def evaluate(
         given_characters=min(training_characters, MAX_TRAINING_CHARACTERS),
         copies=overlap,
     )
+
+
+class LineScore(NamedTuple):
+    """Loss of a model on a line of a text."""
+
+    nats_per_char: float | None
+    """Mean over the characters of the line; None if the model knows none of them."""
+    characters: int
+    """Number of characters that the model has read."""
+    unknown: int
+    """Number of characters without an id of their own; they are left out, or share one id."""
+    line: str
+
+
+def score_lines(
+    model: Model | str | Path | None, text: str | Path, *, on_event: OnEvent = ignore
+) -> Iterator[LineScore]:
+    """Score each line of a text by itself, from the zero state.
+
+    The model first reads the character with which a generated text begins, usually a line break, so
+    the first character of a line is scored too.
+
+    Args:
+        model: A model, or an argument of `charlm.load`.
+        text: A file, a folder of files, or - for standard input.
+        on_event: Called with notes.
+
+    Raises:
+        CharlmError: The text cannot be read, or a loss is not finite.
+
+    """
+    model = load(model, on_event=on_event)
+    vocabulary = model.vocabulary
+    start = empty_prompt(vocabulary)
+    lines = read_lines(Path(check_path("text", text)), model.config.corpus)
+    while some := [*islice(lines, LINES_AT_ONCE)]:
+        ids = [np.append(start, vocabulary.encode(line)) for line in some]
+        with np.errstate(over="ignore", invalid="ignore"):  # score_texts raises a CharlmError
+            scores = score_texts(model.trained.parameters, ids)
+        for line, nats in zip(some, scores, strict=True):
+            mean = float(nats.mean(dtype=np.float64)) if len(nats) else None
+            yield LineScore(mean, len(nats), vocabulary.unknown(line).total(), line)
 
 
 def _overlap(model: Model, ids: Ids, training: Ids | None) -> Copies:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -144,20 +144,34 @@ class Model:
         logits, _ = self.trained.parameters.unroll(ids[:, None], self._state_of(state))
         return logits[:, 0]
 
+    @overload
     def score(
         self,
         text: Text,
         *,
+        protocol: "ScoringProtocol" = ...,
+        window: int = ...,
+        state: Sequence[Floats] | None = ...,
+    ) -> Floats: ...
+
+    @overload
+    def score(self, text: list[str]) -> list[Floats]: ...
+
+    def score(
+        self,
+        text: Any,
+        *,
         protocol: "ScoringProtocol" = "stream",
         window: int = 256,
         state: Sequence[Floats] | None = None,
-    ) -> Floats:
+    ) -> Floats | list[Floats]:
         """Return the losses -log p of all characters of a text but the first, float32 [T - 1].
 
         `charlm.evaluate` reports their mean as nats per character.
 
         Args:
-            text: Characters, or ids, integers [T].
+            text: Characters, or ids, integers [T]. Or a list of texts, which are read side by side
+                from the zero state; the result is then a list, with an empty array for T < 2.
             protocol: `stream` reads the text once; `windows` starts each window from zeros.
             window: Window length in characters, 1 or more.
             state: Hidden state before a stream, float32 [1, H] for each layer; None = zeros.
@@ -167,8 +181,12 @@ class Model:
                 a loss is not finite.
 
         """
-        from charlm.evaluation.scoring import score_ids
+        from charlm.evaluation.scoring import score_ids, score_texts
 
+        if isinstance(text, list) and text and all(isinstance(each, str) for each in text):
+            ids_of_texts = [*map(self.vocabulary.encode, text)]
+            with np.errstate(over="ignore", invalid="ignore"):
+                return score_texts(self.trained.parameters, ids_of_texts)
         if state is not None and protocol != "stream":
             raise CharlmError(f"state: cannot be used with protocol {protocol}, only with stream")
         ids = self._encode(text)

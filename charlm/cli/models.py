@@ -204,9 +204,16 @@ def _stream(prompt: str, chunks: Iterable[str]) -> None:
     is_flag=True,
     help="Also measure how much of the text is copied from the training text; needs the run.",
 )
+@click.option(
+    "--lines",
+    "by_line",
+    is_flag=True,
+    help="Print a row for each line of TEXT, read by itself: nats per character, number of "
+    "characters, number of unknown ones, and the line, separated by tabs.",
+)
 @json_option
 @click.pass_context
-def evaluate(context: click.Context, /, *, as_json: bool, **options: Any) -> None:
+def evaluate(context: click.Context, /, *, by_line: bool, as_json: bool, **options: Any) -> None:
     """Score a text: nats per character, bits per character, perplexity.
 
     Lower is better; 0 nats would mean that every character was predicted with certainty.
@@ -223,10 +230,21 @@ def evaluate(context: click.Context, /, *, as_json: bool, **options: Any) -> Non
         score windows of 256 characters, as nanoGPT does
       charlm evaluate --copies
         also measure how much is copied from the training text
+      charlm evaluate logs today.log --lines > scores.tsv
+        score each line; sort -rn scores.tsv shows the most surprising lines first
 
     """
-    names_window = context.get_parameter_source("window") is ParameterSource.COMMANDLINE
-    if names_window and options["protocol"] != "windows":
+    given = {
+        name
+        for name in options
+        if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
+    if by_line:
+        if options["text"] is None or given - {"model", "text"}:
+            raise click.UsageError("--lines needs a TEXT, and takes no other option but --json")
+        _print_lines(options["model"], options["text"], as_json=as_json)
+        return
+    if "window" in given and options["protocol"] != "windows":
         raise click.UsageError("--window has an effect only with --protocol windows")
     from charlm.api.evaluation import evaluate
     from charlm.text.vocabulary import describe_left_out
@@ -239,6 +257,20 @@ def evaluate(context: click.Context, /, *, as_json: bool, **options: Any) -> Non
         print_result(*_lines(evaluation))
     if evaluation.left_out:
         say(describe_left_out(evaluation.left_out, str(options["text"])))
+
+
+def _print_lines(model: Path | None, text: Path, *, as_json: bool) -> None:
+    """Print the score of each line of a text."""
+    from charlm.api.evaluation import score_lines
+
+    scores = score_lines(model, text, on_event=ProgressDisplay())
+    if as_json:
+        print_json([score._asdict() for score in scores])
+        return
+    for score in scores:
+        nats = "-" if score.nats_per_char is None else f"{score.nats_per_char:.4f}"
+        line = escape_controls(score.line, keep="\t")
+        write_result(f"{nats}\t{score.characters}\t{score.unknown}\t{line}\n")
 
 
 def _lines(evaluation: "Evaluation") -> Iterator[str]:

@@ -7,7 +7,7 @@ Axes: T time, B batch.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, get_args
@@ -315,6 +315,46 @@ def score_windows(
         part = ids[start : start + span + 1]
         segments = cut_segments(part, length=window, warm_up=0)
         yield _nats_of_segments(part, segments, partial(_read_nats, parameters), parameters)
+
+
+def score_texts(parameters: Parameters, texts: Sequence[NDArray[Any]]) -> list[Floats]:
+    """Score many texts side by side, each read from the zero state.
+
+    Args:
+        parameters: The weights.
+        texts: Integers [n] for each text, n >= 0.
+
+    Returns:
+        For each text, the nats of ids 1 to n - 1, float32 [n - 1], or [0] if n is 0.
+
+    Raises:
+        CharlmError: The nats are not finite.
+
+    """
+    scores = [np.empty(0, np.float32)] * len(texts)
+    for group in _similar_lengths(texts, most=parameters.rows_at_once(VALUES_AT_ONCE)):
+        ids = np.zeros((len(texts[group[-1]]), len(group)), np.int64)
+        for column, index in enumerate(group):
+            ids[: len(texts[index]), column] = texts[index]
+        losses, _ = _read_nats(parameters, ids, parameters.zero_state(len(group)))
+        for column, index in enumerate(group):
+            (scores[index],) = only_finite([losses[: len(texts[index]) - 1, column]])
+    return scores
+
+
+def _similar_lengths(texts: Sequence[NDArray[Any]], *, most: int) -> Iterator[list[int]]:
+    """Yield the indices of texts of at least two ids, in groups of limited size."""
+    group: list[int] = []
+    for index in sorted(range(len(texts)), key=lambda index: len(texts[index])):
+        length = len(texts[index])
+        is_full = len(group) >= min(most, WINDOWS_AT_ONCE, VALUES_AT_ONCE // max(1, length))
+        if group and is_full:
+            yield group
+            group = []
+        if length > 1:
+            group.append(index)
+    if group:
+        yield group
 
 
 ReadNats = Callable[[NDArray[Any], State], tuple[Floats, State]]

@@ -5,7 +5,6 @@ Axes: n ids, V vocabulary.
 
 import secrets
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from itertools import product
@@ -219,6 +218,7 @@ class Completion:
         self._wait = wait
         vocabulary = model.trained.vocabulary
         self._prompts = [vocabulary.encode(prompt) for prompt in request.prompt]
+        self._left_out = [vocabulary.left_out(prompt) for prompt in request.prompt]
         self._generated = 0  # number of characters
         self._head: dict[str, Any] = {
             "id": f"cmpl-{secrets.token_hex(12)}",
@@ -226,9 +226,6 @@ class Completion:
             "created": int(time.time()),
             "model": model.name,
         }
-        left_out = sum(map(vocabulary.left_out, request.prompt), Counter[str]())
-        if left_out:
-            self._head["left_out"] = left_out
 
     async def whole(self) -> dict[str, Any]:
         """Return the whole answer.
@@ -333,11 +330,13 @@ class Completion:
                 "top_logprobs": [token.likeliest for token in choice.tokens],
                 "text_offset": [*range(choice.offset, end)],
             }
+        left_out = self._left_out[choice.index // self._request.n]
         return {
             "index": choice.index,
             "text": choice.text,
             "logprobs": logprobs,
             "finish_reason": choice.finish_reason,
+            **({"left_out": left_out} if left_out else {}),
         }
 
 

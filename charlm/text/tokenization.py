@@ -317,6 +317,14 @@ def encode_text(
     return ids, left_out
 
 
+def read_lines(source: Path, config: CorpusConfig) -> Iterator[str]:
+    """Yield the lines of a file, a folder of files, or - for standard input; see `encode_text`."""
+    documents, _ = find_documents([str(source)])
+    for document in documents:
+        text = _decode_for_model(document, config.encoding)
+        yield from text.removesuffix("\n").split("\n")
+
+
 def _corpus_documents(corpus: Corpus, split: Split | None) -> Iterator[str]:
     """Yield the documents in a corpus, or in one of its splits."""
     ids = corpus.ids if split is None else corpus.split(split)

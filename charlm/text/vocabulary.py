@@ -115,12 +115,14 @@ class Vocabulary:
         is_known = code_points < len(self.table)
         return np.where(is_known, self.table[np.where(is_known, code_points, 0)], -1)
 
-    def left_out(self, text: str) -> Counter[str]:
-        """Return the number of occurrences of each character that `encode` leaves out."""
-        if self.unknown_id is not None:
-            return Counter()
+    def unknown(self, text: str) -> Counter[str]:
+        """Return the number of occurrences of each character without an id of its own."""
         text = normalize(text)
         return Counter(text[index] for index in np.flatnonzero(self.look_up(text) < 0))
+
+    def left_out(self, text: str) -> Counter[str]:
+        """Return the number of occurrences of each character that `encode` leaves out."""
+        return Counter() if self.unknown_id is not None else self.unknown(text)
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """Return the ids of a text in the normal form NFC, int64 [n].

@@ -15,7 +15,7 @@ from charlm.formats.exporting import export
 PATH = ("", "two\nlines", "x" * 5000, "nul\0")
 NUMBER = (-1, math.nan, math.inf)
 NAME = ("", "x")
-IDS = ([1.7], ["a"], [True], np.zeros((2, 2)), [-1], [5])
+IDS = ([1.7], ["a", 1], [True], np.zeros((2, 2)), [-1], [5])
 STATE: tuple[Any, ...] = ([], np.zeros(4), [np.zeros((2, 4)), np.zeros((1, 4))])
 
 METHODS: dict[str, tuple[dict[str, Any], dict[str, tuple[Any, ...]]]] = {

@@ -149,6 +149,13 @@ def test_scores_are_those_of_the_reference(plays: charlm.Model, ids: list[int]) 
     np.testing.assert_allclose(scores, expected, atol=5e-5, rtol=0)
 
 
+def test_many_texts_are_scored_like_each_of_them(plays: charlm.Model) -> None:
+    texts = ["The ferry", "", "T", "A river.", *(TEXT[:end] for end in range(2, 302, 2))]
+    for text, nats in zip(texts, plays.score(texts), strict=True):
+        expected = plays.score(text) if len(text) > 1 else np.empty(0)
+        np.testing.assert_allclose(nats, expected, atol=5e-5)
+
+
 @pytest.mark.parametrize("text", ["T", "T€"])
 def test_one_known_character_cannot_be_scored(plays: charlm.Model, text: str) -> None:
     with pytest.raises(CharlmError, match="at least 2"):

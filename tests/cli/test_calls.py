@@ -21,6 +21,7 @@ TARGETS = {
     "tokenize": "charlm.api.training.tokenize",
     "train": "charlm.api.training.train",
     "resume": "charlm.api.training.resume",
+    "lines": "charlm.api.evaluation.score_lines",
     "plan": "charlm.api.training.plan",
     "evaluate": "charlm.api.evaluation.evaluate",
     "sample": "charlm.api.model.Model.generate",
@@ -95,6 +96,7 @@ CALLS: dict[str, dict[str, Any]] = {
         "baselines": True,
         "copies": True,
     },
+    "evaluate m a --lines": {"model": Path("m"), "text": Path("a")},
     "inspect a b --text t --out o --only units --only memory --json": {
         "runs": (Path("a"), Path("b")),
         "text": Path("t"),
@@ -157,7 +159,9 @@ TERMINAL_ARGUMENTS = {"self", "announce", "on_event", "report"}
 def test_an_option_becomes_an_argument(
     line: str, expected: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = "resume" if line.startswith("train --resume") else line.split(maxsplit=1)[0]
+    name = line.split(maxsplit=1)[0]
+    if line.startswith("train --resume") or line.endswith("--lines"):
+        name = "resume" if name == "train" else "lines"
     if name == "serve":
         pytest.importorskip("starlette", reason="missing: starlette")
         monkeypatch.setenv("CHARLM_API_KEY", "secret")
@@ -290,6 +294,8 @@ WRONG_USAGE = [
     ("sample m.safetensors --top-p 0", "0.0 is not in the range"),
     ("sample m.safetensors --min-p 1.1", "1.1 is not in the range"),
     ("sample m.safetensors -n 0 --json", "with -n 0, the text has no end"),
+    ("evaluate m.safetensors --lines", "--lines needs a TEXT"),
+    ("evaluate m.safetensors text.txt --lines --copies", "takes no other option but --json"),
     ("train --resume text.txt", "--resume with a text also needs --run, the folder of the run"),
     *(
         (f"train --resume {options}", "in a new run: charlm train TEXT --init RUN")

@@ -230,6 +230,23 @@ def test_unknown_characters_of_a_text_are_in_the_json() -> None:
     assert result["text"] == "other.txt"
 
 
+@pytest.mark.usefixtures("place")
+def test_each_line_of_a_text_has_a_score() -> None:
+    """A line is read after a line break, so its first character is scored too."""
+    Path("lines.txt").write_text("abX\n\nba\tb\n", encoding="utf-8")
+    model = load("m.safetensors")
+    means = [float(nats.mean()) for nats in model.score(["\nab", "\nbab"])]
+    rows = json_of("evaluate", "m.safetensors", "lines.txt", "--lines")
+    assert [row.pop("nats_per_char") for row in rows] == [
+        pytest.approx(means[0], rel=1e-5),
+        None,
+        pytest.approx(means[1], rel=1e-5),
+    ]
+    assert [*map(tuple, map(dict.values, rows))] == [(2, 1, "abX"), (0, 0, ""), (3, 1, "ba\tb")]
+    lines = charlm("evaluate", "m.safetensors", "lines.txt", "--lines").stdout.splitlines()
+    assert lines == [f"{means[0]:.4f}\t2\t1\tabX", "-\t0\t0\t", f"{means[1]:.4f}\t3\t1\tba\tb"]
+
+
 def test_a_large_perplexity_has_an_exponent(trained: TrainedModel, tmp_path: Path) -> None:
     bias = {"logits.bias": np.array([0, 50, 0, 0, 0], np.float32)}  # "a" is nearly certain
     sure = replace(trained, parameters=with_tensors(trained.parameters, bias))

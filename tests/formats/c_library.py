@@ -31,6 +31,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "logits": (c_void_p, STATE),
     "step": (c_void_p, STATE, c_int32),
     "read_text": (c_void_p, STATE, c_char_p, c_size_t, POINTER(c_size_t)),
+    "score": (
+        *(c_void_p, STATE, c_char_p, c_size_t),
+        *(POINTER(c_double), POINTER(c_size_t), POINTER(c_size_t)),
+    ),
     "sample": (c_void_p, STATE, c_double, POINTER(c_uint64), POINTER(c_int32)),
     "decode": (c_void_p, c_int32, c_char_p),
 }
@@ -105,6 +109,13 @@ class Text:
         status, left_out = self.read_bytes(text.encode())
         assert status == "OK"
         return left_out
+
+    def score(self, text: str) -> tuple[str, float, int, int]:
+        """Read a text; return the status, nats, and characters scored and left out."""
+        nats, counts = c_double(9), (c_size_t(9), c_size_t(9))
+        data = text.encode()
+        status = self.library.score(self.model, self.pointer, data, len(data), nats, *counts)
+        return STATUSES[status], nats.value, counts[0].value, counts[1].value
 
     def sample(self, random: c_uint64, temperature: float = 1.0) -> int | str:
         """Return the next id, which is not read; or the status if there is none."""

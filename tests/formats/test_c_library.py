@@ -19,6 +19,7 @@ from formats.c_library import ARGUMENTS, SOURCE, STATUSES, CharlmC, Text, draw_i
 from formats.networks import EVERY_NETWORK, IDS, STRANGE, make_model
 from pages import code_blocks, text_of
 
+from charlm.api.model import Model
 from charlm.errors import CharlmError
 from charlm.formats.exporting import export_c
 from charlm.hardware import find_compiler
@@ -212,6 +213,22 @@ def test_without_an_unknown_id_other_characters_are_left_out(
     before = text.state.copy()
     assert text.read(unknown) == len(unknown)
     np.testing.assert_array_equal(text.state, before)
+
+
+def test_score_is_the_sum_of_the_losses_of_its_characters(library: CharlmC) -> None:
+    """A state that has read nothing first reads the id with which a text begins."""
+    vocabulary = Vocabulary(("a", "b", "\n"))
+    trained = make_model(vocabulary=vocabulary)
+    text = Text(library, trained)
+    expected = Model(Path(), trained).score("\nabba")
+    assert text.score("abéba") == ("OK", pytest.approx(expected.sum(), rel=1e-5), 4, 1)
+    more = Model(Path(), trained).score("\nabbab")
+    assert text.score("b") == ("OK", pytest.approx(more[-1], rel=1e-5), 1, 0)
+
+
+def test_score_that_is_not_finite_is_refused(text: Text) -> None:
+    text.logits[0] = np.nan
+    assert text.score("a")[0] == "NO_CHOICE"
 
 
 BAD_TEXTS = {

@@ -254,10 +254,22 @@ static size_t read_character(const unsigned char *text, size_t size, uint32_t *c
     return *code >= smallest && is_code_point(*code) ? length : 0;
 }
 
-charlm_status charlm_read_text(const charlm_model *model, float *state, const char *text,
-                               size_t size, size_t *left_out) {
+/* Returns -log p of an id, from the logits before it. */
+static double loss(const charlm_model *model, const float *logits, uint32_t id) {
+    double best = -INFINITY, sum = 0;
+    for (uint32_t i = 0; i < model->vocabulary; i++)
+        if (logits[i] > best) best = logits[i];
+    for (uint32_t i = 0; i < model->vocabulary; i++) sum += exp(logits[i] - best);
+    return log(sum) + best - logits[id];
+}
+
+/* Reads a text, and scores it unless `nats` is NULL. */
+static charlm_status read_text(const charlm_model *model, float *state, const char *text,
+                               size_t size, double *nats, size_t *characters, size_t *left_out) {
     const unsigned char *rest = (const unsigned char *)text;
-    *left_out = 0;
+    *characters = *left_out = 0;
+    if (nats) *nats = 0;
+    if (nats && state[0] == 0) charlm_step(model, state, (int32_t)model->start_id);
     while (size > 0) {
         uint32_t code;
         size_t length = read_character(rest, size, &code);
@@ -266,12 +278,27 @@ charlm_status charlm_read_text(const charlm_model *model, float *state, const ch
         size -= length;
         uint32_t id = find_character(model, code);
         if (id == NONE) id = model->unknown_id;
-        if (id == NONE)
+        if (id == NONE) {
             ++*left_out;
-        else
-            charlm_step(model, state, (int32_t)id);
+            continue;
+        }
+        if (nats) *nats += loss(model, charlm_logits(model, state), id);
+        ++*characters;
+        charlm_step(model, state, (int32_t)id);
     }
     return state[0] != 0 ? CHARLM_OK : charlm_step(model, state, (int32_t)model->start_id);
+}
+
+charlm_status charlm_read_text(const charlm_model *model, float *state, const char *text,
+                               size_t size, size_t *left_out) {
+    size_t characters;
+    return read_text(model, state, text, size, NULL, &characters, left_out);
+}
+
+charlm_status charlm_score(const charlm_model *model, float *state, const char *text, size_t size,
+                           double *nats, size_t *characters, size_t *left_out) {
+    charlm_status status = read_text(model, state, text, size, nats, characters, left_out);
+    return status == CHARLM_OK && !isfinite(*nats) ? CHARLM_NO_CHOICE : status;
 }
 
 size_t charlm_decode(const charlm_model *model, int32_t id, char text[5]) {

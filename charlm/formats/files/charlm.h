@@ -69,6 +69,13 @@ charlm_status charlm_step(const charlm_model *model, float *state, int32_t id);
 charlm_status charlm_read_text(const charlm_model *model, float *state, const char *text,
                                size_t size, size_t *left_out);
 
+/* Scores a text while reading it like charlm_read_text: *nats becomes the sum of -log p over its
+   characters, and *characters their number. If the state has read nothing, it first reads the id
+   with which a text begins. The mean, *nats / *characters, is the loss of `charlm evaluate`.
+   Errors: CHARLM_BAD_INPUT; CHARLM_NO_CHOICE if a logit is NaN or infinite. */
+charlm_status charlm_score(const charlm_model *model, float *state, const char *text, size_t size,
+                           double *nats, size_t *characters, size_t *left_out);
+
 /* Chooses the next id, never the unknown id. The state does not read it: call charlm_step.
 
    temperature: above 0, the id is drawn from softmax(logits / temperature); otherwise the most
