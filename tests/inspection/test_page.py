@@ -15,14 +15,13 @@ import numpy as np
 import pytest
 from commands import all_commands
 from inspection.reports import CHARACTERS, report, report_with_gaps
-from javascript import Node
 
 import charlm
 from charlm.config.schema import merge
 from charlm.inspection.page import draw, render_page
 from charlm.inspection.reading import Sample
 from charlm.inspection.report import Group, Report, group_reports, results_of
-from charlm.inspection.style import number, with_error
+from charlm.inspection.style import with_error
 
 
 class Elements(HTMLParser):
@@ -143,26 +142,6 @@ def test_a_hostile_text_is_shown(hostile_page: str) -> None:
 
 def test_a_page_has_no_control_characters(hostile_page: str) -> None:
     assert not set(hostile_page) & {"\x1b", "\u202e", "\u2028"}
-
-
-# The script
-
-
-def test_pointing_at_a_character_shows_the_numbers_of_the_json(node: Node) -> None:
-    shown = text_report()
-    node.open(render_page([shown]))
-    item = shown.data["surprise"][100]
-    body = """
-        const view = document.querySelector(".reader"), panel = view.querySelector(".panel");
-        view.querySelector(".passage").children[100].dispatch("mouseover");
-        const bars = panel.querySelectorAll(".bar").map((bar) => bar.children[2].textContent);
-        return [panel.firstChild.textContent, bars];
-    """
-    sentence, bars = node.run(body)
-    assert item["position"] == 102
-    assert sentence.startswith("Character 102, ")
-    assert f": {number(item['nats'])} nats, " in sentence
-    assert bars == [number(guess["probability"]) for guess in item["likeliest"]]
 
 
 # Numbers
