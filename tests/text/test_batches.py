@@ -60,23 +60,17 @@ def first_window(epoch: int, stream: int) -> int:
 
 
 @pytest.mark.parametrize("stream", range(4))
-@pytest.mark.parametrize("epoch", [3, 4])
-def test_a_shuffled_stream_has_its_windows_in_order_from_a_random_one_on(
-    epoch: int, stream: int
-) -> None:
-    plain = stream_windows(epoch, stream, shuffle=False)
-    shuffled = stream_windows(epoch, stream, shuffle=True)
-    rolled = np.roll(plain, -first_window(epoch, stream), axis=0)
+def test_a_shuffled_stream_has_its_windows_in_order_from_a_random_one_on(stream: int) -> None:
+    plain = stream_windows(3, stream, shuffle=False)
+    shuffled = stream_windows(3, stream, shuffle=True)
+    rolled = np.roll(plain, -first_window(3, stream), axis=0)
     np.testing.assert_array_equal(rolled, shuffled)
 
 
-def test_each_shuffled_stream_starts_with_another_window() -> None:
-    assert len({first_window(3, stream) for stream in range(4)}) == 4
-
-
-def test_each_shuffled_epoch_starts_with_other_windows() -> None:
+def test_each_shuffled_stream_and_epoch_starts_with_another_window() -> None:
     third = [first_window(3, stream) for stream in range(4)]
     fourth = [first_window(4, stream) for stream in range(4)]
+    assert len({*third}) == 4
     assert third != fourth
 
 
@@ -137,7 +131,7 @@ def test_a_worker_reads_some_of_the_streams(batches: Batches, epoch: int) -> Non
 
 @pytest.mark.parametrize(
     ("length", "batch_size", "sequence_length"),
-    [(2, 1, 1), (17, 1, 16), (18, 1, 16), (33, 2, 16), (137, 8, 17), (800, 8, 99), (801, 8, 100)],
+    [(2, 1, 1), (18, 1, 16), (33, 2, 16), (137, 8, 17), (801, 8, 100)],
 )
 def test_a_short_text_gets_shorter_windows_before_fewer_streams(
     length: int, batch_size: int, sequence_length: int
