@@ -175,6 +175,7 @@ STATE_TEXT = "abbab\n"
 def test_the_zero_state_has_a_row_for_each_stream(model: charlm.Model) -> None:
     assert [layer.shape for layer in model.zero_state()] == [(1, 4), (1, 4)]
     assert [layer.shape for layer in model.zero_state(0)] == [(0, 4), (0, 4)]
+    assert len(model.zero_state(1_000_000)[0]) == 1_000_000
 
 
 def test_a_text_has_the_states_of_its_steps(model: charlm.Model, stepped_states: list[Any]) -> None:

@@ -3,6 +3,7 @@
 import math
 import os
 import pty
+import re
 import signal
 import subprocess
 from dataclasses import replace
@@ -33,10 +34,12 @@ def write_repeating_model(
     trained: TrainedModel,
     character: str,
     path: Path,
+    *,
+    logit: float = 1000,
 ) -> Path:
     """Write a model that always predicts the same character, and return its path."""
     bias = np.zeros(len(trained.vocabulary), np.float32)
-    bias[trained.vocabulary.characters.index(character)] = 1000
+    bias[trained.vocabulary.characters.index(character)] = logit
     parameters = with_tensors(trained.parameters, {"logits.bias": bias})
     write_model(path, replace(trained, parameters=parameters))
     return path
@@ -223,6 +226,13 @@ def test_unknown_characters_of_a_text_are_in_the_json() -> None:
     result = json_of("evaluate", "m.safetensors", "other.txt")
     assert (result["left_out"], result["characters"]) == ({"X": 1}, 3)
     assert result["text"] == "other.txt"
+
+
+def test_a_large_perplexity_has_an_exponent(trained: TrainedModel, tmp_path: Path) -> None:
+    model = write_repeating_model(trained, "a", tmp_path / "sure.safetensors", logit=50)
+    Path("text.txt").write_text("bbbb", encoding="utf-8")
+    *_, perplexity = charlm("evaluate", model, "text.txt").stdout.splitlines()[2].split()
+    assert re.fullmatch(r"\d\.\d+e\+2\d", perplexity)
 
 
 def test_baselines_are_a_table(trained_run: Path) -> None:

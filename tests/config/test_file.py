@@ -259,6 +259,30 @@ def problems_of(values: dict[str, Any]) -> tuple[str, ...]:
     return error.value.lines
 
 
+LARGEST: dict[str, Any] = {
+    "seed": 2**31 - 1,
+    "model.layers": 64,
+    "model.units": 65_536,
+    "model.embedding": 65_536,
+    "training.steps": 10**9,
+    "training.evaluations": 1000,
+    "training.parts": 1024,
+    "training.schedule.warmup_steps": 10**9,
+    "training.optimizer.learning_rate": 1e9,
+    "sampling.length": 100_000,
+    "sampling.prompt": 100_000 * "x",
+}
+
+
+@pytest.mark.parametrize("key", LARGEST)
+def test_a_setting_has_a_largest_value(key: str) -> None:
+    largest = LARGEST[key]
+    above = largest + ("x" if key == "sampling.prompt" else 1)
+    assert flatten(parse_config(file.nest([(key, largest)]), origin="test"))[key] == largest
+    (problem,) = problems_of(file.nest([(key, above)]))
+    assert problem.startswith(f"test: {key}: found ")
+
+
 def test_a_wrong_file_is_to_blame_even_if_there_are_overrides() -> None:
     with pytest.raises(CharlmError) as error:
         load("sed: 1", "seed=2")
