@@ -18,7 +18,7 @@ import fake_runs
 import pytest
 from commands import charlm
 from corpora import ABBA, write_plays
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from javascript import Node, start_node
 from models import make_random_model
 
@@ -76,7 +76,13 @@ for number, handler in (
     ):  # in the background of a shell, or under nohup; it is inherited
         signal.signal(number, handler)
 
-settings.register_profile("charlm", derandomize=True, deadline=None)
+# A busy machine is no failure.
+settings.register_profile(
+    "charlm",
+    derandomize=True,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.register_profile(
     "random", parent=settings.get_profile("charlm"), derandomize=False
 )  # for the night

@@ -104,10 +104,6 @@ def test_words_are_listed_with_a_conjunction_before_the_last(words: str, expecte
     assert listed(words, "or") == expected
 
 
-def test_one_of_several_names_is_accepted() -> None:
-    check_name("part", "a", ["a", "b"])
-
-
 def test_another_name_is_refused() -> None:
     with pytest.raises(CharlmError, match=r"^part: found 'x'; must be a, b or c$"):
         check_name("part", "x", ["a", "b", "c"])
@@ -135,14 +131,11 @@ def test_a_duration_has_at_most_five_characters(seconds: float, expected: str) -
     ("seconds", "expected"),
     [
         pytest.param(0.000358, "0.36 ms", id="part of a millisecond"),
-        pytest.param(0.0106, "11 ms", id="milliseconds"),
         pytest.param(0.0994, "99 ms", id="longest in milliseconds"),
         pytest.param(0.0996, "0.1 s", id="tenth of a second"),
-        pytest.param(1.64, "1.6 s", id="seconds"),
         pytest.param(18.02, "18 s", id="many seconds"),
         pytest.param(59.4, "59 s", id="longest in seconds"),
         pytest.param(82.1, "1m22s", id="minutes"),
-        pytest.param(16_740, "4h39m", id="hours"),
         pytest.param(0, "0 ms", id="nothing"),
     ],
 )

@@ -19,7 +19,7 @@ IDS = ([1.7], ["a", 1], [True], np.zeros((2, 2)), [-1], [5])
 STATE: tuple[Any, ...] = ([], np.zeros(4), [np.zeros((2, 4)), np.zeros((1, 4))])
 
 METHODS: dict[str, tuple[dict[str, Any], dict[str, tuple[Any, ...]]]] = {
-    "zero_state": ({}, {"batch": (-1, 10**400)}),
+    "zero_state": ({}, {"batch": (-1, 1_000_001)}),
     "step": ({"ids": [1]}, {"ids": IDS, "state": STATE}),
     "logits": ({"text": "ab"}, {"text": IDS, "state": STATE}),
     "states": ({"text": "ab"}, {"text": IDS, "state": STATE}),

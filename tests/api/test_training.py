@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from run_folders import contents
 
 import charlm
 from charlm.api.training import plan
 from charlm.config.recipes import find_recipe
 from charlm.engine import runtime
 from charlm.errors import CharlmError
-from charlm.events import Decided, Event, Note, Saved, Started
+from charlm.events import Decided, Event
 from charlm.runs.run import Outcome
 
 Result = TypeVar("Result")
@@ -103,48 +102,6 @@ def test_training_prints_nothing(
 def test_a_run_trained_in_a_thread_reaches_its_end(training: Outcome) -> None:
     assert (training.step, training.reason, training.signal) == (5, "all steps done", None)
     assert len(str(charlm.load(training.folder).generate(length=20))) == 20
-
-
-def test_a_finished_run_is_left_as_it_is(training: Outcome) -> None:
-    before = contents(training.folder)
-    events: list[Event] = []
-    again = charlm.resume(training.folder, on_event=events.append)
-    assert again.to_json() == training.to_json()
-    assert contents(training.folder) == before
-    (note,) = events
-    assert isinstance(note, Note)
-    assert note.message.endswith(f"charlm train TEXT --init {training.folder}")
-
-
-@pytest.fixture
-def interrupted(text: Path, tmp_path: Path) -> Path:
-    """Return a run of 4 steps that was interrupted after 2."""
-
-    def stop(event: Event) -> None:
-        if isinstance(event, Saved):
-            raise ZeroDivisionError
-
-    overrides = {"training.steps": 4, "training.evaluations": 2}
-    with pytest.raises(ZeroDivisionError):
-        charlm.train(text, recipe="tiny", overrides=overrides, run=tmp_path / "run", on_event=stop)
-    return tmp_path / "run"
-
-
-@pytest.mark.parametrize("has_text", [True, False], ids=["train", "resume"])
-def test_an_interrupted_run_continues(
-    interrupted: Path,
-    text: Path,
-    has_text: bool,
-) -> None:
-    before = (interrupted / "config.yaml").read_bytes()
-    events: list[Event] = []
-    if has_text:
-        outcome = charlm.train(text, epochs=9, run=interrupted, resume=True, on_event=events.append)
-    else:
-        outcome = charlm.resume(interrupted, on_event=events.append)
-    assert outcome.step == 4
-    assert Started(interrupted, 2, 4) in events
-    assert (interrupted / "config.yaml").read_bytes() == before
 
 
 # Plans

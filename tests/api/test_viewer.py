@@ -15,13 +15,8 @@ from charlm.api.viewer import SURPRISE_NATS, VIEWER_SCRIPT, coloured_text, safe,
         ("\t", "→"),
         ("\r", "\\r"),
         ("\x1b", "\\x1b"),
-        ("\xa0", "\\xa0"),
-        ("\u0378", "\\u0378"),
-        ("\u200f", "\\u200f"),
         ("\u202e", "\\u202e"),
-        ("\u3000", "\\u3000"),
         ("\ud800", "\\ud800"),
-        ("\ue000", "\\ue000"),
         ("\u0301", "\u25cc\u0301"),
         ("\u05d0", "\u05d0"),
         (None, "\u25a1"),
@@ -51,11 +46,6 @@ def test_a_character_is_an_element_with_its_loss(
     character: str | None, nats: float | None, html: str
 ) -> None:
     assert html in coloured_text([character], [nats])
-
-
-def test_the_elements_of_a_text_follow_each_other() -> None:
-    html = coloured_text(["a", " "], [None, 2.3])
-    assert '<span title="not scored">a</span><span class="l2" title="2.30 nats"> </span>' in html
 
 
 def test_the_script_has_the_limits_of_the_colours() -> None:

@@ -214,7 +214,6 @@ FAILURES = [
     ("sample red\x1b[31m.txt", "red\\x1b[31m.txt: not a model file"),
     ("serve m.safetensors m.safetensors", "m.safetensors: another model is called m too;"),
     ("serve m.safetensors --host a..b", "host a..b, port 8000: cannot listen there"),
-    ("serve m.safetensors --host a:b", "host a:b, port 8000: cannot listen there"),
     ("serve m.safetensors --host ''", "host: found ''; must be a name or an address"),
     ("serve m.safetensors --log a/b", "--log a/b: cannot be written: No such file or directory"),
     ("sample m.safetensors --min-p nan", "min_p: found nan; must be 0 to 1"),
@@ -253,26 +252,10 @@ FAILURES = [
         "minutes 3: training.steps sets the length too;",
     ),
     (
-        "train text.txt -r out --minutes 3 --epochs 2",
-        "minutes 3: training.epochs sets the length too;",
-    ),
-    (
-        "train text.txt -r out --epochs 2 -s training.steps=9",
-        "epochs 2: training.steps sets the length too;",
-    ),
-    (
         "train text.txt -r out --epochs 2 -s training.epochs=3",
         "epochs 2: training.epochs sets the length too;",
     ),
     ("plan text.txt --minutes 3 --epochs 2", "minutes 3: training.epochs sets the length too;"),
-    (
-        "plan text.txt --epochs 2 -s training.steps=9",
-        "epochs 2: training.steps sets the length too;",
-    ),
-    (
-        "plan text.txt --minutes 3 -s training.epochs=9",
-        "minutes 3: training.epochs sets the length too;",
-    ),
     ("train --resume -r missing", "missing: not a run"),
     (
         "tune nonsense --minutes 1",
@@ -292,7 +275,6 @@ WRONG_USAGE = [
     ("sample m.safetensors -n -1", "'--length'"),
     ("sample m.safetensors -t -1", "-1.0 is not in the range"),
     ("sample m.safetensors --top-p 0", "0.0 is not in the range"),
-    ("sample m.safetensors --min-p 1.1", "1.1 is not in the range"),
     ("sample m.safetensors -n 0 --json", "with -n 0, the text has no end"),
     ("evaluate m.safetensors --lines", "--lines needs a TEXT"),
     ("evaluate m.safetensors text.txt --lines --copies", "takes no other option but --json"),
@@ -311,11 +293,7 @@ WRONG_USAGE = [
     ("train text.txt --epochs 0", "0 is not in the range"),
     ("plan text.txt --epochs 1.5", "'--epochs'"),
     ("tune space --minutes 0", "0.0 is not in the range"),
-    ("sample m.safetensors --samples 0", "0 is not in the range"),
     ("sample m.safetensors --top-k 0", "0 is not in the range"),
-    ("sample m.safetensors --min-p -0.1", "-0.1 is not in the range"),
-    ("sample m.safetensors --seed -1", "-1 is not in the range"),
-    ("serve m.safetensors --port -1", "-1 is not in the range"),
     ("serve m.safetensors --port 65536", "65536 is not in the range"),
     ("tune space --minutes 1 --trial-minutes 0", "0.0 is not in the range"),
 ]

@@ -116,15 +116,6 @@ def test_a_finished_run_is_not_touched(has_text: bool, finished: Path) -> None:
     assert (contents(run), stamps(run)) == before
 
 
-def test_a_finished_run_can_go_on_in_a_new_run(finished: Path) -> None:
-    command = charlm("train", "--resume", "-r", finished / "run")
-    told = " ".join(line.removeprefix("charlm: ").strip() for line in command.stderr.splitlines())
-    assert told == (
-        f"{finished}/run: this run has ended (all steps done); to go on from its weights: "
-        f"charlm train TEXT --init {finished}/run"
-    )
-
-
 def test_the_outcome_of_a_finished_run_is_printed_as_json(finished: Path) -> None:
     first = json.loads((finished / "run/ended.json").read_text())
     command = charlm("train", "--resume", "-r", finished / "run", "--json")

@@ -3,6 +3,7 @@
 import math
 import os
 import pty
+import re
 import signal
 import subprocess
 from dataclasses import replace
@@ -33,10 +34,12 @@ def write_repeating_model(
     trained: TrainedModel,
     character: str,
     path: Path,
+    *,
+    logit: float = 1000,
 ) -> Path:
     """Write a model that always predicts the same character, and return its path."""
     bias = np.zeros(len(trained.vocabulary), np.float32)
-    bias[trained.vocabulary.characters.index(character)] = 1000
+    bias[trained.vocabulary.characters.index(character)] = logit
     parameters = with_tensors(trained.parameters, {"logits.bias": bias})
     write_model(path, replace(trained, parameters=parameters))
     return path
@@ -84,7 +87,9 @@ def test_the_json_has_every_sample(trained_run: Path) -> None:
         "left_out": {},
         "seed": 5,
     }
-    assert len({each["text"] for each in samples}) == 3
+    model = load(trained_run)
+    expected = [str(model.generate("The", length=10, seed=seed)) for seed in (5, 6, 7)]
+    assert [each["text"] for each in samples] == expected
     for each in samples:
         assert (len(each["text"]), each["characters"], each["stopped_by"]) == (10, 10, "length")
 
@@ -178,13 +183,6 @@ def test_the_temperature_0_is_a_temperature(trained_run: Path) -> None:
     assert sample(trained_run, "-p", "The", "-n", 40, "-t", 0) == f"The{expected}"
 
 
-def test_samples_have_consecutive_seeds(trained_run: Path) -> None:
-    model = load(trained_run)
-    expected = [str(model.generate("The", length=10, seed=seed)) for seed in (5, 6, 7)]
-    samples = json_of("sample", trained_run, *THREE_SAMPLES)["samples"]
-    assert [each["text"] for each in samples] == expected
-
-
 def test_several_endless_samples_are_refused(trained_run: Path) -> None:
     command = charlm("sample", trained_run, "-n", 0, "--samples", 2)
     assert command.exit_code == 2
@@ -248,15 +246,10 @@ def test_each_line_of_a_text_has_a_score() -> None:
 
 
 def test_a_large_perplexity_has_an_exponent(trained: TrainedModel, tmp_path: Path) -> None:
-    bias = {"logits.bias": np.array([0, 50, 0, 0, 0], np.float32)}  # "a" is nearly certain
-    sure = replace(trained, parameters=with_tensors(trained.parameters, bias))
-    write_model(tmp_path / "sure.safetensors", sure)
-    (tmp_path / "text.txt").write_text("bbbb", encoding="utf-8")
-    command = charlm("evaluate", tmp_path / "sure.safetensors", tmp_path / "text.txt")
-    nats, _, perplexity = command.stdout.splitlines()[2].split()[-3:]
-    assert 40 < float(nats) < 60
-    assert len(perplexity) < 12
-    assert float(perplexity) == pytest.approx(math.exp(float(nats)), rel=1e-2)
+    model = write_repeating_model(trained, "a", tmp_path / "sure.safetensors", logit=50)
+    Path("text.txt").write_text("bbbb", encoding="utf-8")
+    *_, perplexity = charlm("evaluate", model, "text.txt").stdout.splitlines()[2].split()
+    assert re.fullmatch(r"\d\.\d+e\+2\d", perplexity)
 
 
 def test_baselines_are_a_table(trained_run: Path) -> None:
@@ -275,18 +268,6 @@ def test_baselines_are_a_table(trained_run: Path) -> None:
     assert "baselines use all 16,000 characters of the training text" in note
     assert comparison.startswith("  this model: not compared with a 5-gram model")
     assert comparison.endswith(": 1,999 characters are too few to estimate its error")
-
-
-def test_the_json_has_the_comparison_with_a_5_gram(trained_run: Path) -> None:
-    result = json_of("evaluate", trained_run, "--split", "train", "--baselines")
-    ngram_nats = result["baselines"]["5-gram"]
-    assert result["comparison"] == {
-        "ngram_nats_per_char": ngram_nats,
-        "margin_nats": pytest.approx(ngram_nats - result["nats_per_char"]),
-        "standard_error": result["comparison"]["standard_error"],
-        "characters": 15_999,
-    }
-    assert result["comparison"]["standard_error"] > 0
 
 
 def test_the_comparison_with_a_5_gram_is_printed(trained_run: Path) -> None:

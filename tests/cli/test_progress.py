@@ -106,8 +106,6 @@ def test_only_the_bar_of_the_steps_is_left_on_the_screen(
             id="long",
         ),
         pytest.param(Progress("scoring", 0, 499_999, "character"), [], id="short"),
-        pytest.param(Progress("scoring", 1, 500_000, "character"), [], id="begun"),
-        pytest.param(Progress("reading", 0, 500_000, "file"), [], id="no text"),
     ],
 )
 def test_a_long_scoring_is_told_without_a_bar(
@@ -116,6 +114,13 @@ def test_a_long_scoring_is_told_without_a_bar(
     with ProgressDisplay(has_bar=False) as display:
         display(event)
     assert capsys.readouterr().err.splitlines() == lines
+
+
+def test_a_long_note_is_wrapped_at_80_columns_with_the_prefix() -> None:
+    line = 35 * "a " + "aa"
+    assert len(f"charlm: {line}") == 80
+    assert describe(Note(line)) == [line]
+    assert describe(Note(f"{line} b")) == [line, "  b"]
 
 
 # Evaluations

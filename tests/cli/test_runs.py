@@ -7,11 +7,13 @@ import shutil
 import signal
 import socket
 import statistics
+import sys
 import urllib.parse
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -19,6 +21,7 @@ import reference
 from commands import charlm, check_failure, json_of, messages
 from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
+from tensorboard import program
 
 from charlm.network.model_file import TrainedModel
 
@@ -282,6 +285,30 @@ def test_inspect_reports_unknown_characters() -> None:
     result = json_of("inspect", "m.safetensors", "--text", "other.txt")
     assert result["notes"][0].endswith("'X' (U+0058) 1 time.")
     assert len(result["surprise"]) == 3
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+@pytest.mark.parametrize(("options", "port"), [([], None), (["--port", 0], 0)], ids=str)
+def test_tensorboard_is_launched_with_all_texts_of_the_runs(
+    options: list[str | int],
+    port: int | None,
+    trained_run: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    boards: list[Any] = []
+
+    def launch(board: program.TensorBoard) -> str:
+        boards.append(board.flags)
+        return "http://127.0.0.1:6006/"
+
+    monkeypatch.setattr(program.TensorBoard, "launch", launch)
+    monkeypatch.setattr(signal, "pause", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.notf", None)
+    command = charlm("tensorboard", trained_run, *options)
+    assert "http://127.0.0.1:6006/?smoothing=0#timeseries\n" in command.stderr
+    (flags,) = boards
+    assert (flags.logdir, flags.host, flags.port) == (str(trained_run), "127.0.0.1", port)
+    assert flags.samples_per_plugin == {"text": 100_000}
 
 
 @pytest.mark.slow

@@ -2,7 +2,7 @@
 
 import pytest
 
-from charlm.config.file import ALIASES, NO_GATES, NO_GPU, as_hint, meaning
+from charlm.config.file import ALIASES, NO_GATES, NO_GPU, meaning
 from charlm.config.schema import Config, walk
 
 
@@ -10,14 +10,11 @@ from charlm.config.schema import Config, walk
     ("name", "meant"),
     [
         ("lr", "training.optimizer.learning_rate"),
-        ("model.lr", "training.optimizer.learning_rate"),
         ("LR", "training.optimizer.learning_rate"),
         ("hidden_size", "model.units"),
-        ("num_layers", "model.layers"),
         ("batch", "training.batch_size"),
         ("max_iters", "training.steps"),
         ("seq_len", "training.sequence_length"),
-        ("block_size", "training.sequence_length"),
         ("model.dropout", "model.layer_dropout"),
         ("model.rnn.drop_out", "model.rnn.dropout"),
         ("optimiser", "training.optimizer.name"),
@@ -25,7 +22,6 @@ from charlm.config.schema import Config, walk
         ("modell", "model"),
         ("gpu", NO_GPU),
         ("model.cell", NO_GATES),
-        ("gru", None),
         ("xyzzy", None),
     ],
 )
@@ -43,11 +39,3 @@ def test_the_key_of_an_alias_exists() -> None:
     settings = {meant for meant in ALIASES.values() if "." in meant}
     assert settings <= keys
     assert len(ALIASES) <= 12
-
-
-@pytest.mark.parametrize(
-    ("meant", "hint"),
-    [("model.units", "did you mean model.units?"), (NO_GPU, NO_GPU), (NO_GATES, NO_GATES)],
-)
-def test_a_hint_is_a_question_or_the_reason(meant: str, hint: str) -> None:
-    assert as_hint(meant) == hint

@@ -134,7 +134,7 @@ def test_a_damaged_library_is_compiled_again(cache: Path, events: list[Event]) -
 NOT_OWN = "must be a folder that only its owner can write to"
 
 
-@pytest.mark.parametrize("mode", [0o777, 0o720, 0o702], ids=["all", "group", "others"])
+@pytest.mark.parametrize("mode", [0o720, 0o702], ids=["group", "others"])
 def test_nothing_is_kept_in_a_folder_that_others_can_write(
     mode: int, cache: Path, events: list[Event]
 ) -> None:
@@ -176,17 +176,6 @@ def own_folder(tmp_path: Path) -> Path:
 def found_folder(tmp_path: Path) -> tuple[Path | None, str | None]:
     """Return the cache folder in a folder, or the reason why it cannot be used."""
     return compiler.cache_folder({"XDG_CACHE_HOME": str(tmp_path)})
-
-
-def test_a_folder_that_others_can_only_read_is_used(own_folder: Path) -> None:
-    assert found_folder(own_folder.parent) == (own_folder, None)
-
-
-@pytest.mark.parametrize("mode", [0o720, 0o702], ids=["group", "everybody"])
-def test_a_folder_that_others_can_write_is_not_used(mode: int, own_folder: Path) -> None:
-    own_folder.chmod(mode)
-    reason = f"{own_folder}: {NOT_OWN}"
-    assert found_folder(own_folder.parent) == (None, reason)
 
 
 def test_a_folder_of_another_user_is_not_used(
@@ -276,20 +265,8 @@ def test_without_a_compiler_ziglang_is_used(
     assert events == [Note(message)]
 
 
-def test_the_kernel_is_compiled_for_speed_on_this_processor(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.delenv("CHARLM_CFLAGS", raising=False)
-    assert compiler_options() == [
-        "-std=gnu11",
-        "-O3",
-        "-march=native",
-        "-ffp-contract=fast",
-        "-fno-math-errno",
-        "-fno-strict-aliasing",
-        "-fPIC",
-        "-shared",
-    ]
+def test_the_kernel_is_compiled_for_speed_on_this_processor() -> None:
+    assert {"-O3", "-march=native", "-fno-strict-aliasing"} <= {*compiler_options()}
 
 
 def test_options_can_be_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,23 +311,17 @@ def check_replaced(
     assert re.fullmatch(rf"training\.kernel: using keras, because {reason}", message)
 
 
-@pytest.mark.parametrize(
-    ("length", "shown"),
-    [pytest.param(293, 293, id="300 characters"), pytest.param(294, 293, id="longer")],
-)
 @pytest.mark.usefixtures("cache")
 def test_the_start_of_the_first_error_of_the_compiler_is_reported(
-    length: int,
-    shown: int,
     events: list[Event],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    errors = f"echo warning >&2; echo 'error: {length * 'x'}' >&2; echo error 2 >&2; exit 1"
+    errors = f"echo warning >&2; echo 'error: {294 * 'x'}' >&2; echo error 2 >&2; exit 1"
     script = write_script(tmp_path / "fails", errors)
     monkeypatch.setenv("CC", str(script))
     assert load(events) == "keras"
-    reason = f".*cannot compile kernel.c: error: {shown * 'x'}"
+    reason = f".*cannot compile kernel.c: error: {293 * 'x'}"  # 300 characters
     check_replaced(events[-1], reason, changes_bits=False)
 
 
@@ -364,28 +335,26 @@ def test_keras_is_used_without_the_kernel(
     check_replaced(events[-1], reason, changes_bits=False)
 
 
-@pytest.mark.parametrize(("command", "reason"), CAUSES)
 @pytest.mark.usefixtures("cache")
 def test_a_config_that_asks_for_the_kernel_is_refused_without_it(
-    command: str, reason: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("CC", command)
+    monkeypatch.setenv("CC", "missing")
     config = Config(training=TrainingConfig(epochs=1, kernel="compiled"))
-    message = rf"^training\.kernel: found compiled; must be keras: {reason}"
+    message = rf"^training\.kernel: found compiled; must be keras: {NO_COMPILER}"
     with pytest.raises(CharlmError, match=message):
         resolve_kernel(config)
 
 
-@pytest.mark.parametrize(("command", "reason"), CAUSES)
 @pytest.mark.usefixtures("cache")
 def test_keras_continues_a_run_that_began_with_the_kernel(
-    command: str, reason: str, events: list[Event], monkeypatch: pytest.MonkeyPatch
+    events: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("CC", command)
+    monkeypatch.setenv("CC", "missing")
     config = Config(training=TrainingConfig(epochs=1, kernel="compiled"))
     resolved = resolve_kernel(config, on_event=events.append, is_recorded=True)
     assert resolved.training.kernel == "keras"
-    check_replaced(events[-1], reason, changes_bits=True)
+    check_replaced(events[-1], NO_COMPILER, changes_bits=True)
 
 
 @pytest.mark.parametrize(
@@ -401,12 +370,6 @@ def test_the_kernel_is_described(
 ) -> None:
     monkeypatch.setenv("CC", command)
     assert describe_kernel().startswith(description)
-
-
-class LibraryWithoutBfloat16:
-    """A library that was compiled for a processor without bfloat16."""
-
-    has_bfloat16 = False
 
 
 @pytest.mark.parametrize(
@@ -443,7 +406,7 @@ def test_a_library_without_bfloat16_is_only_used_with_float32(
     events: list[Event],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(kernel, "LOADED", [LibraryWithoutBfloat16()])
+    monkeypatch.setattr(kernel, "LOADED", [Mock(has_bfloat16=False)])
     config = Config(training=TrainingConfig(epochs=1, precision=precision))
     assert resolve_kernel(config, on_event=events.append).training.kernel == expected
     if precision == "bfloat16":
@@ -463,13 +426,10 @@ def test_keras_is_used_silently_for_a_setting_that_the_kernel_lacks(
     assert (resolved.training.kernel, events) == ("keras", [])
 
 
-@pytest.mark.parametrize("name", UNSUPPORTED)
-def test_a_config_that_asks_for_the_kernel_with_a_setting_that_it_lacks_is_refused(
-    name: str,
-) -> None:
-    model = ModelConfig(rnn=RnnConfig(**{name: UNSUPPORTED[name]}))
+def test_a_config_that_asks_for_the_kernel_with_a_setting_that_it_lacks_is_refused() -> None:
+    model = ModelConfig(rnn=RnnConfig(dropout=0.5))
     config = Config(model=model, training=TrainingConfig(epochs=1, kernel="compiled"))
-    message = rf"must be keras: the compiled kernel does not support model\.rnn\.{name}$"
+    message = r"must be keras: the compiled kernel does not support model\.rnn\.dropout$"
     with pytest.raises(CharlmError, match=message):
         resolve_kernel(config)
 

@@ -433,16 +433,10 @@ def test_nan_stays_in_its_row(
     assert all(np.isnan(gradient).any() for gradient in gradients)
 
 
-@pytest.mark.parametrize(
-    ("processor", "expected"),
-    [("AVX-512", False), ("bfloat16", False), ("refused tiles", False), ("tiles", True)],
-)
-def test_a_library_knows_whether_it_may_use_tiles(
-    processor: str,
-    expected: bool,
-    kernel_for: Kernels,
-) -> None:
-    assert kernel_for(processor).has_tiles == expected
+@pytest.mark.slow
+@pytest.mark.parametrize("processor", MACROS)
+def test_a_library_knows_whether_it_may_use_tiles(processor: str, kernel_for: Kernels) -> None:
+    assert kernel_for(processor).has_tiles == (processor == "tiles")
 
 
 @pytest.mark.parametrize("rows", [slice(0, 1), slice(3, 20), slice(7, 40)], ids=str)

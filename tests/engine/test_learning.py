@@ -7,6 +7,7 @@ loss of these runs differs by less than 1e-5 of its size; with bfloat16, by less
 import signal
 from collections.abc import Callable, Sequence
 from functools import cache
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -50,6 +51,20 @@ RECIPES = {
 }
 """Mean losses of steps 1 to 20, 21 to 40, ..., 181 to 200 on the plays."""
 slow = pytest.mark.slow
+QUICK = [
+    ("adam", "float32", "compiled"),
+    ("adam", "float32", "keras"),
+    ("adam", "bfloat16", "compiled"),
+    ("adamw", "float32", "compiled"),
+    ("muon", "float32", "compiled"),
+    ("muon", "bfloat16", "compiled"),
+    ("sgd", "float32", "compiled"),
+    ("sgd", "bfloat16", "keras"),
+]
+RUNS = [
+    pytest.param(*run, marks=() if run in QUICK else slow)
+    for run in product(OPTIMIZERS, TOLERANCES, ["compiled", "keras"])
+]
 
 
 @pytest.fixture(scope="module")
@@ -75,27 +90,7 @@ def run_of(tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return run
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "precision", "implementation"),
-    [
-        pytest.param("adam", "float32", "compiled"),
-        pytest.param("adam", "float32", "keras"),
-        pytest.param("adam", "bfloat16", "compiled"),
-        pytest.param("adam", "bfloat16", "keras", marks=slow),
-        pytest.param("adamw", "float32", "compiled"),
-        pytest.param("adamw", "float32", "keras", marks=slow),
-        pytest.param("adamw", "bfloat16", "compiled", marks=slow),
-        pytest.param("adamw", "bfloat16", "keras", marks=slow),
-        pytest.param("muon", "float32", "compiled"),
-        pytest.param("muon", "float32", "keras", marks=slow),
-        pytest.param("muon", "bfloat16", "compiled"),
-        pytest.param("muon", "bfloat16", "keras", marks=slow),
-        pytest.param("sgd", "float32", "compiled"),
-        pytest.param("sgd", "float32", "keras", marks=slow),
-        pytest.param("sgd", "bfloat16", "compiled", marks=slow),
-        pytest.param("sgd", "bfloat16", "keras"),
-    ],
-)
+@pytest.mark.parametrize(("optimizer", "precision", "implementation"), RUNS)
 def test_training_reaches_the_losses(
     optimizer: str,
     precision: str,

@@ -155,8 +155,6 @@ def keras_class(name: str, **arguments: Any) -> dict[str, Any]:
     ("key", "value", "problem"),
     [
         ("recurrent_initializer", "nope", "Could not interpret initializer identifier: nope"),
-        ("activity_regularizer", "nope", "Could not interpret regularizer identifier: nope"),
-        ("kernel_constraint", "nope", "Could not interpret constraint identifier: nope"),
         ("kernel_initializer", keras_class("Dense", units=3), "Could not interpret initializer"),
         ("kernel_initializer", keras_class("Constant", value="x"), ".*string.*"),
         ("kernel_initializer", keras_class("Constant", value=[1, 2]), ".*Incompatible shapes.*"),
@@ -165,8 +163,6 @@ def keras_class(name: str, **arguments: Any) -> dict[str, Any]:
     ],
     ids=[
         "unknown initializer",
-        "unknown regularizer",
-        "unknown constraint",
         "not an initializer",
         "not a number",
         "does not fit the tensor",

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from arrays import check_close
-from engine.networks import OPTIMIZERS
 from numpy.typing import NDArray
 
 from charlm.config.schema import OptimizerConfig
@@ -20,36 +19,11 @@ from charlm.engine.optimizer import POLYNOMIALS, Muon, build_optimizer, named_sl
 pytestmark = pytest.mark.usefixtures("eagerly")
 
 
-def built(name: str, **arguments: float) -> Any:
-    settings = OptimizerConfig.model_validate({"name": name, "learning_rate": 0.5, **arguments})
-    return build_optimizer(settings)
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizer_has_its_settings(name: str) -> None:
-    optimizer = built(name, weight_decay=0.25)
-    assert type(optimizer).__name__.lower() == name
-    assert optimizer.weight_decay == 0.25
-    assert float(optimizer.learning_rate) == 0.5
-
-
-@pytest.mark.parametrize("name", ["muon", "sgd"])
-def test_an_optimizer_has_its_momentum(name: str) -> None:
-    assert built(name, momentum=0.25).momentum == 0.25
-
-
-@pytest.mark.parametrize("name", OPTIMIZERS)
-def test_an_optimizer_changes_a_variable(name: str) -> None:
-    variable = keras.Variable(np.ones((3, 3), np.float32))
-    built(name).apply([keras.ops.ones((3, 3))], [variable])
-    assert not np.allclose(variable, 1)
-
-
 def random_matrix(shape: tuple[int, int]) -> NDArray[np.float32]:
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
-SHAPES = [(6, 6), (12, 5), (5, 12), (1, 7)]
+SHAPES = [(12, 5), (5, 12), (1, 7)]
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)

@@ -180,14 +180,8 @@ VERDICTS = [
 
 
 @pytest.mark.parametrize(("margin", "error", "verdict", "text"), VERDICTS)
-def test_a_margin_beyond_chance_is_a_difference(
+def test_a_comparison_is_shown_with_its_verdict(
     margin: float, error: float | None, verdict: Verdict, text: str
 ) -> None:
-    assert Comparison(1.338, margin, error, 119_999).verdict == verdict
-
-
-@pytest.mark.parametrize(("margin", "error", "verdict", "text"), VERDICTS)
-def test_a_comparison_is_shown(
-    margin: float, error: float | None, verdict: Verdict, text: str
-) -> None:
-    assert str(Comparison(1.338, margin, error, 119_999)) == text
+    comparison = Comparison(1.338, margin, error, 119_999)
+    assert (comparison.verdict, str(comparison)) == (verdict, text)

@@ -110,12 +110,12 @@ class Text:
         assert status == "OK"
         return left_out
 
-    def score(self, text: str) -> tuple[str, float, int, int]:
+    def score(self, text: str) -> list[str | float]:
         """Read a text; return the status, nats, and characters scored and left out."""
         nats, counts = c_double(9), (c_size_t(9), c_size_t(9))
         data = text.encode()
         status = self.library.score(self.model, self.pointer, data, len(data), nats, *counts)
-        return STATUSES[status], nats.value, counts[0].value, counts[1].value
+        return [STATUSES[status], nats.value, *(count.value for count in counts)]
 
     def sample(self, random: c_uint64, temperature: float = 1.0) -> int | str:
         """Return the next id, which is not read; or the status if there is none."""

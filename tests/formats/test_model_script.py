@@ -52,7 +52,7 @@ def test_logits_and_states_are_those_of_the_reference(
 
 # Random numbers
 
-SEEDS = [0, 1, 2**32 - 1, 2**32, 2**64 - 1, 2**96, 2**128 + 5]
+SEEDS = [0, 2**32 - 1, 2**32, 2**128 + 5]
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -249,13 +249,6 @@ def test_each_character_has_its_surprise_and_the_state_after_it(page: HtmlPage) 
     first, *nats = page.spans("dataset.nats")
     assert first is None
     np.testing.assert_allclose([*map(float, nats)], model.score(text), atol=2e-3)
-
-
-def test_unknown_characters_are_left_out(page: HtmlPage) -> None:
-    page.open(make_random_model("ab"))
-    page.fill(prompt="a😀bé")
-    assert page.text_of("text") == "ab"
-    assert page.get("page.source.leftOut") == ["😀", "é"]
 
 
 def test_unknown_characters_are_read_as_the_unknown_id(

@@ -2,11 +2,12 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from formats.html_page import SETTLE, HtmlPage
+from formats.html_page import HtmlPage
 from formats.networks import make_deep_model, make_model
 from javascript import Node
 
@@ -18,16 +19,18 @@ UNITS = 48
 MINUS = "\N{MINUS SIGN}"
 
 
-@pytest.fixture
-def page(node: Node) -> HtmlPage:
-    """Return a page on which no model is open."""
-    return HtmlPage(node)
+@pytest.fixture(scope="module")
+def model() -> Model:
+    """Return a model of two layers and many characters."""
+    return Model(Path("model.safetensors"), make_deep_model())
 
 
 @pytest.fixture
-def model(page: HtmlPage) -> Model:
-    """Open the page of a model of two layers and many characters, and return the model."""
-    return page.open(make_deep_model())
+def page(node: Node, model: Model) -> HtmlPage:
+    """Open the page of the model."""
+    page = HtmlPage(node)
+    page.open(model.trained)
+    return page
 
 
 def shown_number(value: float) -> str:
@@ -48,17 +51,14 @@ def shown_share(probability: float) -> str:
 @pytest.mark.parametrize(
     ("character", "label", "name"),
     [
-        (" ", "␣", "space"),
         ("\n", "↵", "new line"),
-        ("\x1b", "U+001B", "U+001B"),
         ("\U000e0001", "U+E0001", "U+E0001"),
-        ("a", "a", "a"),
         ("😀", "😀", "😀"),
     ],
     ids=ascii,
 )
 def test_a_character_that_cannot_be_seen_has_a_label(
-    page: HtmlPage, model: Model, character: str, label: str, name: str
+    page: HtmlPage, character: str, label: str, name: str
 ) -> None:
     found = page.run("return describeCharacter(values.character)", character=character)
     assert found == [label, name]
@@ -101,70 +101,46 @@ def test_an_empty_seed_is_drawn_and_shown(page: HtmlPage, model: Model) -> None:
     assert "; seed 4294967295." in page.text_of("status")
 
 
-def test_a_slow_text_grows_by_single_characters(page: HtmlPage, model: Model) -> None:
-    page.fill(prompt="The ", length=5, seed=1, pace=30)
-    body = """
-        clock.tick = 0;
-        const start = clock.now, lengths = [];
-        const writing = page.write();
-        while (lengths.at(-1) !== 9) {
-          await new Promise((resolve) => requestAnimationFrame(resolve));
-          clock.now -= 16;
-          lengths.push(page.on.text.children.length);
-        }
-        await writing;
-        return [[...new Set(lengths)], clock.now - start];
-    """
-    lengths, milliseconds = page.run(body)
-    assert lengths == [4, 5, 6, 7, 8, 9]
-    assert milliseconds == pytest.approx(5000 / 30 + 16, abs=1)
-
-
 STARTED = """
 const frame = () => new Promise((resolve) => requestAnimationFrame(resolve));
 page.on.write.click();
-for (let count = 0; count < (values.frames ?? 30); count++) await frame();
+for (let count = 0; count < 30; count++) await frame();
 """
 
 
 @pytest.fixture
-def writing(page: HtmlPage, model: Model) -> Model:
+def writing(page: HtmlPage) -> HtmlPage:
     """Fill in the fields for a text that takes long."""
     page.fill(prompt="The ", length=100_000, seed=1, pace=30)
-    return model
+    return page
 
 
 STOPPED_BY = {
-    "Escape": 'document.body.dispatch("keydown", {key: "Escape"})',
-    "Escape in a field": 'page.on.prompt.dispatch("keydown", {key: "Escape"})',
+    "Escape": 'page.on.prompt.dispatch("keydown", {key: "Escape"})',
     "the button": "page.on.write.click()",
 }
 
 
 @pytest.mark.parametrize("action", STOPPED_BY.values(), ids=STOPPED_BY)
-def test_writing_can_be_stopped(page: HtmlPage, writing: Model, action: str) -> None:
-    labels = page.act(
+def test_writing_can_be_stopped(writing: HtmlPage, action: str) -> None:
+    labels = writing.act(
         f"""{STARTED}
         result = [page.on.write.textContent, page.on.status.textContent];
         {action}"""
     )
     assert labels == ["Stop", "Writing, seed 1 ..."]
-    assert page.text_of("write") == "Write"
-    count = len(page.text_of("text")) - 4
-    assert 5 < count < 40
-    assert page.text_of("status").startswith(f"{count} characters, ")
-    assert page.text_of("status").endswith(" per second; stopped; seed 1.")
+    assert writing.text_of("write") == "Write"
+    count = len(writing.text_of("text")) - 4
+    assert 10 < count < 20  # in 30 frames of 16 ms at 30 characters per second
+    assert writing.text_of("status").startswith(f"{count} characters, ")
+    assert writing.text_of("status").endswith(" per second; stopped; seed 1.")
 
 
-@pytest.mark.parametrize("frames", [30, 31], ids=["before a character", "after a character"])
-def test_a_new_prompt_replaces_the_text_that_is_written(
-    page: HtmlPage, writing: Model, frames: int
-) -> None:
-    type_prompt = "page.on.prompt.value = 'A boat'; page.on.prompt.dispatch('input')"
-    page.act(STARTED + type_prompt, frames=frames)
-    assert page.text_of("text") == "A boat"
-    assert page.text_of("write") == "Write"
-    assert page.text_of("status") == ""
+def test_a_new_prompt_replaces_the_text_that_is_written(writing: HtmlPage) -> None:
+    writing.act(f"{STARTED} page.on.prompt.value = 'A boat'; page.on.prompt.dispatch('input')")
+    assert writing.text_of("text") == "A boat"
+    assert writing.text_of("write") == "Write"
+    assert writing.text_of("status") == ""
 
 
 def test_the_text_starts_again_with_the_prompt(page: HtmlPage, model: Model) -> None:
@@ -179,35 +155,21 @@ def test_the_text_starts_again_with_the_prompt(page: HtmlPage, model: Model) -> 
 
 
 @pytest.mark.parametrize(
-    ("field", "value", "count"),
+    ("field", "value"),
     [
-        pytest.param("length", "0", 0, id="length too small"),
-        pytest.param("length", "100001", 0, id="length too large"),
-        pytest.param("length", "1.5", 0, id="part of a character"),
-        pytest.param("seed", "-1", 0, id="negative seed"),
-        pytest.param("seed", "007", 3, id="zeros before a seed"),
+        pytest.param("length", "0", id="length too small"),
+        pytest.param("length", "100001", id="length too large"),
+        pytest.param("seed", "-1", id="negative seed"),
     ],
 )
-def test_fields_out_of_range_write_nothing(
-    page: HtmlPage, model: Model, field: str, value: str, count: int
-) -> None:
+def test_fields_out_of_range_write_nothing(page: HtmlPage, field: str, value: str) -> None:
     written = page.write(**{"prompt": "The ", "length": 3, "seed": 1, field: value})
-    assert len(written) == 4 + count
+    assert written == "The "
 
 
-@pytest.mark.parametrize(
-    ("typed", "stop"),
-    [
-        (r"\n", "\n"),
-        (r"a\tb", "a\tb"),
-        (r"\\n", r"\n"),
-    ],
-)
-def test_escapes_in_the_stop_text_are_characters(
-    page: HtmlPage, model: Model, typed: str, stop: str
-) -> None:
-    page.fill(stop=typed)
-    assert page.get("page.settings.stop") == stop
+def test_escapes_in_the_stop_text_are_characters(page: HtmlPage) -> None:
+    page.fill(stop=r"\n\t\\n")
+    assert page.get("page.settings.stop") == "\n\t\\n"
 
 
 # The text
@@ -252,7 +214,7 @@ def test_unknown_characters_are_named_once(page: HtmlPage, model: Model) -> None
     [pytest.param(100, 154, id="at the end"), pytest.param(10, 10, id="above")],
 )
 def test_the_page_follows_a_text_whose_end_is_in_view(
-    page: HtmlPage, model: Model, scrolled_to: int, expected: int
+    page: HtmlPage, scrolled_to: int, expected: int
 ) -> None:
     page.fill(prompt="a" * 152, length=2, seed=1)  # a line for each character, 50 in view
     page.run("page.on.text.scrollTop = values.scrolled_to", scrolled_to=scrolled_to)
@@ -273,18 +235,15 @@ def test_the_next_characters_have_their_probabilities(page: HtmlPage, model: Mod
         character = model.vocabulary.characters[index]
         label, name = labels.get(character, (character, character))
         share = shown_share(shares[index])
-        expected.append([str(number), label, share, f"{name}, {share}", character])
+        width = pytest.approx(100 * shares[index], rel=1e-4)
+        expected.append([str(number), label, share, f"{name}, {share}", width])
     rows = page.get(
         """page.on.next.querySelectorAll("button").map((button) => [
             ...button.children.slice(0, 3).map((part) => part.textContent),
-            button.attributes["aria-label"], button.value])"""
+            button.attributes["aria-label"],
+            parseFloat(button.querySelector(".bar").style.width)])"""
     )
     assert rows == expected
-    widths = page.get('page.on.next.querySelectorAll(".bar").map((bar) => bar.style.width)')
-    shown = [float(width.removesuffix("%")) for width in widths]
-    assert shown == pytest.approx(
-        [100 * shares[index] for index in (-shares).argsort()[:9]], rel=1e-4
-    )
 
 
 def test_chosen_characters_are_appended(page: HtmlPage, model: Model) -> None:
@@ -302,14 +261,12 @@ def test_chosen_characters_are_appended(page: HtmlPage, model: Model) -> None:
 @pytest.mark.parametrize(
     ("key", "on", "modifiers"),
     [
-        pytest.param("0", "", {}, id="0"),
         pytest.param("1", "prompt", {}, id="in the prompt"),
-        pytest.param("1", "layer", {}, id="in a list"),
         pytest.param("1", "", {"ctrlKey": True}, id="with Ctrl"),
     ],
 )
 def test_other_keys_choose_no_character(
-    page: HtmlPage, model: Model, key: str, on: str, modifiers: dict[str, bool]
+    page: HtmlPage, key: str, on: str, modifiers: dict[str, bool]
 ) -> None:
     page.fill(prompt="The ")
     page.press(key, on=on, **modifiers)
@@ -324,33 +281,23 @@ def state_after(model: Model, text: str) -> list[float]:
     return [float(value) for value in np.hstack(model.states(text))[-1]]
 
 
-@pytest.mark.parametrize(
-    ("index", "place"),
-    [
-        pytest.param(8, "character 9 of the text, y", id="last"),
-    ],
-)
-def test_a_click_shows_the_state_after_a_character(
-    page: HtmlPage, model: Model, index: int, place: str
-) -> None:
-    text = "The ferry"
-    page.fill(prompt=text, unit=7, layer=1)
-    page.on_character("click", index)
-    value = state_after(model, text[: index + 1])[UNITS + 7]
+def test_a_click_shows_the_state_after_a_character(page: HtmlPage, model: Model) -> None:
+    page.fill(prompt="The ferry", unit=7, layer=1)
+    page.on_character("click", 2)
+    value = state_after(model, "The")[UNITS + 7]
     assert page.text_of("unit-value") == f"rnn.1, unit 7: {shown_number(value)}"
-    assert f"2 layers of 48 units after {place}, the lowest" in page.text_of("state-note")
+    note = "2 layers of 48 units after character 3 of the text, e, the lowest"
+    assert note in page.text_of("state-note")
     assert page.get('page.on.state.attributes["aria-label"]') == page.text_of("state-note")
     here = ["here" in name for name in page.spans("className")]
-    assert here == [number == index for number in range(9)]
+    assert here == [number == 2 for number in range(9)]
 
 
 @pytest.mark.parametrize(
     ("keys", "index"),
     [
-        pytest.param(["ArrowLeft"], 8, id="left of the end"),
         pytest.param(["ArrowLeft", "ArrowLeft", "ArrowRight"], 8, id="left and right"),
         pytest.param(["Home"], 0, id="home"),
-        pytest.param(["End", "ArrowRight"], 8, id="right of the end"),
     ],
 )
 def test_arrow_keys_move_through_the_text(
@@ -367,11 +314,10 @@ def test_arrow_keys_move_through_the_text(
 # Units
 
 
-@pytest.mark.parametrize("layer", [0, 1])
-def test_the_text_is_coloured_by_a_unit(page: HtmlPage, model: Model, layer: int) -> None:
+def test_the_text_is_coloured_by_a_unit(page: HtmlPage, model: Model) -> None:
     text = "The ferry"
-    page.fill(prompt=text, layer=layer, unit=7)
-    values = [float(value) for value in model.states(text)[layer][:, 7]]
+    page.fill(prompt=text, layer=1, unit=7)
+    values = [float(value) for value in model.states(text)[1][:, 7]]
     largest = max(map(abs, values))
     expected = []
     for value in values:
@@ -382,22 +328,19 @@ def test_the_text_is_coloured_by_a_unit(page: HtmlPage, model: Model, layer: int
     shown = [float(value) for value in page.spans("dataset.value")]
     assert shown == pytest.approx(values, abs=1e-5)
     assert page.text_of("legend") == (
-        f"Background: rnn.{layer}, unit 7 after a character; "
+        "Background: rnn.1, unit 7 after a character; "
         f"blue is negative, orange positive, strongest at {largest:.2f}."
     )
 
 
-@pytest.mark.parametrize("unit", ["", UNITS, -1])
-def test_without_a_unit_the_text_is_coloured_by_surprise(
-    page: HtmlPage, model: Model, unit: Any
-) -> None:
+@pytest.mark.parametrize("unit", ["", UNITS])
+def test_without_a_unit_the_text_is_coloured_by_surprise(page: HtmlPage, unit: Any) -> None:
     page.fill(prompt="The ferry", unit=7)
     page.fill(unit=unit)
     assert page.spans("style.backgroundColor") == [""] * 9
     assert page.get("page.on.off.disabled")
     assert page.text_of("unit-value") == ""
     assert page.text_of("legend").startswith("Background: the probability")
-    assert page.get("page.on.unit.value") == str(unit)
 
 
 # The picture of the state: 220 pixels hold 20 cells of 11, so that 48 units take 3 rows of 16
@@ -406,7 +349,7 @@ CELL, ROW, BLOCK = 220 / 16, 220 / 16, 3 * 220 / 16 + 4
 
 
 @pytest.fixture
-def pictured(page: HtmlPage, model: Model) -> HtmlPage:
+def pictured(page: HtmlPage) -> HtmlPage:
     """Return the page after a short prompt."""
     page.fill(prompt="The ferry")
     return page
@@ -433,7 +376,7 @@ def test_each_unit_has_a_cell(pictured: HtmlPage, model: Model) -> None:
         assert mark["alpha"] == pytest.approx(abs(value), abs=1e-5)
 
 
-@pytest.mark.parametrize("index", [0, 15, 16, 47, 48, 95])
+@pytest.mark.parametrize("index", [16, 95])
 def test_a_click_on_a_cell_chooses_its_unit(pictured: HtmlPage, model: Model, index: int) -> None:
     left, top = cell_of(index)
     pictured.on_cell("click", left + 1, top + 1)
@@ -447,9 +390,7 @@ def test_a_click_on_a_cell_chooses_its_unit(pictured: HtmlPage, model: Model, in
     assert frame["stroke"] == "--ink"
 
 
-@pytest.mark.parametrize(
-    ("x", "y"), [(-1, 1), (1, -1), (221, 1), (1, BLOCK - 2), (1, 2 * BLOCK)], ids=str
-)
+@pytest.mark.parametrize(("x", "y"), [(1, BLOCK - 2), (221, 1)], ids=str)
 def test_a_click_beside_the_cells_chooses_no_unit(pictured: HtmlPage, x: float, y: float) -> None:
     pictured.fill(unit=7)
     pictured.on_cell("click", x, y)
@@ -470,14 +411,19 @@ def test_pointing_at_a_cell_shows_its_unit(pictured: HtmlPage, model: Model) -> 
 
 def test_units_are_switched_off_and_on(pictured: HtmlPage) -> None:
     pictured.fill(unit=7)
-    assert pictured.text_of("off") == "Switch off"
     pictured.click("off")
     assert pictured.text_of("off") == "Switch on"
     assert pictured.text_of("unit-value") == "rnn.0, unit 7: 0.000, now off"
+    assert pictured.text_of("all-on") == "1 unit is off: switch all on"
+    pictured.fill(unit=9, layer=1)
+    pictured.click("off")
+    assert pictured.text_of("all-on") == "2 units are off: switch all on"
+    assert not pictured.get('page.on["all-on"].hidden')
+    pictured.click("off")
+    pictured.fill(unit=7, layer=0)
     pictured.click("off")
     assert pictured.text_of("off") == "Switch off"
     assert pictured.get('page.on["all-on"].hidden')
-    assert pictured.get("Array.from(page.off).every((isOff) => isOff === 0)")
 
 
 def test_switching_a_unit_off_keeps_the_state_that_is_shown(
@@ -490,18 +436,6 @@ def test_switching_a_unit_off_keeps_the_state_that_is_shown(
     assert pictured.text_of("unit-value") == f"rnn.0, unit 7: {shown_number(value)}, now off"
 
 
-def test_the_units_that_are_off_are_counted(pictured: HtmlPage) -> None:
-    pictured.fill(unit=7)
-    pictured.click("off")
-    assert pictured.text_of("all-on") == "1 unit is off: switch all on"
-    pictured.fill(unit=9, layer=1)
-    pictured.click("off")
-    assert pictured.text_of("all-on") == "2 units are off: switch all on"
-    assert not pictured.get('page.on["all-on"].hidden')
-    pictured.click("all-on")
-    assert pictured.get('page.on["all-on"].hidden')
-
-
 def test_a_unit_that_is_off_has_a_dot(pictured: HtmlPage) -> None:
     pictured.fill(unit=19, layer=1)
     pictured.click("off")
@@ -511,64 +445,15 @@ def test_a_unit_that_is_off_has_a_dot(pictured: HtmlPage) -> None:
     assert (dot["fill"], dot["alpha"]) == ("--ink", 1)
 
 
-def test_switching_a_unit_off_changes_the_next_characters(
-    page: HtmlPage, trained: TrainedModel
-) -> None:
-    model = page.open(trained)
-    page.fill(prompt="ab", unit=1, layer=1)
-    page.click("off")
-    state = model.states("ab")[1][-1].astype(float)
-    state[1] = 0
-    logits = state @ trained.parameters.logits_kernel + trained.parameters.logits_bias
-    order = [index for index in (-logits).argsort() if index < 3]
-    assert page.choices == [model.vocabulary.characters[index] for index in order]
+# Errors
 
 
-# Sources that fail, or have many states
-
-FAKE = """
-const source = {
-  info: {summary: "a", temperature: 1, layers: 1, units: 2},
-  off: new Uint8Array(2),
-  leftOut: [],
-  async look() { return {likely: [{text: "b", probability: 1}], state: new Float32Array(2)}; },
-  async *read(text) { yield* values.read ? make(text) : fail(); },
-  async *write() { yield* make("cd"); throw new Error("no more"); },
-};
-function* fail() { throw new Error("broken"); }
-function* make(text) { for (const one of text) yield {text: one, nats: null, state: source.state}; }
-source.state = new Float32Array(values.size);
-"""
-
-
-def open_source(page: HtmlPage, *, read: bool, size: int = 2, prompt: str = "") -> None:
-    """Start the page again with a source whose first text fails unless `read`."""
-    body = "page.on.prompt.value = values.prompt; globalThis.page = startPage(source);"
-    page.run(FAKE + body + SETTLE, read=read, size=size, prompt=prompt)
-
-
-def test_a_prompt_that_cannot_be_read_is_an_error(page: HtmlPage, model: Model) -> None:
-    open_source(page, read=False)
-    assert page.text_of("status") == "broken"
+def test_an_error_while_writing_is_shown(page: HtmlPage) -> None:
+    page.fill(prompt="The ", seed=1)
+    page.run("page.source.network.logitsBias.fill(NaN)")
+    page.click("write")
+    assert page.text_of("status").startswith("The weights are not finite")
     assert page.get("page.on.status.className") == "wrong"
-    assert page.get("page.on.write.disabled")
-    assert page.choices == []
-
-
-def test_an_error_while_writing_is_shown(page: HtmlPage, model: Model) -> None:
-    open_source(page, read=True)
-    assert not page.get("page.on.write.disabled")
-    page.act("page.on.write.click()")
-    assert page.text_of("status") == "no more"
     assert page.text_of("write") == "Write"
-    page.act("page.on.restart.click()")
+    page.click("restart")
     assert (page.text_of("status"), page.get("page.on.status.className")) == ("", "")
-
-
-def test_only_the_last_states_are_kept(page: HtmlPage, model: Model) -> None:
-    """States of 2^22 values: four are kept, 2^24 values."""
-    open_source(page, read=True, size=2**22, prompt="abcdef")
-    has_state = page.get("page.on.text.children.map((span) => span.state !== undefined)")
-    assert has_state == [False, False, True, True, True, True]
-    page.on_character("click", 1)
-    assert "after the last character" in page.text_of("state-note")

@@ -77,32 +77,16 @@ def test_a_perfect_network_has_no_shares_of_the_loss() -> None:
 # Means
 
 
-@pytest.fixture(scope="module")
-def long_loss() -> LossByClass:
-    """Return the loss of a random text of 5,000 characters."""
+@pytest.mark.parametrize("table", ["by_class", "by_word_place"])
+def test_the_weighted_mean_of_a_table_is_the_loss_of_the_text(table: str) -> None:
     rng = np.random.default_rng(0)
-    ids = rng.integers(0, len(VOCABULARY), 5000)
-    return divide_loss(rng.random(4999).astype(np.float32), ids, VOCABULARY)
-
-
-def test_the_loss_of_a_text_is_the_mean_of_its_losses() -> None:
-    nats = np.random.default_rng(0).random(4999).astype(np.float32)
-    loss = divide_loss(nats, np.zeros(5000, int), VOCABULARY)
+    nats = rng.random(4999).astype(np.float32)
+    loss = divide_loss(nats, rng.integers(0, len(VOCABULARY), 5000), VOCABULARY)
+    rows = getattr(loss, table)
     assert loss.nats_per_char == pytest.approx(float(nats.mean(dtype=np.float64)))
-
-
-@pytest.mark.parametrize("table", ["by_class", "by_word_place"])
-def test_every_character_is_counted_once(table: str, long_loss: LossByClass) -> None:
-    rows = getattr(long_loss, table)
-    assert sum(row.characters for row in rows) == 4999
-    assert long_loss.positions.count == 4999
-
-
-@pytest.mark.parametrize("table", ["by_class", "by_word_place"])
-def test_the_weighted_mean_is_the_loss_of_the_text(table: str, long_loss: LossByClass) -> None:
-    rows = getattr(long_loss, table)
+    assert sum(row.characters for row in rows) == loss.positions.count == 4999
     mean = sum(row.characters * row.nats_per_char for row in rows) / 4999
-    assert mean == pytest.approx(long_loss.nats_per_char, rel=1e-9)
+    assert mean == pytest.approx(loss.nats_per_char, rel=1e-9)
     assert sum(row.share_of_loss for row in rows) == pytest.approx(1)
 
 
@@ -147,6 +131,7 @@ def loss_of_lines() -> LossByClass:
 
 def test_the_error_of_the_loss_is_based_on_blocks(loss_of_lines: LossByClass) -> None:
     assert loss_of_lines.standard_error == error_of(LOSSES)
+    assert loss_of_lines.ngram_standard_error == error_of(NGRAM_LOSSES)
 
 
 def test_the_error_of_a_class_is_based_on_blocks(loss_of_lines: LossByClass) -> None:
@@ -160,10 +145,6 @@ def test_the_error_of_the_comparison_is_based_on_paired_blocks(loss_of_lines: Lo
     assert comparison is not None
     assert comparison.margin_nats == pytest.approx(NGRAM_LOSSES.mean() - LOSSES.mean())
     assert comparison.standard_error == error_of(NGRAM_LOSSES - LOSSES)
-
-
-def test_the_5_gram_model_has_its_own_error(loss_of_lines: LossByClass) -> None:
-    assert loss_of_lines.ngram_standard_error == error_of(NGRAM_LOSSES)
 
 
 # The table

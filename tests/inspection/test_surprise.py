@@ -96,15 +96,6 @@ def test_the_influence_on_a_long_text_is_that_of_the_last_32_characters(
     np.testing.assert_allclose(halving.influence, expected, rtol=1e-9)
 
 
-def test_a_long_text_has_the_nats_of_the_definition() -> None:
-    parameters = random_parameters()
-    ids = random_ids(300, ids=5)
-    expected = reference.nats(parameters, ids.tolist())
-    np.testing.assert_allclose(
-        predict(traced(parameters, ids), CHARACTERS).nats, expected, atol=1e-5
-    )
-
-
 def test_an_influence_has_four_decimals_in_the_json(halving: Predictions) -> None:
     character = list_characters(halving)[40]
     assert character["influence"][:7] == [1, 0.5, 0.25, 0.125, 0.0625, 0.0312, 0.0156]
@@ -159,50 +150,25 @@ def test_a_character_is_coloured_by_its_nats(
     assert levels == [np.sum(limits <= character["nats"]) for character in characters]
 
 
-def test_the_json_has_the_characters_of_the_text(
+def test_the_json_has_the_characters_of_the_text_from_the_second_on(
     predictions: Predictions,
     characters: list[dict[str, Any]],
 ) -> None:
     expected = [CHARACTERS[index] for index in predictions.ids]
     assert [character["character"] for character in characters] == expected
-
-
-def test_the_first_predicted_character_is_the_second_of_the_text(
-    characters: list[dict[str, Any]],
-) -> None:
     assert [character["position"] for character in characters] == [*range(2, 51)]
 
 
-def test_the_page_has_the_nats_of_the_json(
-    page_data: dict[str, Any],
-    characters: list[dict[str, Any]],
-) -> None:
-    expected = [character["nats"] for character in characters]
-    assert page_data["nats"] == pytest.approx(expected, rel=1e-6)
-
-
-def test_the_page_has_the_characters_of_the_json(
+def test_the_page_has_the_numbers_of_the_json(
     page_data: dict[str, Any],
     characters: list[dict[str, Any]],
 ) -> None:
     assert page_data["labels"] == ["a", "b", "<", "↵", "□"]
-    shown = [CHARACTERS[index] for index in page_data["ids"]]
-    assert shown == [character["character"] for character in characters]
-
-
-def test_the_page_has_the_likeliest_characters_of_the_json(
-    page_data: dict[str, Any],
-    characters: list[dict[str, Any]],
-) -> None:
-    for ids, character in zip(page_data["likeliest"], characters, strict=True):
-        likeliest = [guess["character"] for guess in character["likeliest"]]
-        assert [CHARACTERS[index] for index in ids] == likeliest
-
-
-def test_the_page_has_the_influences_of_the_json(
-    page_data: dict[str, Any],
-    characters: list[dict[str, Any]],
-) -> None:
-    for digits, character in zip(page_data["influence"], characters, strict=True):
+    rows = zip(*(page_data[key] for key in ("ids", "nats", "likeliest", "influence")), strict=True)
+    for (index, nats, likeliest, digits), character in zip(rows, characters, strict=True):
+        assert CHARACTERS[index] == character["character"]
+        assert nats == pytest.approx(character["nats"], rel=1e-6)
+        guesses = [guess["character"] for guess in character["likeliest"]]
+        assert [CHARACTERS[each] for each in likeliest] == guesses
         levels = np.rint(4 * np.array(character["influence"]))
         assert [int(digit) for digit in digits] == levels.tolist()

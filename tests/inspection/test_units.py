@@ -192,16 +192,12 @@ def vowel_units() -> Units:
 def test_a_feature_that_the_character_decides_is_not_compared_with_chance(
     vowel_units: Units,
 ) -> None:
-    vowel, _ = vowel_units.features
+    vowel, random = vowel_units.features
+    assert random.units_beyond_chance == 0
     assert vowel.chance_given_character is None
     assert vowel.units_beyond_chance is None
     assert {score.strength_given_character for score in vowel.best} == {None}
     assert {score.is_beyond_chance for score in vowel.best} == {None}
-
-
-def test_another_feature_is_compared_with_chance(vowel_units: Units) -> None:
-    _, random = vowel_units.features
-    assert random.units_beyond_chance == 0
 
 
 # Short texts

@@ -47,12 +47,6 @@ def test_a_complex_network_has_the_tensors_of_the_format() -> None:
     }
 
 
-def test_a_config_decides_the_architecture() -> None:
-    assert described_by(COMPLEX) == Architecture(
-        5, 2, 4, embedding=3, use_bias=False, activation="relu", skip_connections=True
-    )
-
-
 @pytest.mark.parametrize("model", [PLAIN, COMPLEX], ids=["plain", "complex"])
 def test_an_architecture_has_the_settings_of_its_config(model: dict[str, Any]) -> None:
     settings = described_by(model).settings()

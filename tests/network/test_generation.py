@@ -58,7 +58,6 @@ AB = Vocabulary(("a", "b"))
     ("vocabulary", "prompt", "ids"),
     [
         pytest.param(AB, "axb", [0, 1], id="an unknown character"),
-        pytest.param(AB, "xyz", [0], id="only unknown characters"),
         pytest.param(AB, "", [0], id="empty, without a line break"),
         pytest.param(Vocabulary(("a", "\n")), "", [1], id="empty, with a line break"),
         pytest.param(
@@ -181,19 +180,10 @@ def test_a_length_of_zero_has_no_end(trained: TrainedModel) -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "seed", "message"),
-    [
-        (-1, 0, "length: found -1; must be 0 to"),
-        (5, -1, "seed: found -1; must be 0 or more"),
-    ],
-    ids=["length", "seed"],
+    ("length", "seed", "name"), [(-1, 0, "length"), (5, -1, "seed")], ids=["length", "seed"]
 )
-def test_a_negative_number_is_refused(
-    length: int,
-    seed: int,
-    message: str,
-) -> None:
-    with pytest.raises(CharlmError, match=message):
+def test_a_negative_number_is_refused(length: int, seed: int, name: str) -> None:
+    with pytest.raises(CharlmError, match=f"{name}: found -1; must be 0 "):
         TextRequest(length, GREEDY, seed=seed)
 
 
@@ -236,7 +226,6 @@ def test_a_stop_text_of_many_combining_marks_is_refused_before_it_is_normalized(
         pytest.param([0, 0, 0, 1, 0], ["aab"], ["a"], id="a stop text"),
         pytest.param([0, 1, 2, 0], ["abb"], ["a", "bca"], id="no stop text"),
         pytest.param([0, 0, 2, 1], ["c", "aab"], ["aa"], id="the longest is held back"),
-        pytest.param([0, 1, 2], [], ["a", "b", "c"], id="without stop texts"),
     ],
 )
 def test_characters_that_may_belong_to_a_stop_text_are_held_back(

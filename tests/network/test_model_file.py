@@ -148,16 +148,13 @@ def checkpoint(trained: TrainedModel, checkpoint_tensors: dict[str, Any], tmp_pa
     return path
 
 
-def test_a_checkpoint_is_a_model(checkpoint: Path, trained: TrainedModel) -> None:
-    model = read_model(checkpoint)
-    assert bytes_of(model.parameters.tensors) == bytes_of(trained.parameters.tensors)
-
-
 def test_a_checkpoint_has_more_tensors(
     checkpoint: Path, checkpoint_tensors: dict[str, Any], trained: TrainedModel
 ) -> None:
     model, fields, tensors = read_tensors(checkpoint)
     assert model.facts == trained.facts
+    read = read_model(checkpoint).parameters.tensors
+    assert bytes_of(read) == bytes_of(trained.parameters.tensors)
     assert fields["training"] == {"step": 3}
     assert bytes_of(tensors) == bytes_of(checkpoint_tensors)
     assert tensors["optimizer/iterations"].shape == ()
@@ -166,14 +163,11 @@ def test_a_checkpoint_has_more_tensors(
 @pytest.mark.parametrize(
     ("sampling", "facts", "temperature"),
     [
-        pytest.param({"temperature": 0.6}, {}, 0.6, id="set"),
         pytest.param({"temperature": 0}, {"temperature": 0.8}, 0.0, id="set to zero"),
         pytest.param({}, {"temperature": 0.0}, 0.0, id="zero chosen"),
-        pytest.param({"temperature": 1}, {"temperature": 0.8}, 1.0, id="set, not chosen"),
         pytest.param({"temperature": None}, {"temperature": 0.8}, 0.8, id="chosen"),
         pytest.param({"temperature": None}, {}, 0.7, id="open"),
         pytest.param({"temperature": -1}, {"temperature": "x"}, 0.7, id="damaged"),
-        pytest.param({}, {}, 0.7, id="missing"),
         pytest.param([], {}, 0.7, id="not a mapping"),
     ],
 )
@@ -339,9 +333,8 @@ def test_a_header_has_at_most_33_554_432_bytes(model_file: Path) -> None:
     check_refused(model_file, "damaged, or not a model file of charlm: ")
 
 
-@pytest.mark.parametrize("size", [1 << 30, (1 << 25) + 1])
-def test_a_long_header_is_refused(size: int, model_file: Path) -> None:
-    lengthen_header(size)(model_file)
+def test_a_long_header_is_refused(model_file: Path) -> None:
+    lengthen_header((1 << 25) + 1)(model_file)
     check_refused(model_file, "its header has more than 33,554,432 bytes")
 
 
@@ -352,7 +345,6 @@ NESTED: list[Any] = functools.reduce(lambda inner, _: [inner], range(449), [])
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param(save(), "its metadata lacks the entry charlm", id="none"),
         pytest.param(save(other="3"), "its metadata lacks the entry charlm", id="other entry"),
         pytest.param(
             save(charlm="[" * 100_000), "the SHA-256 of its metadata is wrong", id="not JSON"
@@ -412,10 +404,8 @@ def test_a_config_has_at_most_100_000_characters(
 @pytest.mark.parametrize(
     "change",
     [
-        pytest.param(network(skip_connections="no"), id="not a truth value"),
         pytest.param(network(rnn={"use_bias": 1}), id="number as a truth value"),
         pytest.param(rnn(activation=["tanh"]), id="list of activations"),
-        pytest.param(rnn(activation=None), id="no activation"),
         pytest.param(edit(lambda fields: fields.pop("vocabulary")), id="no vocabulary"),
         pytest.param(edit(lambda fields: fields.update(config="model: {}")), id="config as text"),
         pytest.param(vocabulary(characters=5), id="number of characters"),
@@ -432,17 +422,12 @@ def test_metadata_that_does_not_describe_a_network_is_refused(
     ("field", "value"),
     [
         ("units", 0),
-        ("units", -4),
         ("units", 4.0),
-        ("units", "4"),
         ("units", True),
-        ("units", None),
         ("units", 2**62),
         ("units", (1 << 21) + 1),
-        ("layers", 0),
         ("layers", 65),
         ("layers", [2]),
-        ("embedding", 0),
         ("embedding", (1 << 21) + 1),
     ],
 )
@@ -483,35 +468,25 @@ def test_a_field_with_a_wrong_value_is_refused(
         (float8("rnn.0.bias"), "rnn.0.bias", "found dtype F8_E4M3; expected float32"),
         (float8("optimizer/x"), "optimizer/x", "found dtype F8_E4M3; expected a dtype of NumPy"),
         (network(units=1 << 21), "rnn.0.kernel", "shape (5, 4); its config says (5, 2097152)"),
-        (network(units=5), "rnn.0.kernel", "shape (5, 4); its config says (5, 5)"),
         (network(layers=64), "rnn.2.kernel", "missing; its config says (4, 4)"),
         (network(embedding=1 << 21), "embedding", "missing; its config says (5, 2097152)"),
         (tensor("rnn.1.bias"), "rnn.1.bias", "missing; its config says (4,)"),
         (tensor("rnn.0.bias", np.zeros(3, np.float32)), "rnn.0.bias", "shape ("),
-        (tensor("rnn.0.bias", np.zeros((4, 1), np.float32)), "rnn.0.bias", "shape ("),
         (
             tensor("rnn.0.bias", np.zeros(4, np.float16)),
             "rnn.0.bias",
             "found dtype F16; expected float32",
-        ),
-        (
-            tensor("rnn.0.bias", np.zeros(4, np.int32)),
-            "rnn.0.bias",
-            "found dtype I32; expected float32",
         ),
     ],
     ids=[
         "float8",
         "float8 of an optimizer",
         "large layer",
-        "wrong size",
         "missing layer",
         "missing embedding",
         "missing bias",
         "short bias",
-        "bias with two axes",
         "float16",
-        "int32",
     ],
 )
 def test_a_tensor_that_does_not_fit_the_config_is_refused(
@@ -531,13 +506,6 @@ def test_a_tensor_that_does_not_fit_the_config_is_refused(
 def test_a_weight_that_is_not_finite_is_refused(name: str, value: Any, model_file: Path) -> None:
     tensor(name, value)(model_file)
     check_refused(model_file, rf"{re.escape(name)}: .* not finite")
-
-
-@pytest.mark.parametrize("change", [Path.unlink, replace_by_folder], ids=["missing", "folder"])
-def test_a_file_that_cannot_be_opened_is_unreadable(change: Change, model_file: Path) -> None:
-    change(model_file)
-    with pytest.raises(UnreadableError):
-        read_model(model_file)
 
 
 def fail_to_read(*_arguments: object) -> None:

@@ -69,7 +69,6 @@ def test_threads_read_a_network_that_overflows_without_a_warning() -> None:
 @pytest.mark.parametrize(
     ("limits", "starts"),
     [
-        pytest.param({"streams": 1, "warm_up": 0}, [0], id="a single stream"),
         pytest.param({"streams": 2, "warm_up": 2}, [0, 5], id="two streams"),
         pytest.param({"streams": 3, "warm_up": 0}, [0, 4, 8], id="a shorter last segment"),
         pytest.param({"streams": 5, "warm_up": 2}, [0, 5], id="twice the warm-up"),

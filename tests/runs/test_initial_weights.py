@@ -11,8 +11,6 @@ from arrays import bytes_of
 from fake_runs import begin_run
 from models import random_parameters
 
-from charlm.config.file import load_config
-from charlm.config.recipes import find_recipe
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
@@ -22,8 +20,6 @@ from charlm.runs.initial_weights import match_ids, read_initial_weights, transfe
 from charlm.runs.run import Run, open_run
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
-
-TINY = find_recipe("tiny")
 
 
 def begin(init: Path | None, text: str, settings: dict[str, Any], **options: Any) -> Run:
@@ -63,21 +59,6 @@ def test_the_initial_model_of_a_recipe_is_needed() -> None:
     message = "this recipe began with the weights of a model; give the model with --init"
     with pytest.raises(CharlmError, match=rf"^training.initial_weights: {message}"):
         begin(None, "abba\n" * 5, {"training.initial_weights": "abc"})
-
-
-def test_a_run_has_the_network_of_its_initial_model(adapted: Run) -> None:
-    assert (adapted.config.model.layers, adapted.config.model.units) == (2, 4)
-    assert adapted.config.training.steps == 7
-
-
-def test_a_run_has_a_third_of_the_learning_rate_of_its_recipe(adapted: Run) -> None:
-    rate = load_config(TINY).training.optimizer.learning_rate
-    assert adapted.config.training.optimizer.learning_rate == pytest.approx(rate / 3)
-
-
-def test_a_learning_rate_that_the_user_sets_is_kept(model_file: Path) -> None:
-    run = begin(model_file, "abba\n" * 5, {"training.optimizer.learning_rate": 0.5})
-    assert run.config.training.optimizer.learning_rate == 0.5
 
 
 def test_a_run_keeps_the_weights_of_its_initial_model(adapted: Run, model_file: Path) -> None:

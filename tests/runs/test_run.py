@@ -37,12 +37,6 @@ def test_a_run_on_a_text_has_a_corpus_of_its_own(tmp_path: Path, corpus: Corpus)
     assert open_run(tmp_path / "run").corpus.manifest == corpus.manifest
 
 
-def test_a_run_can_be_opened_again(run: Run) -> None:
-    opened = open_run(run.folder)
-    assert opened.config == run.config
-    assert len(opened.corpus.ids) == 20
-
-
 # The text of a model
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import time
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -114,6 +115,11 @@ def test_a_prompt_can_be_echoed_without_a_text_after_it(endless: TrainedModel) -
 def test_usage_counts_the_characters_read_or_generated(endless: TrainedModel) -> None:
     usage = answer(endless, prompt=["ab", "a"], n=2, max_tokens=7)["usage"]
     assert usage == {"prompt_tokens": 3, "completion_tokens": 28, "total_tokens": 31}
+
+
+def test_an_answer_has_the_time_at_which_it_was_created(endless: TrainedModel) -> None:
+    before = int(time.time())
+    assert before <= answer(endless, prompt="a", max_tokens=1)["created"] <= time.time()
 
 
 def test_unknown_characters_of_prompts_are_counted(trained: TrainedModel) -> None:
@@ -285,3 +291,4 @@ def test_what_would_take_long_to_read_is_refused() -> None:
     parse(prompt="a" + 29 * "\u0301")
     assert "more than 30 combining marks" in refusal(json.dumps({"prompt": 60 * "\u0301"}))
     assert "101 fields" in refusal(json.dumps(dict.fromkeys(map(str, range(101)))))
+    parse(**dict.fromkeys(map(str, range(100))))

@@ -116,8 +116,11 @@ def test_each_request_is_logged_in_a_line(model_file: Path, tmp_path: Path) -> N
 
 def test_clients_beyond_the_limit_are_refused(model_file: Path) -> None:
     with serving(model_file) as (process, port), ExitStack() as stack:
-        for _ in range(511):
-            stack.enter_context(socket.create_connection(("127.0.0.1", port), timeout=SECONDS))
+        for count in (510, 1):
+            assert ask(port, "GET /health").status == 200
+            for _ in range(count):
+                connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
+                stack.enter_context(connection)
         assert ask(port, "GET /health").status == 503
         stack.close()
         wait_until(lambda: ask(port, "GET /health").status == 200, ())

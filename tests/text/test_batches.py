@@ -124,7 +124,7 @@ def test_a_worker_reads_some_of_the_streams(batches: Batches, epoch: int) -> Non
 
 @pytest.mark.parametrize(
     ("length", "batch_size", "sequence_length"),
-    [(2, 1, 1), (17, 1, 16), (18, 1, 16), (33, 2, 16), (137, 8, 17), (800, 8, 99), (801, 8, 100)],
+    [(2, 1, 1), (18, 1, 16), (33, 2, 16), (137, 8, 17), (801, 8, 100)],
 )
 def test_a_short_text_gets_shorter_windows_before_fewer_streams(
     length: int, batch_size: int, sequence_length: int

@@ -14,6 +14,7 @@ from fake_engine import Faults
 from fake_runs import train
 from followed_runs import OPTIMIZERS, Followed, follow
 from numpy.typing import NDArray
+from reference import Doubles
 from reference_training import Forward, Trained, rate_of
 from run_folders import EVENT_FOLDERS, read_events
 from tensorboard.util.tensor_util import make_ndarray
@@ -21,7 +22,6 @@ from tensorboard.util.tensor_util import make_ndarray
 from charlm.network.model_file import read_model
 from charlm.network.rnn import Parameters
 from charlm.runs.run import open_run
-from charlm.training.evaluating import probe
 
 LOGGED = [*range(6, 61, 6)]
 """Steps of a run of 60 steps and two evaluations, at which it logs."""
@@ -114,26 +114,12 @@ def windows_of(ids: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array([ids[start : start + 81] for start in starts]).T
 
 
-class Reading:
-    """The network of an evaluation, while it reads windows of validation text."""
-
-    def __init__(self, run: Followed, step: int) -> None:
-        weights = {name: weight.astype(float) for name, weight in run.average(step).items()}
-        zeros = np.zeros((16, 24))
-        self.forward = Forward(weights, windows_of(run.ids("validation")), (zeros, zeros))
-        layers = [self.forward.lower, self.forward.upper]
-        self.outputs = [np.array(outputs[-48:]) for outputs in layers]
-        """Outputs of each layer after the last 48 characters that are read, [48, 16, H]."""
-
-    def relative_gradients(self, layer: int) -> list[float]:
-        """Return the median size of the gradient of the last prediction at each lag, 0 to 47."""
-        for by_logits in self.forward.by_logits[:-1]:
-            by_logits[:] = 0
-        norms = [
-            np.linalg.norm(by_outputs[layer], axis=1)
-            for _, by_outputs, _ in self.forward.backward()
-        ]
-        return [float(np.median(norm / norms[0])) for norm in norms[:48]]
+def outputs_of(run: Followed, step: int, layer: int) -> Doubles:
+    """Return a layer's outputs after the last 48 characters of the windows, [48, 16, H]."""
+    weights = {name: weight.astype(float) for name, weight in run.average(step).items()}
+    zeros = np.zeros((16, 24))
+    forward = Forward(weights, windows_of(run.ids("validation")), (zeros, zeros))
+    return np.array([forward.lower, forward.upper][layer][-48:])
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -156,26 +142,9 @@ def test_the_saturation_is_the_share_of_outputs_above_0_9(
     run: Followed,
     events: dict[str, Any],
 ) -> None:
-    shares = {step: np.mean(np.abs(Reading(run, step).outputs[layer]) > 0.9) for step in EVALUATED}
+    shares = {step: np.mean(np.abs(outputs_of(run, step, layer)) > 0.9) for step in EVALUATED}
     assert min(shares.values()) > 0.02
     assert curve(events["."], f"saturation/layer_{layer}") == pytest.approx(shares, abs=2e-4)
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_the_reach_of_the_gradient_is_the_first_lag_below_a_tenth(
-    layer: int,
-    run: Followed,
-    events: dict[str, Any],
-) -> None:
-    shape = read_model(run.folder / "last.safetensors").parameters.architecture
-    windows = windows_of(run.ids("validation"))
-    lags: dict[int, int] = {}
-    for step in EVALUATED:
-        sizes = Reading(run, step).relative_gradients(layer)
-        lags[step] = next(lag for lag, size in enumerate(sizes) if size < 0.1)
-        probed = probe(Parameters(shape, run.average(step)), windows)[layer]
-        assert probed.gradient.median[:10] == pytest.approx(sizes[:10], rel=1e-3)
-    assert curve(events["."], f"reach_of_gradient/layer_{layer}") == lags
 
 
 def check_histograms(events: Any, tag: str, values: Sequence[NDArray[Any]], *, wrong: int) -> None:
@@ -194,7 +163,7 @@ def check_histograms(events: Any, tag: str, values: Sequence[NDArray[Any]], *, w
 def test_the_histogram_of_states_has_every_sixth_output(
     layer: int, run: Followed, events: dict[str, Any]
 ) -> None:
-    values = [Reading(run, step).outputs[layer][::6] for step in EVALUATED]
+    values = [outputs_of(run, step, layer)[::6] for step in EVALUATED]
     check_histograms(events["."], f"state/layer_{layer}", values, wrong=3)
 
 

@@ -128,7 +128,11 @@ def check_events(run: Path, last: int = 50) -> None:
         assert sorted(step for step, _ in values if step) == expected
 
 
-@pytest.mark.parametrize("step", [1, 7, STEPS_PER_EPOCH, 30, 49])
+def slow(*values: Any) -> list[Any]:
+    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+
+
+@pytest.mark.parametrize("step", [7, *slow(1, STEPS_PER_EPOCH, 30, 49)])
 def test_an_interrupted_run_ends_like_a_whole_one(
     step: int, whole: tuple[str, Trained], reference: Trained, tmp_path: Path
 ) -> None:
@@ -146,27 +150,22 @@ def fail_in_save(step: int) -> Faults:
     return Faults(state=lambda taken: 1 / (taken != step) - 1)
 
 
-@pytest.mark.parametrize(
-    ("faults", "step"),
-    [
-        (crash_after(3), 0),
-        (crash_after(13), 10),
-        (crash_after(50), 40),
-        (fail_in_save(10), 0),
-        (fail_in_save(30), 20),
-    ],
-    ids=[
-        "before the first checkpoint",
-        "in an epoch",
-        "at the end",
-        "after the first logs are written",
-        "after the logs are written",
-    ],
-)
+KILLS = {
+    "before the first checkpoint": (crash_after(3), 0),
+    "in an epoch": (crash_after(13), 10),
+    "at the end": (crash_after(50), 40),
+    "after the first logs are written": (fail_in_save(10), 0),
+    "after the logs are written": (fail_in_save(30), 20),
+}
+"""Faults by their moment, and the step of the checkpoint that the run continues from."""
+
+
+@pytest.mark.parametrize("moment", [*slow(*list(KILLS)[:-1]), "after the logs are written"])
 def test_a_killed_run_ends_like_a_whole_one(
-    faults: Faults, step: int, whole: tuple[str, Trained], reference: Trained, tmp_path: Path
+    moment: str, whole: tuple[str, Trained], reference: Trained, tmp_path: Path
 ) -> None:
     kind, expected = whole
+    faults, step = KILLS[moment]
     with pytest.raises(ZeroDivisionError):
         train_kind(kind, tmp_path / "run", reference, faults)
     run = tmp_path / "run/run"
