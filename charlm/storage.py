@@ -11,7 +11,6 @@ import fcntl
 import hashlib
 import os
 import platform
-import re
 import shutil
 import stat
 import tempfile
@@ -27,7 +26,8 @@ from charlm.wording import nearest
 
 MAX_NAME = 40
 """Maximum number of characters of a name that are kept in its temporary name."""
-TEMPORARY_NAME = re.compile(r"\.(?P<process>[0-9]+)\.(?P<name>.+)\.tmp", re.DOTALL)
+MAX_COMPARED = 2000
+"""Maximum number of names in a folder that are compared with the name of a missing file."""
 
 
 class UnreadableError(CharlmError):
@@ -83,20 +83,17 @@ def reading(path: Path) -> Iterator[None]:
         raise UnreadableError(f"{path}: cannot be read: {reason}") from None
 
 
-def near_file_hint(
-    path: Path, *, suits: Callable[[Path], bool] = lambda _: True, max_names: int = 2000
-) -> str:
+def near_file_hint(path: Path, *, suits: Callable[[Path], bool] = lambda _: True) -> str:
     """Return "; did you mean NAME?" if the folder of a missing file has a similar name, or "".
 
     Args:
         path: Path of the missing file or folder.
         suits: Function that returns whether a file or folder is of the right kind.
-        max_names: Maximum number of names in the folder that are compared.
 
     """
     with contextlib.suppress(OSError, ValueError), os.scandir(path.parent) as entries:
         names = []
-        for entry in islice(entries, max_names):
+        for entry in islice(entries, MAX_COMPARED):
             if not entry.name.startswith(".") and suits(Path(entry)):
                 names.append(entry.name)
         near = nearest(path.name, names, similarity=0.7)
@@ -181,17 +178,15 @@ def check_free(target: Path) -> None:
 
 
 @contextlib.contextmanager
-def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
+def new_folder(target: Path) -> Iterator[Path]:
     """Make a folder that is complete when it appears.
 
     The block fills a temporary folder next to the target, which is synced and renamed at the end.
     If the block fails, everything is removed, and the target is unchanged.
 
     Args:
-        target: Path of the folder. It must be new or empty, unless `replace` is true. Missing
-            parents are made. A link to an empty folder is followed.
-        replace: Whether to replace a folder, file or link at the target. The target of a link is
-            kept.
+        target: Path of the folder, which must be new or empty. Missing parents are made. A link to
+            an empty folder is followed.
 
     Yields:
         The temporary folder. The block must sync the files that it writes.
@@ -201,19 +196,16 @@ def new_folder(target: Path, *, replace: bool = False) -> Iterator[Path]:
             occurs in the block.
 
     """
-    path = target if replace else Path(os.path.realpath(target))
+    path = Path(os.path.realpath(target))
     with writing(target), contextlib.ExitStack() as undo:
-        if not replace:
-            check_free(target)
+        check_free(target)
         temporary = _temporary_path(path)
         parents = _make_parents(path, undo)
-        _remove_abandoned(path)
+        _try_to_remove(temporary)  # a killed process may have had the id of this one
         undo.callback(_try_to_remove, temporary)
         temporary.mkdir()
         yield temporary
         sync_folder(temporary)
-        if replace:
-            remove(path)
         try:
             temporary.rename(path)
         except OSError:
@@ -236,30 +228,6 @@ def _make_parents(path: Path, undo: contextlib.ExitStack) -> list[Path]:
         undo.callback(_try_to_remove_empty, parent)
         parent.mkdir(exist_ok=True)
     return missing
-
-
-def _remove_abandoned(target: Path) -> None:
-    """Remove temporary folders of killed processes for the same target."""
-    for path in target.parent.iterdir():
-        match = TEMPORARY_NAME.fullmatch(path.name)
-        if match is None or match["name"] != target.name[:MAX_NAME]:
-            continue
-        if path.is_symlink() or not path.is_dir():
-            continue
-        process = int(match["process"])
-        # An earlier process may have had the id of this one.
-        if process == os.getpid() or not _is_running(process):
-            _try_to_remove(path)
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:  # the process belongs to another user
-        return True
-    return True
 
 
 def _try_to_remove(path: Path) -> None:
@@ -303,48 +271,6 @@ def temporary_folder() -> Iterator[Path]:
     """Make a temporary folder for the duration of the block; raises OSError."""
     with tempfile.TemporaryDirectory(prefix="charlm-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
-
-
-class Log:
-    """A file that grows by complete records: a record is written completely or not at all.
-
-    Args:
-        path: Path of the file, which is made if it is missing.
-
-    Raises:
-        CharlmError: The file cannot be opened for writing.
-
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with writing(path):
-            self._file = path.open("ab", buffering=0)
-
-    def write(self, record: bytes) -> None:
-        """Append a record; raises CharlmError if it cannot be written."""
-        size = os.fstat(self._file.fileno()).st_size
-        try:
-            with writing(self.path):
-                _write_all(self._file, record)
-        except BaseException:
-            self._file.truncate(size)
-            raise
-
-    def sync(self) -> None:
-        """Wait until all records are on the disk; raises CharlmError if that fails."""
-        with writing(self.path):
-            os.fsync(self._file.fileno())
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-def _write_all(file: FileIO, data: bytes) -> None:
-    rest = memoryview(data)
-    while rest:
-        rest = rest[file.write(rest) or 0 :]
 
 
 LOCK = ".lock"

@@ -19,7 +19,6 @@ from run_folders import contents, names
 from charlm import storage
 from charlm.errors import CharlmError
 from charlm.storage import (
-    Log,
     UnreadableError,
     check_free,
     is_held,
@@ -88,12 +87,6 @@ def test_nothing_is_suggested_from_an_unreadable_folder() -> None:
     assert near_file_hint(Path("closed/my.yml")) == ""
 
 
-@pytest.mark.parametrize(("max_names", "hint"), [(0, ""), (1, "; did you mean my.yaml?")])
-def test_only_some_names_of_a_large_folder_are_compared(max_names: int, hint: str) -> None:
-    Path("my.yaml").touch()
-    assert near_file_hint(Path("my.yml"), max_names=max_names) == hint
-
-
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -116,28 +109,6 @@ def test_a_file_is_unreadable_if_the_disk_fails_while_it_is_read() -> None:
     with pytest.raises(UnreadableError) as caught, open_file(path):
         raise OSError(errno.EIO, os.strerror(errno.EIO))
     assert str(caught.value) == "file: cannot be read: Input/output error"
-
-
-@pytest.fixture
-def log() -> Iterator[Log]:
-    """Open a log that has a record from before."""
-    Path("log").write_bytes(b"one\n")
-    log = Log(Path("log"))
-    yield log
-    log.close()
-
-
-def test_a_record_is_appended_to_a_log(log: Log) -> None:
-    log.write(b"two\n")
-    log.sync()
-    assert Path("log").read_bytes() == b"one\ntwo\n"
-
-
-def test_a_record_that_does_not_fit_on_the_disk_is_not_written_in_part(log: Log) -> None:
-    message = "log: cannot be written: File too large"
-    with file_size_limit(7), pytest.raises(CharlmError, match=message):
-        log.write(b"does not fit")
-    assert Path("log").read_bytes() == b"one\n"
 
 
 def test_a_file_is_on_the_disk_before_it_gets_its_name(
@@ -316,38 +287,6 @@ def test_a_folder_that_another_process_made_is_kept() -> None:
     assert contents(Path()) == {"new": None, "new/theirs": None}
 
 
-def test_a_new_folder_can_replace_another() -> None:
-    Path("old").mkdir()
-    Path("old/file").touch()
-    with new_folder(Path("old"), replace=True) as folder:
-        assert names(Path("old")) == ["file"]
-        (folder / "other").write_bytes(b"new")
-    assert contents(Path()) == {"old": None, "old/other": b"new"}
-
-
-def test_a_new_folder_can_replace_a_link() -> None:
-    place = make_place("link")
-    Path("elsewhere/file").write_bytes(b"old")
-    with new_folder(place, replace=True) as folder:
-        (folder / "other").write_bytes(b"new")
-    assert not place.is_symlink()
-    assert contents(Path()) == {
-        "elsewhere": None,
-        "elsewhere/file": b"old",
-        "link": None,
-        "link/other": b"new",
-    }
-
-
-def test_a_block_that_fails_replaces_nothing() -> None:
-    Path("old").mkdir()
-    Path("old/file").write_bytes(b"old")
-    before = contents(Path())
-    with pytest.raises(KeyboardInterrupt), new_folder(Path("old"), replace=True):
-        raise KeyboardInterrupt
-    assert contents(Path()) == before
-
-
 def test_the_names_in_a_new_folder_are_on_the_disk_before_its_own(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -363,32 +302,6 @@ def test_the_names_in_a_new_folder_are_on_the_disk_before_its_own(
     assert sorted(synced[1:]) == sorted(after)
 
 
-@pytest.fixture
-def ended() -> int:
-    """Return the number of a process that has ended."""
-    with started([sys.executable, "-c", ""]) as (process,):
-        process.communicate()
-        return process.pid
-
-
-KILLED = """
-import os, pathlib, signal
-from charlm.storage import new_folder
-with new_folder(pathlib.Path("new")) as folder:
-    (folder / "file").touch()
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_the_temporary_folder_of_a_killed_process_is_removed() -> None:
-    with started([sys.executable, "-c", KILLED]) as (process,):
-        process.communicate()
-    assert names(Path()) == [f".{process.pid}.new.tmp"]
-    with new_folder(Path("new")):
-        pass
-    assert names(Path()) == ["new"]
-
-
 def test_the_temporary_folder_of_a_process_with_the_same_number_is_removed() -> None:
     leftover = Path(f".{os.getpid()}.new.tmp")
     leftover.mkdir()
@@ -396,30 +309,6 @@ def test_the_temporary_folder_of_a_process_with_the_same_number_is_removed() -> 
     with new_folder(Path("new")):
         pass
     assert contents(Path()) == {"new": None}
-
-
-def test_the_temporary_folder_of_a_running_process_stays() -> None:
-    theirs = Path(f".{os.getppid()}.new.tmp")
-    theirs.mkdir()
-    with new_folder(Path("new")):
-        pass
-    assert names(Path()) == [theirs.name, "new"]
-
-
-def test_the_temporary_folder_of_another_target_stays(ended: int) -> None:
-    theirs = Path(f".{ended}.other.tmp")
-    theirs.mkdir()
-    with new_folder(Path("new")):
-        pass
-    assert names(Path()) == [theirs.name, "new"]
-
-
-def test_a_file_with_the_name_of_a_temporary_folder_stays(ended: int) -> None:
-    theirs = Path(f".{ended}.new.tmp")
-    theirs.touch()
-    with new_folder(Path("new")):
-        pass
-    assert names(Path()) == [theirs.name, "new"]
 
 
 def test_a_folder_that_is_not_empty_is_not_free() -> None:

@@ -1,7 +1,8 @@
 """The sampling temperature of a trained network, chosen from texts that it generates.
 
 At a low temperature a network repeats itself, and more so if its training text is repetitive. At a
-high temperature it generates nonsense. Repetitive output compresses better than the training text.
+high temperature it generates nonsense. Repetitive output compresses better than the training text,
+or repeats one character, such as a space, more often in a row.
 """
 
 import zlib
@@ -18,6 +19,7 @@ from charlm.runs.folder import BEST, LAST
 from charlm.runs.run import Run
 from charlm.storage import Lock
 from charlm.text.corpus import Corpus
+from charlm.text.vocabulary import Ids
 from charlm.training.evaluating import EVALUATED_CHARACTERS, one_thread
 
 TEMPERATURES = (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
@@ -28,6 +30,8 @@ TEXTS, CHARACTERS = 4, 2000
 compared with segments of the text that have the same length."""
 SHARE = 0.9
 """Minimum compression ratio of a generated text, as a share of the ratio of the text's segments."""
+MAX_RUN = 2
+"""Largest number of equal characters in a row of a generated text, as a multiple of the text's."""
 TYPICAL_CHARACTERS = 2 * TEXTS * CHARACTERS
 """Typical number of characters generated until a temperature is found; a temperature is rejected at
 its first repetitive text."""
@@ -87,6 +91,7 @@ def choose_temperature(
     length = max(1, len(segments[0]))
     ratios = [_compression_ratio(segment) for segment in segments]
     lowest_ratio = SHARE * float(np.median(ratios))
+    longest_run = MAX_RUN * _longest_run(corpus.ids)
     with one_thread():
         for temperature in TEMPERATURES:
             is_varied = True
@@ -94,7 +99,8 @@ def choose_temperature(
                 if is_over() or not is_varied:
                     break
                 text = "".join(generate(model, request))
-                is_varied = _compression_ratio(text) >= lowest_ratio
+                is_blank = _longest_run(corpus.vocabulary.encode(text)) > longest_run
+                is_varied = not is_blank and _compression_ratio(text) >= lowest_ratio
             if is_varied and is_over():
                 return max(temperature, DEFAULT_TEMPERATURE)
             if is_varied:
@@ -118,6 +124,12 @@ def _requests(config: Config, temperature: float, length: int) -> Iterator[TextR
     prompt = config.sampling.prompt
     for seed in range(config.seed, config.seed + TEXTS):
         yield TextRequest(length, sampler, seed, prompt, ignore_end=True)
+
+
+def _longest_run(ids: Ids) -> int:
+    """Return the largest number of equal ids in a row, [n], n >= 1."""
+    ends = np.flatnonzero(np.diff(ids.astype(np.int64), append=-1))
+    return int(np.diff(ends, prepend=-1).max())
 
 
 def _compression_ratio(text: str) -> float:

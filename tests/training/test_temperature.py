@@ -85,6 +85,21 @@ def test_a_text_is_varied_if_it_is_compressed_little_better_than_the_training_te
     assert choose(run, generator) == chosen
 
 
+@pytest.mark.parametrize(("blanks", "chosen"), [(2, 0.5), (3, 1.0)])
+def test_a_text_repeats_a_character_at_most_twice_as_often_in_a_row_as_the_training_text(
+    blanks: int, chosen: float, run: Trained
+) -> None:
+    """LETTERS has at most three equal letters in a row."""
+
+    def generate(model: TrainedModel, request: TextRequest) -> Iterator[str]:
+        text = "".join(Generator(lambda *_: True)(model, request))
+        yield text[:-9] + blanks * 3 * "a" + text[-9 + 3 * blanks :]
+
+    corpus = open_run(run.folder).corpus
+    model = run.model("best.safetensors")
+    assert choose_temperature(run.config, corpus, model, generate=generate) == chosen
+
+
 @pytest.mark.parametrize(
     ("lowest_good", "texts", "chosen"),
     [
