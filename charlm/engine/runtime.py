@@ -47,8 +47,8 @@ def check_tensorflow() -> None:
 def start(workers: int = 1, index: int = 0) -> bool:
     """Import TensorFlow without GPUs, and set its threads as described at the top of this module.
 
-    Call this before you import any other module of `charlm.engine`, except after `load`. A second
-    call changes nothing.
+    Call this before you import any other module of `charlm.engine`, except after
+    `import_tensorflow`. A second call changes nothing.
 
     Args:
         workers: Number of workers that train together. They are connected here, because that is
@@ -64,7 +64,7 @@ def start(workers: int = 1, index: int = 0) -> bool:
             backend, or the address of this worker cannot be used.
 
     """
-    load()
+    import_tensorflow()
     import tensorflow as tf
 
     # Grappler, TensorFlow's graph optimizer, takes most of the time of building a step and does not
@@ -89,7 +89,7 @@ def start(workers: int = 1, index: int = 0) -> bool:
     return True
 
 
-def load() -> None:
+def import_tensorflow() -> None:
     """Import TensorFlow without starting it, so workers can still be connected; see `start`."""
     check_tensorflow()
     for name, value in ENVIRONMENT.items():

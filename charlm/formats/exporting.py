@@ -75,7 +75,7 @@ def _data(name: str, text: str) -> str:
 def _spec(model: TrainedModel, title: str) -> dict[str, Any]:
     shape = model.architecture
     about = {
-        "summary": summarize(model),
+        "summary": describe_model(model),
         "temperature": model.sampling_temperature,
         "layers": shape.layers,
         "units": shape.units,
@@ -342,7 +342,7 @@ def text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
         return np.array([*generated])
 
 
-def summarize(model: TrainedModel) -> str:
+def describe_model(model: TrainedModel) -> str:
     """Return a description of a model in one sentence."""
     shape = model.architecture
     layers = "layer" if shape.layers == 1 else "layers"
@@ -380,7 +380,7 @@ def readme(model: TrainedModel, *, title: str, usage: str) -> str:
     settings = f"# {title}\n{dump_yaml(model.config)}"
     return f"""# A character-level language model
 
-{summarize(model)} Exported by charlm {__version__}.
+{describe_model(model)} Exported by charlm {__version__}.
 
 ## Use
 

@@ -16,7 +16,7 @@ from charlm.evaluation.baselines import NGRAM, Comparison
 from charlm.evaluation.ngrams import NGRAM_ORDER
 from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, mean_score
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
-from charlm.inspection.reading import Reading, Sample
+from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import UNKNOWN, Estimate, Line, over_runs, table
 from charlm.text.vocabulary import Vocabulary
 
@@ -58,7 +58,7 @@ class ClassLoss:
 class LossByClass:
     """The loss on a text, divided in two ways."""
 
-    positions: Sample
+    positions: SampledCharacters
     """The characters that were scored."""
     nats_per_char: float
     """Mean loss on all scored characters, in nats."""
@@ -123,7 +123,7 @@ def divide_loss(
     if ngram_nats is not None:
         comparison = Comparison.of(score, ngram_score)
     return LossByClass(
-        positions=Sample.of(range(1, len(ids))),
+        positions=SampledCharacters.of(range(1, len(ids))),
         nats_per_char=score.nats_per_char,
         standard_error=score.standard_error,
         comparison=comparison,

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import mean_and_error, standard_error, student
-from charlm.inspection.reading import Reading, Sample
+from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import (
     FLOOR,
     GRID,
@@ -80,7 +80,7 @@ class LayerGradient(LagCurve):
     """Last lag with a `median` of at least VISIBLE; at most the largest lag that was followed."""
     blocks: int
     """Number of blocks of neighbouring predictions behind the standard errors."""
-    positions: Sample
+    positions: SampledCharacters
     """The characters whose losses were followed back."""
 
 
@@ -104,7 +104,7 @@ class ImpulseResponse:
     in the text with the replacement, float64 [K]."""
     kl_errors: Values
     """Standard error of each mean over the replacements, float64 [K]; NaN for one replacement."""
-    positions: Sample
+    positions: SampledCharacters
     """The characters that were replaced, one at a time."""
     unchanged: int
     """Number of these replacements that did not change the state and were left out."""
@@ -136,7 +136,7 @@ class Lyapunov:
     """D, the number of exponents that exist; n may be smaller."""
     layers: tuple[LayerExponent, ...]
     """The largest exponent of each layer on its own, lowest layer first."""
-    positions: Sample
+    positions: SampledCharacters
     """The characters whose steps count."""
 
 
@@ -198,7 +198,7 @@ def gradient_by_lag(
             slope_error=_error(far_slope, medians),
             visible_to=int(np.flatnonzero(whole.median >= VISIBLE).max(initial=0)),
             blocks=len(blocks),
-            positions=Sample.of(steps + 1),
+            positions=SampledCharacters.of(steps + 1),
         )
         layers.append(gradient)
     return tuple(layers)
@@ -270,7 +270,7 @@ def impulse_response(
         linear=np.median(linear / changes[0], axis=1),
         kl=kl.mean(1),
         kl_errors=kl_errors,
-        positions=Sample.of(steps),
+        positions=SampledCharacters.of(steps),
         unchanged=len(steps) - count,
     )
 
@@ -331,7 +331,7 @@ def lyapunov(trace: Trace) -> Lyapunov:
     indices = range(parameters.architecture.layers)
     pairs = [np.ravel(_exponents(trace, layer, 1, counted)).tolist() for layer in indices]
     layers = tuple(LayerExponent(layer, *pair) for layer, pair in enumerate(pairs))
-    return Lyapunov(exponents, errors, dimensions, layers, Sample.of(counted))
+    return Lyapunov(exponents, errors, dimensions, layers, SampledCharacters.of(counted))
 
 
 def _exponents(

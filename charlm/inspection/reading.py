@@ -14,7 +14,7 @@ from charlm.errors import CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS
 from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 from charlm.evaluation.scoring import only_finite, score_stream
-from charlm.network.gradients import Trace, read_text
+from charlm.network.gradients import Trace, read_trace
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, State, read_outputs
 from charlm.text.vocabulary import describe_left_out
@@ -65,7 +65,7 @@ def limits_for(parameters: Parameters) -> Limits:
 
 
 @dataclass(frozen=True)
-class Sample:
+class SampledCharacters:
     """The characters of a text that a number is based on, counted from 1."""
 
     first: int
@@ -74,7 +74,7 @@ class Sample:
     """Number of characters, evenly spaced from first to last."""
 
     @classmethod
-    def of(cls, indices: range | NDArray[Any]) -> "Sample":
+    def of(cls, indices: range | NDArray[Any]) -> "SampledCharacters":
         """Return the sample with these indices of ids: at least one, rising, counted from 0."""
         return cls(int(indices[0]) + 1, int(indices[-1]) + 1, len(indices))
 
@@ -139,7 +139,7 @@ class Reading:
         Vanishing gradients in float32 would become denormal numbers, with which products take
         several times as long.
         """
-        return read_text(self.parameters.cast(np.float64), self.ids[: self.limits.traced])
+        return read_trace(self.parameters.cast(np.float64), self.ids[: self.limits.traced])
 
     @cached_property
     def states(self) -> State:

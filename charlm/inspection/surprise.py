@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from charlm.api.viewer import LEVELS, coloured_text, safe, script_json, visible
 from charlm.evaluation.scoring import only_finite
-from charlm.inspection.reading import Reading, Sample
+from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import Line, to_plain
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.reading import VALUES_AT_ONCE
@@ -150,7 +150,7 @@ def details(results: Mapping[Line, Predictions]) -> str:
         # levels take a tenth of the size
         "influence": ["".join(map(str, row)) for row in shades.tolist()],
     }
-    sample = Sample.of(range(1, len(predictions.ids) + 1))
+    sample = SampledCharacters.of(range(1, len(predictions.ids) + 1))
     reader = f" as {line.label} reads them" if len(results) > 1 else ""
     return (
         f'<p class="help">{safe(f"{sample}{reader}.")}</p><div class="reader">'

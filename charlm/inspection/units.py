@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.inspection.features import Feature, Kind, features_of
-from charlm.inspection.reading import MOST_STATES, Reading, Sample
+from charlm.inspection.reading import MOST_STATES, Reading, SampledCharacters
 from charlm.inspection.style import MUTED, Axes, Line, table
 from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
@@ -176,7 +176,7 @@ class FeatureScores:
 class Units:
     """The associations of all units with all features."""
 
-    positions: Sample
+    positions: SampledCharacters
     """The characters read; the units have an output after each."""
     shifts: int
     """Number of circular shifts that gave the level of chance."""
@@ -221,7 +221,7 @@ def score_units(
             associations.append(association)
             chances.append(chance_level(ranks, groups, variants, feature.kind))
         scores.append(_best_units(feature, outputs[0].shape[1], associations, chances))
-    return Units(Sample.of(range(len(ids))), shifts, len(joined), tuple(scores))
+    return Units(SampledCharacters.of(range(len(ids))), shifts, len(joined), tuple(scores))
 
 
 def _is_frequent(feature: Feature) -> bool:

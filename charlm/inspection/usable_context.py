@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error, student
-from charlm.inspection.reading import Reading, Sample
+from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import INK, MUTED, Axes, Line, curve, fit_logarithmic
 from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import Parameters, State, advance
@@ -60,7 +60,7 @@ class UsableContext:
     """The smallest k such that the gains at k and at every larger k are at most USED, or chance
     explains them (95%); None if there is no such k, an error is unknown, chance explains gains of
     USED at the last k and the k is not 0, or the text has fewer than 4 k characters."""
-    positions: Sample
+    positions: SampledCharacters
     """The characters that were predicted."""
 
 
@@ -114,7 +114,7 @@ def usable_context(
         ngram_standard_errors=ngram_errors,
         whole_nats=float(np.mean(nats, dtype=np.float64)),
         used=context_used(gains, gain_errors, characters=len(ids)),
-        positions=Sample.of(range(1, len(ids))),
+        positions=SampledCharacters.of(range(1, len(ids))),
     )
 
 

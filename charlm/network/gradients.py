@@ -58,7 +58,7 @@ class Trace:
             return tuple(slope(self.parameters.activation, output) for output in self.outputs)
 
 
-def read_text(parameters: Parameters, ids: NDArray[Any]) -> Trace:
+def read_trace(parameters: Parameters, ids: NDArray[Any]) -> Trace:
     """Read texts side by side from the zero state, and keep the outputs.
 
     Args:

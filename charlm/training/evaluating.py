@@ -22,7 +22,7 @@ from charlm.network.gradients import (
     SATURATED_BELOW,
     LagCurve,
     lag_curves,
-    read_text,
+    read_trace,
 )
 from charlm.network.model_file import Tensors, TrainedModel
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters
@@ -80,7 +80,7 @@ def probe(parameters: Parameters, windows: NDArray[Any]) -> list[LayerProbe]:
     limit = SATURATED_BELOW * ACTIVATIONS[parameters.activation].largest_slope
     probes = []
     with np.errstate(all="ignore"):  # weights that are not finite give NaN
-        trace = read_text(parameters, windows)
+        trace = read_trace(parameters, windows)
         curves = lag_curves(trace, np.full(len(texts), end - 1), lags=lags, texts=texts)
         for output, slope, curve in zip(trace.outputs, trace.slopes, curves, strict=True):
             saturated_share = float((slope[end - lags : end] < limit).mean())
@@ -165,7 +165,7 @@ def one_thread() -> threadpool_limits:
     return threadpool_limits(1, "blas")
 
 
-class Evaluation(NamedTuple):
+class EvaluatedNetwork(NamedTuple):
     """The results of an evaluation."""
 
     score: Score
@@ -179,7 +179,7 @@ class Evaluation(NamedTuple):
 
 def evaluate_network(
     engine: Engine, model: TrainedModel, text: EvaluatedText, *, config: Config, train_nats: float
-) -> Evaluation:
+) -> EvaluatedNetwork:
     """Score a network, generate a sample, and probe its layers.
 
     Without a validation text, the score is the training loss, `train_nats`.
@@ -202,7 +202,7 @@ def evaluate_network(
         sample = sample_text(config, model)
         probes = [] if text.windows is None else probe(model.parameters, text.windows)
     facts = {**model.facts, "score": _score_facts(score, text)}
-    return Evaluation(score, replace(model, facts=facts), sample, probes)
+    return EvaluatedNetwork(score, replace(model, facts=facts), sample, probes)
 
 
 def _score_facts(score: Score, text: EvaluatedText) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from charlm.network.gradients import spectral_radius
 from charlm.network.rnn import Floats
 from charlm.runs.summary import parse_line, to_number
 from charlm.storage import METRICS_FILE, write_file, writing
-from charlm.training.evaluating import Evaluation, reach
+from charlm.training.evaluating import EvaluatedNetwork, reach
 
 LOSS = "loss"
 """Tag of the loss, the first in the alphabet and thus in TensorBoard."""
@@ -132,7 +132,11 @@ class RunLog:
 
 
 def show_evaluation(
-    log: RunLog, evaluation: Evaluation, *, weights: Mapping[str, Floats], ngram_nats: float | None
+    log: RunLog,
+    evaluation: EvaluatedNetwork,
+    *,
+    weights: Mapping[str, Floats],
+    ngram_nats: float | None,
 ) -> None:
     """Show TensorBoard the state of a network at an evaluation.
 

@@ -27,8 +27,8 @@ from charlm.training.evaluating import (
     DIVERGED,
     EVALUATED_CHARACTERS,
     DivergenceError,
+    EvaluatedNetwork,
     EvaluatedText,
-    Evaluation,
     evaluate_network,
     network_of,
     one_thread,
@@ -190,7 +190,7 @@ class Training:
             self.limit.evaluation_seconds = self.session.clock() - started
         self._report(evaluation, is_best=is_best)
 
-    def _report(self, evaluation: Evaluation, *, is_best: bool) -> None:
+    def _report(self, evaluation: EvaluatedNetwork, *, is_best: bool) -> None:
         state, has_validation_text = self.state, self.text.ids is not None
         has_train_nats = state.step > 0 or not has_validation_text
         event = Evaluated(

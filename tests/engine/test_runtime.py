@@ -96,7 +96,7 @@ def test_the_number_format_of_keras_is_set_again() -> None:
     try:
         keras.config.set_floatx("float64")
         keras.config.set_dtype_policy("mixed_bfloat16")
-        runtime.load()
+        runtime.import_tensorflow()
         assert keras.config.floatx() == "float32"
         assert keras.config.dtype_policy().name == "float32"
     finally:

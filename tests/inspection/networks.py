@@ -7,7 +7,7 @@ import numpy as np
 from models import one_layer_of
 from numpy.typing import NDArray
 
-from charlm.network.gradients import Trace, read_text
+from charlm.network.gradients import Trace, read_trace
 from charlm.network.rnn import Parameters, State, read_outputs
 
 REGISTER_IDS = 3
@@ -52,7 +52,7 @@ def random_ids(count: int, *, ids: int = 3, seed: int = 1) -> NDArray[Any]:
 
 def traced(parameters: Parameters, ids: Sequence[int] | NDArray[Any]) -> Trace:
     """Read a text, or several texts [T, B], in float64 for derivatives."""
-    return read_text(parameters.cast(np.float64), np.asarray(ids))
+    return read_trace(parameters.cast(np.float64), np.asarray(ids))
 
 
 def states_of(parameters: Parameters, ids: Sequence[int] | NDArray[Any]) -> State:

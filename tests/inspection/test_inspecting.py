@@ -22,7 +22,7 @@ from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.events import Event, Progress
 from charlm.inspection.inspecting import inspect_runs, to_json
-from charlm.inspection.reading import Limits, Reading, Sample, limits_for
+from charlm.inspection.reading import Limits, Reading, SampledCharacters, limits_for
 from charlm.inspection.report import Report, inspect_text
 from charlm.inspection.style import to_plain
 from charlm.network.architecture import Architecture
@@ -398,14 +398,18 @@ def test_a_value_is_converted_for_json(value: Any, expected: Any) -> None:
 @pytest.mark.parametrize(
     ("sample", "text"),
     [
-        pytest.param(Sample.of(range(4, 9)), "5 characters (5 to 9)", id="every character"),
         pytest.param(
-            Sample.of(np.array([0, 1000, 2000])),
+            SampledCharacters.of(range(4, 9)), "5 characters (5 to 9)", id="every character"
+        ),
+        pytest.param(
+            SampledCharacters.of(np.array([0, 1000, 2000])),
             "3 evenly spaced characters (1 to 2,001)",
             id="spaced",
         ),
-        pytest.param(Sample.of(range(1)), "1 character (1 to 1)", id="a single character"),
+        pytest.param(
+            SampledCharacters.of(range(1)), "1 character (1 to 1)", id="a single character"
+        ),
     ],
 )
-def test_characters_are_counted_from_1(sample: Sample, text: str) -> None:
+def test_characters_are_counted_from_1(sample: SampledCharacters, text: str) -> None:
     assert str(sample) == text

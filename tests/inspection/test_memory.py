@@ -22,7 +22,7 @@ from charlm.inspection.memory import (
     lyapunov,
     shown_half_life,
 )
-from charlm.inspection.reading import Sample
+from charlm.inspection.reading import SampledCharacters
 from charlm.network.gradients import Trace, lag_curves
 from charlm.network.rnn import Parameters, divergence
 
@@ -38,7 +38,7 @@ def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
     (curve,) = gradient_by_lag(unit(0.5), positions=9, max_lag=10)
     for values in (curve.low, curve.median, curve.high):
         np.testing.assert_allclose(values, 0.5 ** np.arange(11))
-    assert curve.positions == Sample(12, 60, 9)
+    assert curve.positions == SampledCharacters(12, 60, 9)
 
 
 def test_a_linear_unit_has_an_exact_half_life_and_slope() -> None:
@@ -55,7 +55,7 @@ def test_a_gradient_is_visible_down_to_a_thousandth() -> None:
 def test_predictions_are_followed_back_by_128_characters() -> None:
     (curve,) = gradient_by_lag(unit(1, length=400))
     assert curve.lag.tolist() == [*range(129)]
-    assert curve.positions == Sample(130, 400, 200)
+    assert curve.positions == SampledCharacters(130, 400, 200)
 
 
 def test_a_short_text_has_fewer_lags() -> None:
@@ -95,7 +95,7 @@ def test_the_gradient_of_a_layer_has_the_slowest_decay_of_the_layers_from_it_on(
 def test_the_decays_of_a_stack_are_its_exponents() -> None:
     result = lyapunov(traced(linear_stack(0.5, 0.8), random_ids(200, ids=5)))
     assert result.exponents == pytest.approx(np.log([0.8, 0.5]), abs=1e-2)
-    assert result.positions == Sample(41, 200, 160)
+    assert result.positions == SampledCharacters(41, 200, 160)
 
 
 # Errors of the gradient
@@ -235,7 +235,7 @@ def test_the_response_is_the_difference_of_two_readings() -> None:
     check_close(found, [low, median, high], rtol=1e-5)
     check_close([response.kl], [divergences.mean(0)], rtol=1e-4)
     check_close([response.kl_errors], [divergences.std(0) / 3**0.5], rtol=1e-4)
-    assert response.positions == Sample(1, 14, 4)
+    assert response.positions == SampledCharacters(1, 14, 4)
 
 
 def test_a_single_replacement_has_no_error() -> None:
@@ -301,9 +301,13 @@ def test_at_most_eight_exponents_are_computed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("length", "positions"), [(2, Sample(2, 2, 1)), (15, Sample(4, 15, 12))], ids=str
+    ("length", "positions"),
+    [(2, SampledCharacters(2, 2, 1)), (15, SampledCharacters(4, 15, 12))],
+    ids=str,
 )
-def test_the_first_fifth_of_a_text_is_the_warm_up(length: int, positions: Sample) -> None:
+def test_the_first_fifth_of_a_text_is_the_warm_up(
+    length: int, positions: SampledCharacters
+) -> None:
     assert lyapunov(unit(0.5, length)).positions == positions
 
 
@@ -370,7 +374,7 @@ def exponents(
 ) -> Lyapunov:
     """Return an exponent of the whole state, which is that of its only layer."""
     layer = LayerExponent(0, largest, error)
-    sample = Sample(1, characters, characters)
+    sample = SampledCharacters(1, characters, characters)
     return Lyapunov(np.array([largest]), np.array([error]), 1, (layer,), sample)
 
 

@@ -19,7 +19,7 @@ from inspection.reports import CHARACTERS, report, report_with_gaps
 import charlm
 from charlm.config.schema import merge
 from charlm.inspection.page import draw, render_page
-from charlm.inspection.reading import Sample
+from charlm.inspection.reading import SampledCharacters
 from charlm.inspection.report import Group, Report, group_reports, results_of
 from charlm.inspection.style import with_error
 
@@ -180,7 +180,7 @@ def test_a_growing_network_has_a_warning() -> None:
     memory = report().get("memory")
     exponents = np.array([0.5, *memory.lyapunov.exponents[1:]])
     errors = np.zeros(len(exponents))
-    sample = Sample(1, 1000, 1000)
+    sample = SampledCharacters(1, 1000, 1000)
     found = replace(memory.lyapunov, exponents=exponents, standard_errors=errors, positions=sample)
     growing = replace(report(), results={"memory": replace(memory, lyapunov=found)})
     assert "small differences grow" in render_page([growing])

@@ -10,7 +10,7 @@ from models import random_parameters
 from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import score_stream
-from charlm.inspection.reading import Sample
+from charlm.inspection.reading import SampledCharacters
 from charlm.inspection.usable_context import (
     UsableContext,
     context_used,
@@ -58,7 +58,7 @@ def test_a_gain_is_the_loss_minus_the_loss_from_all_characters(
     whole = np.mean(reference.nats(parameters, ids))
     assert context.whole_nats == pytest.approx(whole)
     np.testing.assert_allclose(context.gains, context.nats - whole, atol=1e-6)
-    assert context.positions == Sample(2, 12, 11)
+    assert context.positions == SampledCharacters(2, 12, 11)
 
 
 # A register of six characters that predicts the third-last one

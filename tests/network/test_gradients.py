@@ -16,7 +16,7 @@ from charlm.network.gradients import (
     follow_back,
     lag_curves,
     push_forward,
-    read_text,
+    read_trace,
     spectral_radius,
 )
 from charlm.network.rnn import ACTIVATIONS, Parameters
@@ -85,7 +85,7 @@ def test_the_gradient_of_the_whole_state_equals_central_differences(
 
 def test_a_small_difference_moves_like_the_difference_of_two_readings() -> None:
     parameters = random_parameters(layers=3, scale=0.7).cast(np.float64)
-    outputs = read_text(parameters, np.array([1, 2])).outputs
+    outputs = read_trace(parameters, np.array([1, 2])).outputs
     nudge = 1e-6 * np.random.default_rng(0).standard_normal((1, 12))
     parts = np.split(nudge, 3, axis=1)
 
@@ -94,13 +94,13 @@ def test_a_small_difference_moves_like_the_difference_of_two_readings() -> None:
         state = tuple(output[-1] + sign * part for output, part in zip(outputs, parts, strict=True))
         return np.concatenate(parameters.step(np.array([3]), state)[1], axis=-1)
 
-    trace = read_text(parameters, np.array([1, 2, 3]))
+    trace = read_trace(parameters, np.array([1, 2, 3]))
     pushed = push_forward(parameters, nudge, tuple(slope[2] for slope in trace.slopes))
     np.testing.assert_allclose(pushed, (nudged(1) - nudged(-1)) / 2, rtol=1e-6, atol=1e-13)
 
 
 def test_a_network_that_overflows_is_read_without_a_warning() -> None:
-    trace = read_text(overflowing_parameters(), SHORT)
+    trace = read_trace(overflowing_parameters(), SHORT)
     assert not np.isfinite(trace.outputs[0][-1]).any()
 
 
@@ -152,7 +152,7 @@ def test_a_gradient_of_zero_has_no_curve(two_texts: NDArray[Any]) -> None:
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_everything_has_the_dtype_of_the_weights(dtype: type) -> None:
     parameters = random_parameters(layers=2, skip_connections=True).cast(dtype)
-    trace: Trace = read_text(parameters, SHORT)
+    trace: Trace = read_trace(parameters, SHORT)
     for state_gradients, changes in follow_back(trace, np.array([3, 4]), lags=3):
         arrays = (*trace.outputs, *trace.slopes, *state_gradients, *changes)
         assert {array.dtype for array in arrays} == {np.dtype(dtype)}

@@ -15,7 +15,7 @@ from charlm.network.sampler import Sampler
 from charlm.text.corpus import Corpus
 from charlm.training.choosing import new_engine
 from charlm.training.evaluating import (
-    Evaluation,
+    EvaluatedNetwork,
     evaluate_network,
     network_of,
     open_text,
@@ -54,7 +54,7 @@ def test_a_validation_text_needs_2400_scored_characters_for_an_error(
 # An evaluation
 
 
-def evaluate(corpus: Corpus) -> Evaluation:
+def evaluate(corpus: Corpus) -> EvaluatedNetwork:
     """Evaluate the first weights of a network."""
     config = Config(sampling=SamplingConfig(length=9))
     engine = new_engine(config, corpus, FakeEngines(), on_event=lambda _: None)
