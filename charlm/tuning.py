@@ -30,7 +30,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from charlm.api.training import as_sources, train
-from charlm.checks import check_path, check_range
+from charlm.config.checks import check_path, check_range
 from charlm.config.file import dump_yaml, flatten, load_config, parse_overrides, read_yaml
 from charlm.config.recipes import find_recipe, find_space
 from charlm.config.schema import Config

@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from charlm.api.model import Model, load
-from charlm.checks import WRITE_TEXT, check_name, check_path
+from charlm.config.checks import WRITE_TEXT, check_name, check_path
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
 from charlm.evaluation.scoring import (

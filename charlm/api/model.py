@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.viewer import VIEWER_STYLE, coloured_text
-from charlm.checks import check_path, check_range
+from charlm.config.checks import check_path, check_range
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.network.generation import GeneratedText, TextRequest, generate_text, random_seed

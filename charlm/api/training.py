@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from charlm.checks import WRITE_TEXT, check_each, check_path, check_range
+from charlm.config.checks import WRITE_TEXT, check_each, check_path, check_range
 from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.config.schema import merge

@@ -98,7 +98,7 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     total_seconds = time.perf_counter() - started
     minutes = options["minutes"]
     if minutes is not None and total_seconds > 60 * minutes:
-        say(f"this took {duration(total_seconds)}, longer than the limit: this machine is too busy")
+        say(f"this took {duration(total_seconds)}, longer than the limit of {minutes:g} minutes")
     if is_known_run:
         initial = outcome.folder / INIT
         options["text"] = (outcome.folder / CORPUS,)

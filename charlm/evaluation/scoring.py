@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.checks import check_name, check_range
+from charlm.config.checks import check_name, check_range
 from charlm.errors import CharlmError
 from charlm.network.reading import (
     BLOCK,

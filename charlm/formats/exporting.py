@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from charlm import __version__
 from charlm.api.model import Model, load
 from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, script_json
-from charlm.checks import check_name, check_not_read, check_path
+from charlm.config.checks import check_name, check_not_read, check_path
 from charlm.config.file import dump_yaml
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import bits

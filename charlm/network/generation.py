@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.checks import check_range
+from charlm.config.checks import check_range
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.network.reading import Stepper

@@ -23,7 +23,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from charlm import __version__
-from charlm.checks import parse_json
+from charlm.config.checks import parse_json
 from charlm.errors import CharlmError
 from charlm.network.architecture import Architecture, Shape
 from charlm.network.rnn import ACTIVATIONS, Parameters

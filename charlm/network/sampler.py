@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.checks import check_range
+from charlm.config.checks import check_range
 from charlm.errors import CharlmError
 from charlm.network.rnn import Floats
 

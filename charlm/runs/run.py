@@ -13,7 +13,7 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from charlm.checks import parse_json
+from charlm.config.checks import parse_json
 from charlm.config.file import dump_config, load_config, parse_config
 from charlm.config.recipes import DEFAULT_CORPUS, shipped_models
 from charlm.config.schema import Config

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from charlm.checks import check_each
+from charlm.config.checks import check_each
 from charlm.config.file import dotted, read_yaml
 from charlm.errors import CharlmError
 from charlm.network.model_file import read_architecture, read_fields

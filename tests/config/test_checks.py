@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from charlm.checks import (
+from charlm.config.checks import (
     check_each,
     check_json,
     check_not_read,
