@@ -148,7 +148,7 @@ class LineScore(NamedTuple):
     characters: int
     """Number of characters that the model has read."""
     unknown: int
-    """Number of characters without an id of their own; they are left out, or share one id."""
+    """Number of characters that have no id; they are left out, or share the unknown id."""
     line: str
 
 
@@ -157,8 +157,8 @@ def score_lines(
 ) -> Iterator[LineScore]:
     """Score each line of a text by itself, from the zero state.
 
-    The model first reads the character with which a generated text begins, usually a line break, so
-    the first character of a line is scored too.
+    The model first reads the start of a text, usually a line break, so the first character of a
+    line is scored too.
 
     Args:
         model: A model, or an argument of `charlm.load`.

@@ -241,7 +241,7 @@ def evaluate(context: click.Context, /, *, by_line: bool, as_json: bool, **optio
     }
     if by_line:
         if options["text"] is None or given - {"model", "text"}:
-            raise click.UsageError("--lines needs a TEXT, and takes no other option but --json")
+            raise click.UsageError("--lines needs a TEXT, and can only be combined with --json")
         _print_lines(options["model"], options["text"], as_json=as_json)
         return
     if "window" in given and options["protocol"] != "windows":

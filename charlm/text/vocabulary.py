@@ -116,7 +116,7 @@ class Vocabulary:
         return np.where(is_known, self.table[np.where(is_known, code_points, 0)], -1)
 
     def unknown(self, text: str) -> Counter[str]:
-        """Return the number of occurrences of each character without an id of its own."""
+        """Return the number of occurrences of each character that has no id."""
         text = normalize(text)
         return Counter(text[index] for index in np.flatnonzero(self.look_up(text) < 0))
 

@@ -52,7 +52,7 @@ TAGS: Mapping[str, str] = {
 }
 """Tags of fields of a log line that differ from their names."""
 POSITION = {"step", "epoch", "characters", "seconds", "split", "nats_per_char"}
-"""Fields of a log line that have no chart, or that of the loss."""
+"""Fields of a log line that get no chart, except for the loss, which has its own."""
 
 
 def description(tag: str) -> str | None:
@@ -78,7 +78,7 @@ class RunLog:
         self._writers: dict[str, EventFileWriter] = {}
 
     def log(self, metrics: Mapping[str, Any]) -> None:
-        """Add a line with the fields of POSITION and more, each of which gets a chart."""
+        """Add a line with the fields of POSITION and more; every other field gets a chart."""
         step, split, nats = metrics["step"], metrics["split"], metrics["nats_per_char"]
         self._lines.append(to_line({**metrics, "bits_per_char": bits(nats)}))
         self.show_loss(split, nats, step=step)

@@ -277,7 +277,7 @@ WRONG_USAGE = [
     ("sample m.safetensors --top-p 0", "0.0 is not in the range"),
     ("sample m.safetensors -n 0 --json", "with -n 0, the text has no end"),
     ("evaluate m.safetensors --lines", "--lines needs a TEXT"),
-    ("evaluate m.safetensors text.txt --lines --copies", "takes no other option but --json"),
+    ("evaluate m.safetensors text.txt --lines --copies", "can only be combined with --json"),
     ("train --resume text.txt", "--resume with a text also needs --run, the folder of the run"),
     *(
         (f"train --resume {options}", "in a new run: charlm train TEXT --init RUN")
