@@ -74,8 +74,8 @@ class Surprise:
 class Model:
     """A trained network with its vocabulary; see `charlm.load`.
 
-    Methods leave out characters that the model does not know, and compose accents (normal form
-    NFC). They read `model.vocabulary.decode(model.vocabulary.encode(text))`, whose length is T in
+    Methods read characters that the model does not know as its unknown id, or leave them out if it
+    has none, and compose accents (normal form NFC). They read `model.vocabulary.decode(model.vocabulary.encode(text))`, whose length is T in
     their documentation.
     """
 

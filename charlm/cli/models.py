@@ -111,7 +111,7 @@ def sample(
     """Generate text with a trained model, printed character by character.
 
     The text starts with the prompt. Characters of the prompt that the model does not know are
-    printed, but not read.
+    printed; it reads its unknown id instead, if it has one.
 
     Examples:
       charlm sample

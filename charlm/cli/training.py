@@ -200,7 +200,7 @@ INDENT = 12
 def plan(*, as_json: bool, **options: Any) -> None:
     """Show what train would do: recipe, network, memory, steps and time.
 
-    A few steps are timed on this machine and undone; no files are left behind.
+    A few steps are timed on this machine and undone; no run is made.
 
     Examples:
       charlm plan mytext.txt

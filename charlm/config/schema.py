@@ -329,7 +329,7 @@ class SamplingConfig(Filters):
     length: Annotated[int, Field(ge=0, le=100_000)] = 400
     """Number of characters; 0 = generate no text during training, and choose no temperature."""
     prompt: Annotated[str, Field(max_length=100_000)] = ""
-    """Text that the network reads first, without characters that are not in the vocabulary."""
+    """Text that the network reads first."""
     temperature: NotNegativeFloat | None = None
     """Divisor of the logits; 0 = always the most likely character; null = chosen at the end of
     training, so that generated text repeats itself about as much as the training text."""

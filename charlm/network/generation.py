@@ -269,7 +269,7 @@ def encode_prompt(vocabulary: Vocabulary, prompt: str) -> NDArray[np.int64]:
 
     Args:
         vocabulary: The characters by id.
-        prompt: The text to continue; characters that are not in the vocabulary are dropped.
+        prompt: The text to continue; see `Vocabulary.encode` for unknown characters.
 
     Returns:
         int64 [n], n >= 1.

@@ -251,7 +251,7 @@ class Service:
         self._bodies = asyncio.Lock()
 
     async def _wait(self) -> None:
-        """Wait for a turn, which lasts until the caller's next `await`.
+        """Wait for a turn: the caller goes on alone, and its turn ends when it waits again.
 
         Requests take turns in the order in which they come. The event loop runs between two turns,
         so a quick request waits for at most one turn.
