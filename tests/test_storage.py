@@ -53,13 +53,13 @@ def test_a_pipe_is_not_waited_for() -> None:
 @pytest.mark.parametrize(
     ("missing", "hint"),
     [
-        pytest.param("my.yml", "; did you mean my.yaml?", id="other suffix"),
-        pytest.param("texts/mytxt.txt", "; did you mean texts/mytext.txt?", id="in a folder"),
-        pytest.param("text", "; did you mean texts?", id="folder"),
-        pytest.param("hiden.yaml", "", id="hidden file"),
-        pytest.param("missing/my.yaml", "", id="no such folder"),
-        pytest.param("my\0yaml", "; did you mean my.yaml?", id="zero character"),
-        pytest.param("", "", id="empty"),
+        ("my.yml", "; did you mean my.yaml?"),
+        ("texts/mytxt.txt", "; did you mean texts/mytext.txt?"),
+        ("text", "; did you mean texts?"),
+        ("hiden.yaml", ""),
+        ("missing/my.yaml", ""),
+        ("my\0yaml", "; did you mean my.yaml?"),
+        ("", ""),
     ],
 )
 def test_a_similar_file_is_suggested(missing: str, hint: str) -> None:
@@ -97,9 +97,9 @@ def test_only_some_names_of_a_large_folder_are_compared(max_names: int, hint: st
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        pytest.param("missing", "No such file or directory", id="missing"),
-        pytest.param(".", "Is a directory", id="folder"),
-        pytest.param("file/more", "Not a directory", id="in a file"),
+        ("missing", "No such file or directory"),
+        (".", "Is a directory"),
+        ("file/more", "Not a directory"),
     ],
 )
 def test_a_file_that_cannot_be_opened_is_unreadable(name: str, reason: str) -> None:

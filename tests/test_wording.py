@@ -130,13 +130,13 @@ def test_a_duration_has_at_most_five_characters(seconds: float, expected: str) -
 @pytest.mark.parametrize(
     ("seconds", "expected"),
     [
-        pytest.param(0.000358, "0.36 ms", id="part of a millisecond"),
-        pytest.param(0.0994, "99 ms", id="longest in milliseconds"),
-        pytest.param(0.0996, "0.1 s", id="tenth of a second"),
-        pytest.param(18.02, "18 s", id="many seconds"),
-        pytest.param(59.4, "59 s", id="longest in seconds"),
-        pytest.param(82.1, "1m22s", id="minutes"),
-        pytest.param(0, "0 ms", id="nothing"),
+        (0.000358, "0.36 ms"),
+        (0.0994, "99 ms"),
+        (0.0996, "0.1 s"),
+        (18.02, "18 s"),
+        (59.4, "59 s"),
+        (82.1, "1m22s"),
+        (0, "0 ms"),
     ],
 )
 def test_a_short_time_has_two_digits(seconds: float, expected: str) -> None:

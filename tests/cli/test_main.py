@@ -327,10 +327,10 @@ def test_a_text_is_not_suggested_as_another_kind_of_file(
 @pytest.mark.parametrize(
     ("line", "meant"),
     [
-        pytest.param("config show mybook", "mybook.yaml", id="recipe"),
-        pytest.param("sample mybook.safetensor", "mybook.safetensors", id="model"),
-        pytest.param("runs mybok.safetensor", None, id="model instead of a run"),
-        pytest.param("runs books", "books2", id="folder instead of a run"),
+        ("config show mybook", "mybook.yaml"),
+        ("sample mybook.safetensor", "mybook.safetensors"),
+        ("runs mybok.safetensor", None),
+        ("runs books", "books2"),
     ],
 )
 def test_a_file_of_the_same_kind_is_suggested(line: str, meant: str | None) -> None:

@@ -48,18 +48,11 @@ def write_repeating_model(
 # The text
 
 
-@pytest.fixture
-def cool_model(trained: TrainedModel, tmp_path: Path) -> Path:
-    """Write a model whose recipe samples at a temperature of 0.25."""
-    path = tmp_path / "cool.safetensors"
+def test_the_default_temperature_is_that_of_the_recipe(trained: TrainedModel) -> None:
     vocabulary = Vocabulary(tuple("\nabcd"))
     config = {**trained.config, "sampling": {"temperature": 0.25}}
-    write_model(path, replace(trained, vocabulary=vocabulary, config=config))
-    return path
-
-
-def test_the_default_temperature_is_that_of_the_recipe(cool_model: Path) -> None:
-    arguments = (cool_model, "-n", 50, "--seed", 1)
+    write_model(Path("cool.safetensors"), replace(trained, vocabulary=vocabulary, config=config))
+    arguments = ("cool.safetensors", "-n", 50, "--seed", 1)
     assert sample(*arguments) == sample(*arguments, "-t", 0.25)
 
 

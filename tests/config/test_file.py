@@ -163,17 +163,14 @@ def test_a_file_must_be_a_mapping(text: str, found: str) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        pytest.param("seed", "override seed: must be KEY=VALUE", id="no value"),
-        pytest.param(" =3", "override  =3: must be KEY=VALUE", id="no key"),
-        pytest.param(
-            "seed.x=3", "override: seed: found {'x': 3}; must be a valid integer", id="too deep"
-        ),
-        pytest.param("model.units=many", "override: model.units: found 'many'; ", id="wrong type"),
-        pytest.param("seed=[", "override seed: ", id="not YAML"),
-        pytest.param(
+        ("seed", "override seed: must be KEY=VALUE"),
+        (" =3", "override  =3: must be KEY=VALUE"),
+        ("seed.x=3", "override: seed: found {'x': 3}; must be a valid integer"),
+        ("model.units=many", "override: model.units: found 'many'; "),
+        ("seed=[", "override seed: "),
+        (
             "training.optimizer" + ".x" * 5000 + "=1",
             "override: training.optimizer.x: found {'x': {'x'",
-            id="very deep",
         ),
     ],
 )
@@ -306,7 +303,7 @@ def test_all_errors_of_a_config_are_reported_in_order() -> None:
 
 @pytest.mark.parametrize(
     ("count", "last"),
-    [pytest.param(10, "x9: ", id="ten"), pytest.param(1012, "and 1,002 more", id="more")],
+    [(10, "x9: "), (1012, "and 1,002 more")],
 )
 def test_at_most_ten_errors_are_shown(count: int, last: str) -> None:
     first, *others = problems_of({f"x{number}": 1 for number in range(count)})

@@ -337,15 +337,8 @@ def test_an_unknown_section_cannot_be_read(model_file: Path, text: Path) -> None
         report.get("spektrum")
 
 
-@pytest.fixture
-def run(trained_run: Path) -> Path:
-    """Copy the trained run to the folder of all runs."""
+def test_without_a_name_the_newest_run_is_inspected(trained_run: Path, text: Path) -> None:
     shutil.copytree(trained_run, "runs/plays", ignore=shutil.ignore_patterns("checkpoints"))
-    return Path("runs/plays")
-
-
-@pytest.mark.usefixtures("run")
-def test_without_a_name_the_newest_run_is_inspected(text: Path) -> None:
     (report,) = inspect_runs([], text=text)
     assert to_json([report])["name"] == "runs/plays"
 

@@ -80,7 +80,7 @@ def test_no_more_characters_are_read_than_the_network_uses() -> None:
 
 @pytest.mark.parametrize(
     "length",
-    [pytest.param(11, id="few characters"), pytest.param(2101, id="too few for an error")],
+    [11, 2101],
 )
 def test_a_short_text_does_not_show_the_context(length: int) -> None:
     assert register_context(length).used is None
@@ -113,9 +113,7 @@ def test_more_characters_are_read_if_the_gain_is_above_a_thousandth(gain: float)
     assert context_after(gain, most=3) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    ("length", "most"), [pytest.param(9, 8, id="short"), pytest.param(600, 512, id="long")]
-)
+@pytest.mark.parametrize(("length", "most"), [(9, 8), (600, 512)])
 def test_at_most_512_characters_are_read(length: int, most: int) -> None:
     assert context_after(1, length=length)[-1] == most
 
@@ -147,7 +145,7 @@ def test_the_used_context_ends_where_all_gains_are_small(
 
 @pytest.mark.parametrize(
     ("characters", "used"),
-    [pytest.param(8, 2, id="long enough"), pytest.param(7, None, id="short")],
+    [(8, 2), (7, None)],
 )
 def test_a_text_must_be_four_times_as_long_as_the_context(
     characters: int,
