@@ -306,25 +306,6 @@ def test_an_unknown_name_is_answered(line: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["config show mybook", "sample mybook", "runs mybook", "tune mybook --minutes 1"]
-)
-@pytest.mark.parametrize(
-    "has_run", [pytest.param(False, id="no runs"), pytest.param(True, id="a run")]
-)
-def test_a_text_is_not_suggested_as_another_kind_of_file(
-    line: str,
-    *,
-    has_run: bool,
-) -> None:
-    Path("mybook.txt").touch()
-    if has_run:
-        make_run(Path("runs/rill"))
-    command = run_line(line)
-    assert (command.exit_code, command.stdout) == (1, "")
-    assert "mybook.txt" not in command.stderr
-
-
-@pytest.mark.parametrize(
     ("line", "meant"),
     [
         ("config show mybook", "mybook.yaml"),
