@@ -3,9 +3,7 @@
 import errno
 import fcntl
 import os
-import resource
 import shutil
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,12 +84,6 @@ def test_nothing_is_suggested_from_an_unreadable_folder() -> None:
     Path("closed").mkdir(mode=0o300)
     Path("closed/my.yaml").touch()
     assert near_file_hint(Path("closed/my.yml")) == ""
-
-
-@pytest.mark.parametrize(("max_names", "hint"), [(0, ""), (1, "; did you mean my.yaml?")])
-def test_only_some_names_of_a_large_folder_are_compared(max_names: int, hint: str) -> None:
-    Path("my.yaml").touch()
-    assert near_file_hint(Path("my.yml"), max_names=max_names) == hint
 
 
 @pytest.mark.parametrize(
@@ -301,12 +293,6 @@ def test_a_parent_with_other_files_stays() -> None:
     assert contents(Path()) == {"deep": None, "deep/other": b""}
 
 
-def test_an_error_of_a_new_folder_names_it() -> None:
-    with pytest.raises(CharlmError) as caught, new_folder(Path("new")):
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert str(caught.value) == "new: cannot be written: No space left on device"
-
-
 def test_a_folder_that_another_process_made_is_kept() -> None:
     with (
         pytest.raises(CharlmError, match=r"^new: already exists; choose a new or empty"),
@@ -513,15 +499,8 @@ def test_a_folder_that_another_process_removes_is_reported(tmp_path: Path) -> No
 
 
 def test_a_lock_needs_no_space_on_the_disk(tmp_path: Path) -> None:
-    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, limits[1]))
-    try:
-        with only_writer(tmp_path):
-            assert is_held(tmp_path)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-        signal.signal(signal.SIGXFSZ, before)
+    with file_size_limit(0), only_writer(tmp_path):
+        assert is_held(tmp_path)
 
 
 def test_a_lock_stays_with_its_folder(tmp_path: Path) -> None:

@@ -10,10 +10,8 @@ from hypothesis import strategies as st
 from charlm.checks import check_name
 from charlm.errors import CharlmError, several_problems
 from charlm.wording import (
-    counted,
     duration,
     escape_controls,
-    listed,
     nearest,
     short_duration,
     short_number,
@@ -82,26 +80,10 @@ def test_an_error_with_several_problems_is_one_line_for_programs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "expected"), [(0, "0 steps"), (1, "1 step"), (2000, "2,000 steps")]
-)
-def test_a_noun_agrees_with_its_number(number: int, expected: str) -> None:
-    assert counted(number, "step") == expected
-
-
-@pytest.mark.parametrize(
     ("word", "expected"), [("unit", "units"), ("uints", "units"), ("qqq", None)]
 )
 def test_the_nearest_word_is_spelt_alike(word: str, expected: str | None) -> None:
     assert nearest(word, ["layers", "units"]) == expected
-
-
-@pytest.mark.parametrize(
-    ("words", "expected"),
-    [("", ""), ("a", "a"), ("ab", "a or b"), ("abc", "a, b or c")],
-    ids=["none", "one", "two", "three"],
-)
-def test_words_are_listed_with_a_conjunction_before_the_last(words: str, expected: str) -> None:
-    assert listed(words, "or") == expected
 
 
 def test_another_name_is_refused() -> None:

@@ -72,15 +72,6 @@ def test_the_progress_of_a_task_is_a_bar(capsys: pytest.CaptureFixture[str]) -> 
     assert r"| part 1 of 3, runs/\x1b: units" in shown
 
 
-def test_each_task_has_a_bar_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressDisplay(has_bar=True) as display:
-        display(Progress("counting characters", 1, 2, "file"))
-        display(Progress("counting n-grams", 1, 4, "part"))
-    shown = capsys.readouterr().err
-    assert "counting characters  50%|" in shown
-    assert "counting n-grams  25%|" in shown
-
-
 @pytest.mark.parametrize(
     ("event", "is_left"),
     [
