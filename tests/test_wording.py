@@ -12,7 +12,6 @@ from charlm.errors import CharlmError, several_problems
 from charlm.wording import (
     duration,
     escape_controls,
-    nearest,
     short_duration,
     short_number,
     short_repr,
@@ -77,13 +76,6 @@ def test_an_error_with_several_problems_is_one_line_for_programs() -> None:
     error = several_problems("some.yaml", ["a: wrong", "b:\x1b wrong"], count=2)
     assert error.lines == ("some.yaml: 2 errors", "a: wrong", "b:\\x1b wrong")
     assert str(error) == "some.yaml: 2 errors: a: wrong; b:\\x1b wrong"
-
-
-@pytest.mark.parametrize(
-    ("word", "expected"), [("unit", "units"), ("uints", "units"), ("qqq", None)]
-)
-def test_the_nearest_word_is_spelt_alike(word: str, expected: str | None) -> None:
-    assert nearest(word, ["layers", "units"]) == expected
 
 
 def test_another_name_is_refused() -> None:

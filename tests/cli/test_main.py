@@ -252,50 +252,27 @@ def test_tables_are_aligned() -> None:
 @pytest.mark.parametrize(
     ("line", "answer"),
     [
-        pytest.param(
-            "generate", "generate: no such command; did you mean charlm sample?", id="command"
-        ),
-        pytest.param(
-            "trian", "No such command 'trian'. Did you mean 'train'?", id="misspelt command"
-        ),
-        pytest.param(
+        ("generate", "generate: no such command; did you mean charlm sample?"),
+        ("trian", "No such command 'trian'. Did you mean 'train'?"),
+        (
             "train --lr 0.01",
             "--lr: no such option; did you mean -s training.optimizer.learning_rate=VALUE?",
-            id="alias of a setting",
         ),
-        pytest.param(
-            "train --units 3",
-            "--units: no such option; did you mean -s model.units=VALUE?",
-            id="setting",
-        ),
-        pytest.param(
+        ("train --units 3", "--units: no such option; did you mean -s model.units=VALUE?"),
+        (
             "train --seq_length=9",
             "--seq_length: no such option; did you mean -s training.sequence_length=VALUE?",
-            id="misspelt setting",
         ),
-        pytest.param(
-            "train --epoch 3", "No such option '--epoch'. Did you mean '--epochs'?", id="option"
-        ),
-        pytest.param(
-            "train --output a", "--output: no such option; did you mean --run?", id="alias"
-        ),
-        pytest.param(
-            "sample --temp 1", "--temp: no such option; did you mean --temperature?", id="in sample"
-        ),
-        pytest.param("sample --output a", "No such option '--output'.", id="alias of no option"),
-        pytest.param(
-            "sample --gpu",
-            "--gpu: no such option; there is no training on a graphics card",
-            id="graphics card",
-        ),
-        pytest.param(
-            "plan --lstm", "--lstm: no such option; gated cells are not included", id="gated cells"
-        ),
-        pytest.param(
+        ("train --epoch 3", "No such option '--epoch'. Did you mean '--epochs'?"),
+        ("train --output a", "--output: no such option; did you mean --run?"),
+        ("sample --temp 1", "--temp: no such option; did you mean --temperature?"),
+        ("sample --output a", "No such option '--output'."),
+        ("sample --gpu", "--gpu: no such option; there is no training on a graphics card"),
+        ("plan --lstm", "--lstm: no such option; gated cells are not included"),
+        (
             "train --xyzzy",
             "--xyzzy: no such option; settings are changed with -s KEY=VALUE; charlm config show "
             "default lists them",
-            id="nothing similar",
         ),
     ],
 )

@@ -6,6 +6,7 @@ import pty
 import struct
 import termios
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -129,24 +130,18 @@ EVALUATED = Evaluated(
 START = "step 250 of 1,000, 25m left: train 1.234, validation 1.500, best"
 
 
-def test_an_evaluation_is_reported() -> None:
-    assert describe(EVALUATED) == [START]
-
-
-def test_an_evaluation_without_a_validation_text_has_a_single_loss() -> None:
-    found = describe(replace(EVALUATED, validation_nats=None))
-    assert found == ["step 250 of 1,000, 25m left: train 1.234, best"]
-
-
-def test_an_evaluation_of_the_initial_weights_has_no_training_loss() -> None:
-    assert describe(replace(EVALUATED, step=0, train_nats=None)) == [
-        "step 0: validation 1.500 nats"
-    ]
-
-
-def test_an_evaluation_without_steps_has_the_loss_on_the_only_text() -> None:
-    found = describe(replace(EVALUATED, step=0, validation_nats=None))
-    assert found == ["step 0: train 1.234 nats"]
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, START),
+        ({"validation_nats": None}, "step 250 of 1,000, 25m left: train 1.234, best"),
+        ({"step": 0, "train_nats": None}, "step 0: validation 1.500 nats"),
+        ({"step": 0, "validation_nats": None}, "step 0: train 1.234 nats"),
+    ],
+    ids=["both", "no validation text", "initial weights", "no steps"],
+)
+def test_an_evaluation_is_reported_with_its_losses(changes: dict[str, Any], line: str) -> None:
+    assert describe(replace(EVALUATED, **changes)) == [line]
 
 
 @pytest.mark.parametrize("columns", [16, len(START) + 14, len(START) + 15, 100])

@@ -75,13 +75,13 @@ def test_the_last_override_of_a_setting_counts() -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        pytest.param("training.steps=5", length(None, 5), id="steps"),
-        pytest.param({"training": {"steps": 5}}, length(None, 5), id="steps in a mapping"),
-        pytest.param({"training.steps": 5}, length(None, 5), id="steps with a dotted key"),
-        pytest.param("training.epochs=7", length(7, None), id="epochs"),
-        pytest.param(["training.steps=7", "training.epochs=8"], length(8, 7), id="both"),
-        pytest.param("training.epochs=null", length(None, 3), id="no epochs"),
-        pytest.param("training.batch_size=7", length(2, 3, 7), id="another setting"),
+        ("training.steps=5", length(None, 5)),
+        ({"training": {"steps": 5}}, length(None, 5)),
+        ({"training.steps": 5}, length(None, 5)),
+        ("training.epochs=7", length(7, None)),
+        (["training.steps=7", "training.epochs=8"], length(8, 7)),
+        ("training.epochs=null", length(None, 3)),
+        ("training.batch_size=7", length(2, 3, 7)),
     ],
 )
 def test_epochs_or_steps_replace_both(override: Overrides, expected: dict[str, Any]) -> None:
@@ -99,25 +99,15 @@ def test_a_config_with_steps_has_no_epochs() -> None:
 @pytest.mark.parametrize(
     ("override", "expected"),
     [
-        pytest.param(
-            "training.optimizer={name: sgd, momentum: 0.1}",
-            optimizer("sgd", 0.002, None, 0.1),
-            id="another",
-        ),
-        pytest.param(
-            "training.optimizer={name: muon, momentum: 0.1}",
-            optimizer("muon", 0.5, 0.3, 0.1),
-            id="the same",
-        ),
-        pytest.param(
+        ("training.optimizer={name: sgd, momentum: 0.1}", optimizer("sgd", 0.002, None, 0.1)),
+        ("training.optimizer={name: muon, momentum: 0.1}", optimizer("muon", 0.5, 0.3, 0.1)),
+        (
             ["training.optimizer.learning_rate=1", "training.optimizer.name=sgd"],
             optimizer("sgd", 1, None, None),
-            id="rate before name",
         ),
-        pytest.param(
+        (
             ["training.optimizer.name=sgd", "training.optimizer.learning_rate=1"],
             optimizer("sgd", 1, None, None),
-            id="name before rate",
         ),
     ],
 )

@@ -136,10 +136,8 @@ def test_a_page_has_no_control_characters(hostile_page: str) -> None:
     [
         pytest.param(1.23456, 0.0234, "1.235 ± 0.023", id="two digits of the error"),
         pytest.param(-0.5, 0.25, "\u22120.50 ± 0.25", id="negative"),
-        pytest.param(123.4, 12.0, "123 ± 12", id="large error"),
         pytest.param(1.23456, None, "1.2", id="unknown error"),
         pytest.param(1.23456, 0.0, "1.235", id="no error"),
-        pytest.param(1.23456, 1e-12, "1.235", id="rounding"),
         pytest.param(9, None, "9", id="count"),
         pytest.param(None, None, "\N{EN DASH}", id="missing"),
         pytest.param(-math.inf, math.nan, "\u2212∞", id="minus infinity"),

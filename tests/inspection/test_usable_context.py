@@ -21,8 +21,11 @@ from charlm.network.rnn import Parameters, advance, nats
 # The definition
 
 
+ShortText = tuple[Parameters, list[int], UsableContext]
+
+
 @pytest.fixture(scope="module")
-def short_text() -> tuple[Parameters, list[int], UsableContext]:
+def short_text() -> ShortText:
     """Return a network, a text of 12 characters, and the loss from up to 4 characters of it."""
     parameters = random_parameters(layers=2, scale=2.0)
     ids = random_ids(12, ids=5).tolist()
@@ -31,7 +34,7 @@ def short_text() -> tuple[Parameters, list[int], UsableContext]:
 
 
 def test_the_loss_from_some_characters_equals_the_definition(
-    short_text: tuple[Parameters, list[int], UsableContext],
+    short_text: ShortText,
 ) -> None:
     parameters, ids, context = short_text
     assert len(context.characters) > 2
@@ -42,7 +45,7 @@ def test_the_loss_from_some_characters_equals_the_definition(
 
 
 def test_the_loss_without_context_is_the_loss_of_the_zero_state(
-    short_text: tuple[Parameters, list[int], UsableContext],
+    short_text: ShortText,
 ) -> None:
     parameters, ids, context = short_text
     bias = parameters.logits_bias
@@ -52,7 +55,7 @@ def test_the_loss_without_context_is_the_loss_of_the_zero_state(
 
 
 def test_a_gain_is_the_loss_minus_the_loss_from_all_characters(
-    short_text: tuple[Parameters, list[int], UsableContext],
+    short_text: ShortText,
 ) -> None:
     parameters, ids, context = short_text
     whole = np.mean(reference.nats(parameters, ids))
@@ -165,8 +168,11 @@ def test_a_small_gain_of_few_blocks_may_be_chance() -> None:
 WHOLE, BIGRAM, TRIGRAM = np.random.default_rng(0).random((3, 2400))
 
 
+LongText = tuple[UsableContext, NDArray[Any]]
+
+
 @pytest.fixture(scope="module")
-def long_text() -> tuple[UsableContext, NDArray[Any]]:
+def long_text() -> LongText:
     """Return the context of a network, and its losses from a single character."""
     parameters = random_parameters(scale=0.5)
     ids = random_ids(2401, ids=5)
@@ -187,7 +193,7 @@ def check_mean(
 
 
 def test_the_loss_of_an_n_gram_model_has_an_error(
-    long_text: tuple[UsableContext, NDArray[Any]],
+    long_text: LongText,
 ) -> None:
     context, _ = long_text
     assert context.ngram_order.tolist() == [2, 3]
@@ -196,14 +202,14 @@ def test_the_loss_of_an_n_gram_model_has_an_error(
 
 
 def test_the_loss_from_some_characters_has_an_error(
-    long_text: tuple[UsableContext, NDArray[Any]],
+    long_text: LongText,
 ) -> None:
     context, losses = long_text
     check_mean(context.nats[1], context.standard_errors[1], losses)
 
 
 def test_a_gain_has_the_error_of_paired_blocks(
-    long_text: tuple[UsableContext, NDArray[Any]],
+    long_text: LongText,
 ) -> None:
     context, losses = long_text
     check_mean(context.gains[1], context.gain_errors[1], losses - WHOLE)
