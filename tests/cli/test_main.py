@@ -241,11 +241,6 @@ def test_progress_bars_are_shown_on_a_terminal(
     assert run_command(print_whether_shown, *options).stdout == f"{expected}\n"
 
 
-def test_tables_are_aligned() -> None:
-    rows = [["a", "1"], ["abcd", "22"]]
-    assert output.align(rows, text_columns={0}) == ["a      1", "abcd  22"]
-
-
 # Suggestions
 
 

@@ -11,15 +11,8 @@ from typing import Any
 import pytest
 
 from charlm.cli import progress
-from charlm.cli.output import wrap
 from charlm.cli.progress import ProgressDisplay, describe
 from charlm.events import Evaluated, Event, Note, Progress, StepsTaken
-
-
-def test_a_long_line_is_wrapped_between_words() -> None:
-    assert wrap("short", 12) == ["short"]
-    assert wrap("a line of words-with-hyphens", 12) == ["a line of", "  words-with-hyphens"]
-
 
 # The progress bar
 
