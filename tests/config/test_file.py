@@ -251,6 +251,7 @@ LARGEST: dict[str, Any] = {
     "model.layers": 64,
     "model.units": 65_536,
     "model.embedding": 65_536,
+    "training.epochs": 10**9,
     "training.steps": 10**9,
     "training.evaluations": 1000,
     "training.parts": 1024,
