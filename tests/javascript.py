@@ -11,7 +11,7 @@ from typing import IO, Any
 
 import pytest
 
-VOID = {"meta", "link", "input", "img", "br"}
+VOID = {"meta", "link", "input", "img", "source", "br"}
 """Elements without an end tag."""
 
 
@@ -41,6 +41,15 @@ class Tree(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         self.open[-1][2].append(data)
+
+
+def elements_of(nodes: list[Any]) -> Iterator[tuple[str, dict[str, str], list[Any]]]:
+    """Yield the name, the attributes and the children of each element, in their order."""
+    for node in nodes:
+        if not isinstance(node, str):
+            name, attributes, children = node
+            yield name, attributes, children
+            yield from elements_of(children)
 
 
 class Node:

@@ -75,8 +75,9 @@ class Model:
     """A trained network with its vocabulary; see `charlm.load`.
 
     Methods read characters that the model does not know as its unknown id, or leave them out if it
-    has none, and compose accents (normal form NFC). They read `model.vocabulary.decode(model.vocabulary.encode(text))`, whose length is T in
-    their documentation.
+    has none, and compose accents (normal form NFC). They read
+    `model.vocabulary.decode(model.vocabulary.encode(text))`, whose length is T in their
+    documentation.
     """
 
     def __init__(self, path: Path, trained: TrainedModel) -> None:

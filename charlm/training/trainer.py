@@ -125,7 +125,9 @@ def read_text(
         return tokenize(sources, folder, settings, known=known, short=short, on_event=on_event)
     corpus = open_corpus(Path(sources[0]))
     target = corpus.folder.resolve()
-    if target.parent == folder.parent.parent.resolve():  # relative, so that a folder of `charlm tune` can be moved
+    if (
+        target.parent == folder.parent.parent.resolve()
+    ):  # relative, so that a folder of `charlm tune` can be moved
         target = Path("..") / corpus.folder.name
     with writing(folder):
         folder.symlink_to(target)

@@ -103,18 +103,12 @@ def test_the_end_of_the_text_can_be_ignored(model: charlm.Model) -> None:
 # Scoring
 
 
-@pytest.fixture
-def overflowing_model(model_file: Path) -> charlm.Model:
-    """Load a model whose logits are not finite."""
+def test_a_score_that_is_not_finite_is_an_error(model_file: Path) -> None:
     trained = read_model(model_file)
     trained.parameters.logits_kernel[:] = 3e38
     write_model(model_file, trained)
-    return charlm.load(model_file)
-
-
-def test_a_score_that_is_not_finite_is_an_error(overflowing_model: charlm.Model) -> None:
     with pytest.raises(CharlmError, match="the loss is"):
-        overflowing_model.score("abab")
+        charlm.load(model_file).score("abab")
 
 
 @pytest.fixture(scope="module")

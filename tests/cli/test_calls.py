@@ -313,8 +313,8 @@ def test_wrong_usage_is_reported_in_one_line(line: str, message: str) -> None:
 @pytest.mark.parametrize(
     ("command", "package", "installs"),
     [
-        pytest.param("serve m.safetensors", "uvicorn", "starlette uvicorn", id="serve"),
-        pytest.param("tune space --minutes 1", "optuna", "optuna", id="tune"),
+        ("serve m.safetensors", "uvicorn", "starlette uvicorn"),
+        ("tune space --minutes 1", "optuna", "optuna"),
     ],
 )
 def test_a_missing_package_is_named(

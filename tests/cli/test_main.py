@@ -241,61 +241,33 @@ def test_progress_bars_are_shown_on_a_terminal(
     assert run_command(print_whether_shown, *options).stdout == f"{expected}\n"
 
 
-def test_tables_are_aligned() -> None:
-    rows = [["a", "1"], ["abcd", "22"]]
-    assert output.align(rows, text_columns={0}) == ["a      1", "abcd  22"]
-
-
 # Suggestions
 
 
 @pytest.mark.parametrize(
     ("line", "answer"),
     [
-        pytest.param(
-            "generate", "generate: no such command; did you mean charlm sample?", id="command"
-        ),
-        pytest.param(
-            "trian", "No such command 'trian'. Did you mean 'train'?", id="misspelt command"
-        ),
-        pytest.param(
+        ("generate", "generate: no such command; did you mean charlm sample?"),
+        ("trian", "No such command 'trian'. Did you mean 'train'?"),
+        (
             "train --lr 0.01",
             "--lr: no such option; did you mean -s training.optimizer.learning_rate=VALUE?",
-            id="alias of a setting",
         ),
-        pytest.param(
-            "train --units 3",
-            "--units: no such option; did you mean -s model.units=VALUE?",
-            id="setting",
-        ),
-        pytest.param(
+        ("train --units 3", "--units: no such option; did you mean -s model.units=VALUE?"),
+        (
             "train --seq_length=9",
             "--seq_length: no such option; did you mean -s training.sequence_length=VALUE?",
-            id="misspelt setting",
         ),
-        pytest.param(
-            "train --epoch 3", "No such option '--epoch'. Did you mean '--epochs'?", id="option"
-        ),
-        pytest.param(
-            "train --output a", "--output: no such option; did you mean --run?", id="alias"
-        ),
-        pytest.param(
-            "sample --temp 1", "--temp: no such option; did you mean --temperature?", id="in sample"
-        ),
-        pytest.param("sample --output a", "No such option '--output'.", id="alias of no option"),
-        pytest.param(
-            "sample --gpu",
-            "--gpu: no such option; there is no training on a graphics card",
-            id="graphics card",
-        ),
-        pytest.param(
-            "plan --lstm", "--lstm: no such option; gated cells are not included", id="gated cells"
-        ),
-        pytest.param(
+        ("train --epoch 3", "No such option '--epoch'. Did you mean '--epochs'?"),
+        ("train --output a", "--output: no such option; did you mean --run?"),
+        ("sample --temp 1", "--temp: no such option; did you mean --temperature?"),
+        ("sample --output a", "No such option '--output'."),
+        ("sample --gpu", "--gpu: no such option; there is no training on a graphics card"),
+        ("plan --lstm", "--lstm: no such option; gated cells are not included"),
+        (
             "train --xyzzy",
             "--xyzzy: no such option; settings are changed with -s KEY=VALUE; charlm config show "
             "default lists them",
-            id="nothing similar",
         ),
     ],
 )
@@ -306,31 +278,12 @@ def test_an_unknown_name_is_answered(line: str, answer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "line", ["config show mybook", "sample mybook", "runs mybook", "tune mybook --minutes 1"]
-)
-@pytest.mark.parametrize(
-    "has_run", [pytest.param(False, id="no runs"), pytest.param(True, id="a run")]
-)
-def test_a_text_is_not_suggested_as_another_kind_of_file(
-    line: str,
-    *,
-    has_run: bool,
-) -> None:
-    Path("mybook.txt").touch()
-    if has_run:
-        make_run(Path("runs/rill"))
-    command = run_line(line)
-    assert (command.exit_code, command.stdout) == (1, "")
-    assert "mybook.txt" not in command.stderr
-
-
-@pytest.mark.parametrize(
     ("line", "meant"),
     [
-        pytest.param("config show mybook", "mybook.yaml", id="recipe"),
-        pytest.param("sample mybook.safetensor", "mybook.safetensors", id="model"),
-        pytest.param("runs mybok.safetensor", None, id="model instead of a run"),
-        pytest.param("runs books", "books2", id="folder instead of a run"),
+        ("config show mybook", "mybook.yaml"),
+        ("sample mybook.safetensor", "mybook.safetensors"),
+        ("runs mybok.safetensor", None),
+        ("runs books", "books2"),
     ],
 )
 def test_a_file_of_the_same_kind_is_suggested(line: str, meant: str | None) -> None:

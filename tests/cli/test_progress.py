@@ -6,19 +6,13 @@ import pty
 import struct
 import termios
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from charlm.cli import progress
-from charlm.cli.output import wrap
 from charlm.cli.progress import ProgressDisplay, describe
 from charlm.events import Evaluated, Event, Note, Progress, StepsTaken
-
-
-def test_a_long_line_is_wrapped_between_words() -> None:
-    assert wrap("short", 12) == ["short"]
-    assert wrap("a line of words-with-hyphens", 12) == ["a line of", "  words-with-hyphens"]
-
 
 # The progress bar
 
@@ -70,15 +64,6 @@ def test_the_progress_of_a_task_is_a_bar(capsys: pytest.CaptureFixture[str]) -> 
     shown = capsys.readouterr().err
     assert "report  33%|" in shown
     assert r"| part 1 of 3, runs/\x1b: units" in shown
-
-
-def test_each_task_has_a_bar_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressDisplay(has_bar=True) as display:
-        display(Progress("counting characters", 1, 2, "file"))
-        display(Progress("counting n-grams", 1, 4, "part"))
-    shown = capsys.readouterr().err
-    assert "counting characters  50%|" in shown
-    assert "counting n-grams  25%|" in shown
 
 
 @pytest.mark.parametrize(
@@ -138,24 +123,18 @@ EVALUATED = Evaluated(
 START = "step 250 of 1,000, 25m left: train 1.234, validation 1.500, best"
 
 
-def test_an_evaluation_is_reported() -> None:
-    assert describe(EVALUATED) == [START]
-
-
-def test_an_evaluation_without_a_validation_text_has_a_single_loss() -> None:
-    found = describe(replace(EVALUATED, validation_nats=None))
-    assert found == ["step 250 of 1,000, 25m left: train 1.234, best"]
-
-
-def test_an_evaluation_of_the_initial_weights_has_no_training_loss() -> None:
-    assert describe(replace(EVALUATED, step=0, train_nats=None)) == [
-        "step 0: validation 1.500 nats"
-    ]
-
-
-def test_an_evaluation_without_steps_has_the_loss_on_the_only_text() -> None:
-    found = describe(replace(EVALUATED, step=0, validation_nats=None))
-    assert found == ["step 0: train 1.234 nats"]
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({}, START),
+        ({"validation_nats": None}, "step 250 of 1,000, 25m left: train 1.234, best"),
+        ({"step": 0, "train_nats": None}, "step 0: validation 1.500 nats"),
+        ({"step": 0, "validation_nats": None}, "step 0: train 1.234 nats"),
+    ],
+    ids=["both", "no validation text", "initial weights", "no steps"],
+)
+def test_an_evaluation_is_reported_with_its_losses(changes: dict[str, Any], line: str) -> None:
+    assert describe(replace(EVALUATED, **changes)) == [line]
 
 
 @pytest.mark.parametrize("columns", [16, len(START) + 14, len(START) + 15, 100])

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from charlm.config.checks import (
-    check_each,
     check_json,
     check_not_read,
     check_path,
@@ -131,18 +130,6 @@ def test_an_empty_path_is_refused() -> None:
 @pytest.mark.parametrize("found", ["missing.txt", "folder/with some words", "./x", "-", "./-"])
 def test_a_path_is_returned_unchanged(found: str) -> None:
     assert check_path("text", found, hint="write it") == found
-
-
-@pytest.mark.parametrize(
-    ("found", "paths"),
-    [
-        pytest.param("ab", ["ab"], id="one"),
-        pytest.param(Path("ab"), ["ab"], id="a path"),
-        pytest.param(("a", Path("b")), ["a", "b"], id="several"),
-    ],
-)
-def test_an_argument_has_one_or_several_paths(found: Any, paths: list[str]) -> None:
-    assert check_each("text", found) == paths
 
 
 @pytest.mark.parametrize("out", ["model", "link", "hard link", "texts/../model", "texts/b/c.txt"])

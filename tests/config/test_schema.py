@@ -17,8 +17,6 @@ from charlm.config.schema import (
     Config,
     SamplingConfig,
     TrainingConfig,
-    section_of,
-    walk,
 )
 from charlm.errors import CharlmError
 from charlm.network.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
@@ -38,9 +36,6 @@ def test_a_temperature_is_chosen_unless_it_is_set() -> None:
     assert not SamplingConfig(temperature=0).chooses_temperature
 
 
-"""The settings of a run that had other settings until step 10."""
-
-
 # The JSON Schema
 
 
@@ -49,12 +44,6 @@ def test_the_schema_that_ships_is_up_to_date() -> None:
         "config", "schema"
     ).stdout
     assert is_current, "regenerate it: PYTHONPATH=tests python -m docs.settings"
-
-
-def test_every_setting_is_described() -> None:
-    values = {key: field.description for key, field in walk(Config) if not section_of(field)}
-    assert values.keys() == flatten(Config()).keys()
-    assert all(meaning and meaning.endswith(".") for meaning in values.values())
 
 
 def test_a_list_is_a_single_setting_as_json_has_it() -> None:

@@ -80,22 +80,22 @@ def test_the_claims_of_the_lesson_were_read_with_its_outputs() -> None:
     assert hashlib.sha256(outputs.encode()).hexdigest().startswith(READ), advice
 
 
-@pytest.mark.parametrize("page", ["docs/lesson.ipynb", "docs/understanding.md"])
+BODY, _, SOURCES = text_of("docs/understanding.md").partition("\n## Sources\n")
+PAGES = {"the lesson": "".join(prose for prose, _ in SECTIONS.values()), "the page": BODY}
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_cited_works_are_in_the_sources(page: str) -> None:
-    sources = " ".join(text_of("docs/understanding.md").partition("\n## Sources\n")[2].split())
     authors = r"([A-Z][\w-]+)(?:(?:, [A-Z][\w-]+)*,? and [A-Z][\w-]+|\s+et al\.)?"
-    cited = set(
-        re.findall(
-            authors + r"\s+\(?((?:19|20)\d\d)\b", text_of(page).partition("\n## Sources\n")[0]
-        )
-    )
+    cited = {*re.findall(authors + r"\s+\(?((?:19|20)\d\d)\b", PAGES[page])}
     assert len(cited) > 5
     for author, year in cited:
-        assert re.search(rf"- {author}\b[^:]* {year}: ", sources), f"{author} {year}"
+        work = rf"- {author}\b[^:]* {year}: "
+        assert re.search(work, " ".join(SOURCES.split())), f"{author} {year}"
 
 
 def test_numbers_of_the_understanding_page_are_those_of_the_code() -> None:
-    page = " ".join(text_of("docs/understanding.md").split())
+    page = " ".join(BODY.split())
     assert load_config(find_recipe("default")).model.layers == 4
     assert "a *stack* of four" in page
     assert "at most 0.01 nats per character" in page

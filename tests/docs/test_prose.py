@@ -28,11 +28,6 @@ def test_a_docstring_that_leans_on_its_name_is_found() -> None:
     assert (place.line, place.phrase) == (7, "Of")
 
 
-def test_a_phrase_has_the_line_on_which_it_starts() -> None:
-    (place,) = phrases_in("one\ntwo, besides three", Path("x.py"), 7, is_docstring=False)
-    assert place.line == 8
-
-
 @pytest.mark.slow
 def test_prose_has_few_phrases_that_a_reader_has_to_decode() -> None:
     places, words = find_phrases()

@@ -212,8 +212,7 @@ Change = Callable[[pytest.MonkeyPatch], object]
     "change",
     [
         pytest.param(lambda _: compiler.SOURCE.write_text("2"), id="source"),
-        pytest.param(lambda _: compiler.HEADERS[0].write_text("2"), id="first header"),
-        pytest.param(lambda _: compiler.HEADERS[1].write_text("2"), id="second header"),
+        pytest.param(lambda _: compiler.HEADERS[1].write_text("2"), id="header"),
         pytest.param(lambda patch: patch.setenv("CHARLM_CFLAGS", "-O1"), id="options"),
         pytest.param(
             lambda patch: patch.setattr(compiler, "processor_flags", lambda: "another"),

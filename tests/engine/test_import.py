@@ -42,8 +42,8 @@ def load(
 @pytest.mark.parametrize(
     ("error", "messages"),
     [
-        pytest.param("ImportError", "no graphics card\n", id="failure"),
-        pytest.param("KeyboardInterrupt", "", id="signal"),
+        ("ImportError", "no graphics card\n"),
+        ("KeyboardInterrupt", ""),
     ],
 )
 def test_the_messages_of_tensorflow_are_shown_if_its_import_fails(

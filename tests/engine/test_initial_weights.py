@@ -35,11 +35,6 @@ EMBEDDING = {
     ("model", "expected"),
     [
         pytest.param(ModelConfig(layers=2, units=4), DEFAULT, id="default"),
-        pytest.param(
-            ModelConfig(layers=2, units=4, input_initializer="uniform"),
-            UNIFORM_INPUT,
-            id="uniform input",
-        ),
         pytest.param(ModelConfig(layers=2, units=4, embedding=3), EMBEDDING, id="embedding"),
     ],
 )

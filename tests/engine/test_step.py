@@ -229,14 +229,6 @@ def norm_of(gradients: Arrays) -> float:
     return float(np.linalg.norm(np.concatenate([gradient.ravel() for gradient in gradients])))
 
 
-def test_a_gradient_above_the_clip_norm_is_scaled_down_to_it(clipping: Trainer) -> None:
-    gradients = clipping.whole_batch_gradients()
-    norm = norm_of(gradients)
-    assert norm > 0.2
-    expected = [gradient * 0.1 / norm for gradient in gradients]
-    check_close(clipping.update(WINDOWS[:1]), expected, rtol=1e-5, atol=1e-6)
-
-
 def test_the_returned_norm_is_the_norm_before_clipping(clipping: Trainer) -> None:
     norm = norm_of(clipping.whole_batch_gradients())
     (result,) = clipping.take(WINDOWS[:1])
@@ -257,13 +249,6 @@ def test_a_constraint_that_does_not_fit_is_refused(is_eager: bool, key: str, val
     with pytest.raises(CharlmError, match=r"^model: Keras says: ") as refusal:
         Trainer(rnn={key: value}).take(WINDOWS[:1])
     assert "\n" not in str(refusal.value)
-
-
-@BOTH
-def test_each_step_has_its_learning_rate(compiled: bool) -> None:
-    trainer = Trainer(compiled=compiled)
-    expected = [gradient / 4 for gradient in trainer.whole_batch_gradients()]
-    check_close(trainer.update(WINDOWS[:2], rates=[0.25, 0]), expected, rtol=1e-5, atol=1e-6)
 
 
 # Results

@@ -104,38 +104,11 @@ def simulated_blocks(count: int, *, correlation: float) -> NDArray[np.float64]:
 
 @pytest.mark.parametrize("blocks", [8, 12, 30])
 @pytest.mark.parametrize("correlation", [0.0, 0.1], ids="r = {}".format)
-def test_a_standard_error_is_the_deviation_of_means_between_texts(
-    blocks: int, correlation: float
-) -> None:
-    means = simulated_blocks(blocks, correlation=correlation)
-    errors = np.array([scoring.standard_error(row) for row in means], np.float64)
-    assert np.sqrt((errors**2).mean()) == pytest.approx(means.mean(1).std(), rel=0.12)
-
-
-@pytest.mark.parametrize("blocks", [8, 12, 30])
-@pytest.mark.parametrize("correlation", [0.0, 0.1], ids="r = {}".format)
 def test_95_of_100_means_are_within_their_interval(blocks: int, correlation: float) -> None:
     means = simulated_blocks(blocks, correlation=correlation)
     errors = np.array([scoring.standard_error(row) for row in means], np.float64)
     is_within = np.abs(means.mean(1)) < scoring.student(1.96, blocks=blocks) * errors
     assert is_within.mean() == pytest.approx(0.95, abs=0.015)
-
-
-@pytest.mark.parametrize(
-    ("errors", "blocks", "quantile"),
-    [
-        pytest.param(1.96, 8, 2.3646, id="95% of 8 blocks"),
-        pytest.param(1.96, 31, 2.0423, id="95% of 31 blocks"),
-        pytest.param(3, 8, 4.53, id="99.7% of 8 blocks"),
-        pytest.param(3, 10_000, 3.0, id="99.7% of many blocks"),
-    ],
-)
-def test_students_t_has_the_quantiles_of_tables(
-    errors: float,
-    blocks: int,
-    quantile: float,
-) -> None:
-    assert scoring.student(errors, blocks=blocks) == pytest.approx(quantile, abs=0.02)
 
 
 # Some characters of a text
@@ -226,23 +199,6 @@ def test_a_window_is_scored_from_the_zero_state(
         expected += reference.nats(parameters, TEXT[start : start + window + 1].tolist())
     losses = np.concatenate(list(score_windows(parameters, TEXT, window=window, **options)))
     np.testing.assert_allclose(losses, expected, atol=2e-5)
-
-
-@pytest.mark.parametrize(
-    ("length", "sizes"),
-    [
-        pytest.param(60, [21, 21, 17], id="a shorter window at the end"),
-        pytest.param(43, [21, 21], id="whole windows"),
-        pytest.param(44, [21, 21, 1], id="a single character at the end"),
-    ],
-)
-def test_only_some_windows_are_read_together(
-    length: int,
-    sizes: list[int],
-    parameters: Parameters,
-) -> None:
-    parts = score_windows(parameters, TEXT[:length], window=7, windows_at_once=3)
-    assert [len(part) for part in parts] == sizes
 
 
 def test_windows_of_a_large_vocabulary_are_read_in_little_memory() -> None:

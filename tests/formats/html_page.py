@@ -9,6 +9,12 @@ from charlm.api.model import Model
 from charlm.formats.exporting import export_html
 from charlm.network.model_file import TrainedModel
 
+
+def shown_number(value: float) -> str:
+    """Return a number as the page writes it, with a minus sign instead of a hyphen."""
+    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
+
+
 SETTLE = """
 let job;
 do {

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from formats.html_page import shown_number
 from formats.networks import make_deep_model
 
 from charlm.api.model import Model
@@ -20,11 +21,6 @@ pytestmark = pytest.mark.slow
 
 UNITS = 48
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-
-
-def shown_number(value: float) -> str:
-    """Return a number as the page writes it, with a minus sign instead of a hyphen."""
-    return f"{value:.3f}".replace("-", "\N{MINUS SIGN}")
 
 
 class Browser:

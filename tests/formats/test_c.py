@@ -19,29 +19,6 @@ from charlm.network.model_file import TrainedModel, write_model
 
 DAMAGED = int(os.environ.get("CHARLM_DAMAGED_MODELS", "20000"))
 """How many damaged models to try of each structure."""
-HEADER_BYTES = 44
-
-
-def test_the_header_has_the_sizes_of_the_network(trained: TrainedModel) -> None:
-    data = export_c(trained)["model.bin"]
-    vocabulary_size, layers, units, width = 5, 2, 4, 5
-    embedding, skip_connections, tanh = 0, 0, ord("t")
-    unknown_id, end_of_text_id = 3, 4
-    assert data[:8] == b"CHARLM-1"
-    assert np.frombuffer(data[8:HEADER_BYTES], "<i4").tolist() == [
-        *(vocabulary_size, layers, units, width),
-        *(embedding, skip_connections, tanh),
-        *(unknown_id, end_of_text_id),
-    ]
-    assert len(data) == HEADER_BYTES + 4 * vocabulary_size + 4 * trained.architecture.size
-    code_points = np.frombuffer(data, "<u4", count=vocabulary_size, offset=HEADER_BYTES)
-    reserved = 2**32 - 1
-    assert code_points.tolist() == [ord("\n"), ord("a"), ord("b"), reserved, reserved]
-
-
-def test_reserved_ids_that_are_missing_are_minus_one() -> None:
-    data = export_c(make_model(layers=1))["model.bin"]
-    assert np.frombuffer(data[HEADER_BYTES - 8 : HEADER_BYTES], "<i4").tolist() == [-1, -1]
 
 
 Run = Callable[..., "subprocess.CompletedProcess[bytes]"]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from formats.html_page import HtmlPage
+from formats.html_page import HtmlPage, shown_number
 from formats.networks import make_deep_model, make_model
 from javascript import Node
 
@@ -16,7 +16,6 @@ from charlm.network.model_file import TrainedModel
 
 UNITS = 48
 """Units of each of the two layers of the deep model."""
-MINUS = "\N{MINUS SIGN}"
 
 
 @pytest.fixture(scope="module")
@@ -31,11 +30,6 @@ def page(node: Node, model: Model) -> HtmlPage:
     page = HtmlPage(node)
     page.open(model.trained)
     return page
-
-
-def shown_number(value: float) -> str:
-    """Return a number as the page writes it, with a minus sign instead of a hyphen."""
-    return f"{value:.3f}".replace("-", MINUS)
 
 
 def shown_share(probability: float) -> str:
@@ -157,9 +151,9 @@ def test_the_text_starts_again_with_the_prompt(page: HtmlPage, model: Model) -> 
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        pytest.param("length", "0", id="length too small"),
-        pytest.param("length", "100001", id="length too large"),
-        pytest.param("seed", "-1", id="negative seed"),
+        ("length", "0"),
+        ("length", "100001"),
+        ("seed", "-1"),
     ],
 )
 def test_fields_out_of_range_write_nothing(page: HtmlPage, field: str, value: str) -> None:

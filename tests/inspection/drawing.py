@@ -7,12 +7,12 @@ difference afterwards.
 """
 
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from inspection.reports import report
+from javascript import Tree
 from matplotlib.artist import Artist
 from matplotlib.collections import Collection
 from matplotlib.lines import Line2D
@@ -62,23 +62,20 @@ def describe_artist(artist: Artist) -> Iterator[str]:
             yield f"text {artist.get_text()!r} {artist.get_color()}"
 
 
-class Outline(HTMLParser):
-    """The elements and texts of a page, without images, styles, scripts and their hashes."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.lines: list[str] = []
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        shown = [
-            f"{name}={value}" for name, value in attrs if name not in {"src", "srcset", "content"}
-        ]
-        self.lines.append(" ".join([tag, *shown]))
-
-    def handle_data(self, data: str) -> None:
-        if data.strip() and self.lines[-1].split()[0] not in {"style", "script"}:
-            self.lines.append(" ".join(data.split()))
+def outline(nodes: list[Any], parent: str = "") -> Iterator[str]:
+    """Yield the elements and texts of a page, without images, styles, scripts and their hashes."""
+    for node in nodes:
+        if not isinstance(node, str):
+            name, attributes, children = node
+            shown = [
+                f"{key}={value}"
+                for key, value in attributes.items()
+                if key not in {"src", "srcset", "content"}
+            ]
+            yield " ".join([name, *shown])
+            yield from outline(children, name)
+        elif node.strip() and parent not in {"style", "script"}:
+            yield " ".join(node.split())
 
 
 def describe() -> list[str]:
@@ -86,7 +83,7 @@ def describe() -> list[str]:
     lines = []
     for name, figure in report().figures.items():
         lines += [f"# {name}", *describe_figure(figure)]
-    return [*lines, "# page", *Outline(render_page([report()])).lines]
+    return [*lines, "# page", *outline(Tree(render_page([report()])).nodes)]
 
 
 if __name__ == "__main__":

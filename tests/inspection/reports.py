@@ -1,9 +1,7 @@
 """Reports on small random networks."""
 
 import functools
-from collections.abc import Iterator
-from dataclasses import is_dataclass, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 from models import make_random_model, with_tensors
@@ -56,18 +54,6 @@ def report_with_gaps() -> Report:
     limits = Limits(characters=120, context=60, predictions=9, traced=2000, replacements=5)
     left_out = {"X": 2, "\n": 1}
     return inspect_text(Reading("gaps", trained, "a text", ids, limits, left_out=left_out))
-
-
-def numbers_in(value: Any) -> Iterator[float]:
-    """Yield every number in dataclasses, dictionaries, lists, tuples and arrays."""
-    if is_dataclass(value):
-        yield from numbers_in(vars(value))
-    elif isinstance(value, dict | list | tuple | np.ndarray):
-        items = value.values() if isinstance(value, dict) else value
-        for item in items:
-            yield from numbers_in(item)
-    elif isinstance(value, int | float | np.number) and not isinstance(value, bool):
-        yield value.item() if isinstance(value, np.number) else value
 
 
 @functools.cache

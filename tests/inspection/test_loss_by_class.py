@@ -56,18 +56,6 @@ def test_places_in_long_words_are_grouped() -> None:
     }
 
 
-def test_a_class_has_a_share_of_the_loss() -> None:
-    rows = divide_loss(NATS, IDS, VOCABULARY).by_class
-    assert {row.name: pytest.approx(45 * row.share_of_loss) for row in rows} == {
-        "lower case": 15,
-        "upper case": 8,
-        "space": 9,
-        "digit": 3,
-        "line break": 4,
-        "punctuation": 6,
-    }
-
-
 def test_a_perfect_network_has_no_shares_of_the_loss() -> None:
     loss = divide_loss(np.zeros(9), IDS, VOCABULARY)
     assert loss.nats_per_char == 0
@@ -154,14 +142,6 @@ def cells(page: str) -> list[list[str]]:
     """Return the cells of each row of a table."""
     _, *rows = page.split("<tr>")
     return [re.findall(r"<t[dh].*?>(.*?)</t[dh]>", row) for row in rows]
-
-
-def test_the_table_has_the_losses_of_each_class(loss_of_lines: LossByClass) -> None:
-    head, whole, *classes = cells(details({Line("", "", "blue"): loss_of_lines}))
-    assert head == ["class", "characters", "network", "5-gram", "share of the loss"]
-    assert whole[:2] == ["all characters", "2,400"]
-    assert float(whole[2].partition(" ")[0]) == pytest.approx(LOSSES.mean(), abs=1e-3)
-    assert [row[0] for row in classes] == ["lower case", "line break", "outside words", "letter 1"]
 
 
 def test_the_table_has_the_mean_of_runs_that_differ_in_seeds() -> None:

@@ -325,16 +325,6 @@ def test_a_nilpotent_kernel_forgets_every_direction() -> None:
     assert exponents.tolist() == [-np.inf] * 6
 
 
-def test_relu_units_have_the_exponents_of_those_that_are_on() -> None:
-    kernel = np.random.default_rng(3).standard_normal((6, 6)).astype(np.float32) * 0.05
-    parameters = one_layer(kernel, activation="relu")
-    parameters.layers[0].bias[:] = [9, 9, 9, 9, -99, -99]
-    exponents = lyapunov(traced(parameters, random_ids(2000))).exponents
-    sizes = np.abs(np.linalg.eigvals(kernel[:4, :4].astype(np.float64)))
-    np.testing.assert_allclose(exponents[:4], np.sort(np.log(sizes))[::-1], atol=2e-2)
-    assert exponents[4:].tolist() == [-np.inf] * 2
-
-
 def test_the_largest_exponent_has_the_standard_error_of_blocks_of_100_characters() -> None:
     trace = traced(one_layer(np.array([[0.9]]), activation="tanh"), random_ids(1000))
     result = lyapunov(trace)

@@ -42,13 +42,6 @@ def test_the_likeliest_characters_have_the_highest_probabilities() -> None:
         np.testing.assert_allclose(shown, probabilities[likeliest], rtol=1e-6)
 
 
-def test_only_characters_of_the_text_have_an_influence() -> None:
-    parameters = random_parameters(vocabulary_size=7, layers=2)
-    predictions = predict(traced(parameters, random_ids(20, ids=7)), CHARACTERS)
-    assert (predictions.influence[0, 1:] == 0).all()
-    assert (predictions.influence[:, 0] > 0).all()
-
-
 def loss_with_embedding(
     parameters: Parameters,
     ids: list[int],
@@ -130,16 +123,6 @@ def characters(predictions: Predictions) -> list[dict[str, Any]]:
     return list_characters(predictions)
 
 
-@pytest.fixture(scope="module")
-def page_data(predictions: Predictions) -> dict[str, Any]:
-    """Return the data of the script on the page."""
-    _, _, rest = details({Line("", "", "blue"): predictions}).partition(
-        '<script type="application/json">'
-    )
-    data, _, _ = rest.partition("</script>")
-    return dict(json.loads(data))
-
-
 def test_a_character_is_coloured_by_its_nats(
     predictions: Predictions,
     characters: list[dict[str, Any]],
@@ -160,9 +143,12 @@ def test_the_json_has_the_characters_of_the_text_from_the_second_on(
 
 
 def test_the_page_has_the_numbers_of_the_json(
-    page_data: dict[str, Any],
+    predictions: Predictions,
     characters: list[dict[str, Any]],
 ) -> None:
+    page = details({Line("", "", "blue"): predictions})
+    data = page.partition('<script type="application/json">')[2].partition("</script>")[0]
+    page_data = json.loads(data)
     assert page_data["labels"] == ["a", "b", "<", "↵", "□"]
     rows = zip(*(page_data[key] for key in ("ids", "nats", "likeliest", "influence")), strict=True)
     for (index, nats, likeliest, digits), character in zip(rows, characters, strict=True):

@@ -21,8 +21,11 @@ from charlm.network.rnn import Parameters, advance, nats
 # The definition
 
 
+ShortText = tuple[Parameters, list[int], UsableContext]
+
+
 @pytest.fixture(scope="module")
-def short_text() -> tuple[Parameters, list[int], UsableContext]:
+def short_text() -> ShortText:
     """Return a network, a text of 12 characters, and the loss from up to 4 characters of it."""
     parameters = random_parameters(layers=2, scale=2.0)
     ids = random_ids(12, ids=5).tolist()
@@ -31,7 +34,7 @@ def short_text() -> tuple[Parameters, list[int], UsableContext]:
 
 
 def test_the_loss_from_some_characters_equals_the_definition(
-    short_text: tuple[Parameters, list[int], UsableContext],
+    short_text: ShortText,
 ) -> None:
     parameters, ids, context = short_text
     assert len(context.characters) > 2
@@ -42,7 +45,7 @@ def test_the_loss_from_some_characters_equals_the_definition(
 
 
 def test_the_loss_without_context_is_the_loss_of_the_zero_state(
-    short_text: tuple[Parameters, list[int], UsableContext],
+    short_text: ShortText,
 ) -> None:
     parameters, ids, context = short_text
     bias = parameters.logits_bias
@@ -52,7 +55,7 @@ def test_the_loss_without_context_is_the_loss_of_the_zero_state(
 
 
 def test_a_gain_is_the_loss_minus_the_loss_from_all_characters(
-    short_text: tuple[Parameters, list[int], UsableContext],
+    short_text: ShortText,
 ) -> None:
     parameters, ids, context = short_text
     whole = np.mean(reference.nats(parameters, ids))
@@ -80,7 +83,7 @@ def test_no_more_characters_are_read_than_the_network_uses() -> None:
 
 @pytest.mark.parametrize(
     "length",
-    [pytest.param(11, id="few characters"), pytest.param(2101, id="too few for an error")],
+    [11, 2101],
 )
 def test_a_short_text_does_not_show_the_context(length: int) -> None:
     assert register_context(length).used is None
@@ -113,9 +116,7 @@ def test_more_characters_are_read_if_the_gain_is_above_a_thousandth(gain: float)
     assert context_after(gain, most=3) == [0, 1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    ("length", "most"), [pytest.param(9, 8, id="short"), pytest.param(600, 512, id="long")]
-)
+@pytest.mark.parametrize(("length", "most"), [(9, 8), (600, 512)])
 def test_at_most_512_characters_are_read(length: int, most: int) -> None:
     assert context_after(1, length=length)[-1] == most
 
@@ -147,7 +148,7 @@ def test_the_used_context_ends_where_all_gains_are_small(
 
 @pytest.mark.parametrize(
     ("characters", "used"),
-    [pytest.param(8, 2, id="long enough"), pytest.param(7, None, id="short")],
+    [(8, 2), (7, None)],
 )
 def test_a_text_must_be_four_times_as_long_as_the_context(
     characters: int,
@@ -167,8 +168,11 @@ def test_a_small_gain_of_few_blocks_may_be_chance() -> None:
 WHOLE, BIGRAM, TRIGRAM = np.random.default_rng(0).random((3, 2400))
 
 
+LongText = tuple[UsableContext, NDArray[Any]]
+
+
 @pytest.fixture(scope="module")
-def long_text() -> tuple[UsableContext, NDArray[Any]]:
+def long_text() -> LongText:
     """Return the context of a network, and its losses from a single character."""
     parameters = random_parameters(scale=0.5)
     ids = random_ids(2401, ids=5)
@@ -189,7 +193,7 @@ def check_mean(
 
 
 def test_the_loss_of_an_n_gram_model_has_an_error(
-    long_text: tuple[UsableContext, NDArray[Any]],
+    long_text: LongText,
 ) -> None:
     context, _ = long_text
     assert context.ngram_order.tolist() == [2, 3]
@@ -198,14 +202,14 @@ def test_the_loss_of_an_n_gram_model_has_an_error(
 
 
 def test_the_loss_from_some_characters_has_an_error(
-    long_text: tuple[UsableContext, NDArray[Any]],
+    long_text: LongText,
 ) -> None:
     context, losses = long_text
     check_mean(context.nats[1], context.standard_errors[1], losses)
 
 
 def test_a_gain_has_the_error_of_paired_blocks(
-    long_text: tuple[UsableContext, NDArray[Any]],
+    long_text: LongText,
 ) -> None:
     context, losses = long_text
     check_mean(context.gains[1], context.gain_errors[1], losses - WHOLE)

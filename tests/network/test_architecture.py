@@ -22,19 +22,6 @@ def described_by(model: dict[str, Any]) -> Architecture:
     return architecture(Config.model_validate({"model": model}), 5)
 
 
-def test_a_plain_network_has_the_tensors_of_the_format() -> None:
-    assert described_by(PLAIN).shapes() == {
-        "rnn.0.kernel": (5, 4),
-        "rnn.0.recurrent_kernel": (4, 4),
-        "rnn.0.bias": (4,),
-        "rnn.1.kernel": (4, 4),
-        "rnn.1.recurrent_kernel": (4, 4),
-        "rnn.1.bias": (4,),
-        "logits.kernel": (4, 5),
-        "logits.bias": (5,),
-    }
-
-
 def test_a_complex_network_has_the_tensors_of_the_format() -> None:
     assert described_by(COMPLEX).shapes() == {
         "embedding": (5, 3),

@@ -164,13 +164,6 @@ def test_a_text_consists_of_the_chosen_ids(model: TrainedModel, prompt: str) -> 
     assert text.finish() == Sample(expected, "length")
 
 
-def test_a_text_is_generated_character_by_character(model: TrainedModel) -> None:
-    request = TextRequest(30, Sampler(), seed=3, prompt="ab\na")
-    text = generate_text(model, request)
-    assert next(text) == generate_text(model, request).finish().text[0]
-    assert text.stopped_by is None
-
-
 def test_a_length_of_zero_has_no_end(trained: TrainedModel) -> None:
     text = generate_text(trained, TextRequest(0, Sampler(), seed=0, ignore_end=True))
     with memory_limit(60_000):

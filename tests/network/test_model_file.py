@@ -105,16 +105,6 @@ def test_other_programs_can_read_a_file(model_file: Path, trained: TrainedModel)
     assert bytes_of(tensors) == bytes_of(trained.parameters.tensors)
 
 
-@pytest.fixture
-def checkpoint_tensors(trained: TrainedModel) -> dict[str, Any]:
-    """Return the tensors of a checkpoint."""
-    return {
-        **trained.parameters.tensors,
-        "optimizer/iterations": np.array(3),
-        "seeds/rnn.0": np.zeros(2, np.uint32),
-    }
-
-
 NUMPY_DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
 
 
@@ -140,20 +130,17 @@ def test_the_other_tensors_of_a_checkpoint_are_not_held_in_memory(
         read_model(path)
 
 
-@pytest.fixture
-def checkpoint(trained: TrainedModel, checkpoint_tensors: dict[str, Any], tmp_path: Path) -> Path:
-    """Return the file of a checkpoint."""
+def test_a_checkpoint_is_a_model_with_more_tensors(trained: TrainedModel, tmp_path: Path) -> None:
     path = tmp_path / "step-3.safetensors"
+    checkpoint_tensors = {
+        **trained.parameters.tensors,
+        "optimizer/iterations": np.array(3),
+        "seeds/rnn.0": np.zeros(2, np.uint32),
+    }
     path.write_bytes(model_bytes(trained, tensors=checkpoint_tensors, training={"step": 3}))
-    return path
-
-
-def test_a_checkpoint_has_more_tensors(
-    checkpoint: Path, checkpoint_tensors: dict[str, Any], trained: TrainedModel
-) -> None:
-    model, fields, tensors = read_tensors(checkpoint)
+    model, fields, tensors = read_tensors(path)
     assert model.facts == trained.facts
-    read = read_model(checkpoint).parameters.tensors
+    read = read_model(path).parameters.tensors
     assert bytes_of(read) == bytes_of(trained.parameters.tensors)
     assert fields["training"] == {"step": 3}
     assert bytes_of(tensors) == bytes_of(checkpoint_tensors)

@@ -108,16 +108,6 @@ def test_segments_are_read_side_by_side() -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("streams", "warm_up"), [(1, 0), (2, 20), (7, 14), (64, 1), (64, 0)], ids=str
-)
-def test_segments_have_each_position_once(streams: int, warm_up: int) -> None:
-    parameters = random_parameters(layers=2, scale=0.3)
-    segments = read_segments(parameters, TEXT, streams=streams, warm_up=warm_up)
-    positions = np.concatenate([positions for _, positions in segments])
-    assert sorted(positions) == [*range(100)]
-
-
 @pytest.mark.parametrize("streams", [2, 4])
 def test_segments_have_the_logits_of_a_stream_if_the_network_forgets(streams: int) -> None:
     parameters = random_parameters(layers=2, scale=0.3)

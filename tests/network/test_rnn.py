@@ -60,14 +60,6 @@ def test_reading_does_not_change_its_initial_state() -> None:
     assert not state[0].any()
 
 
-def test_an_empty_window_returns_its_initial_state() -> None:
-    parameters = random_parameters(layers=2)
-    _, state = parameters.unroll(IDS, parameters.zero_state(3))
-    logits, after = parameters.unroll(IDS[:0], state)
-    assert logits.shape == (0, 3, 5)
-    check_close(after, state)
-
-
 @pytest.mark.parametrize("name", rnn.ACTIVATIONS)
 def test_an_activation_equals_its_definition(name: str) -> None:
     x = np.linspace(-8, 8, 65, dtype=np.float32)

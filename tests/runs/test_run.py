@@ -95,16 +95,10 @@ def test_a_model_without_a_run_may_have_the_text_that_comes_with_charlm() -> Non
 
 # The shipped model
 
-SHIPPED = shipped_models()["river-plays"]
 
-
-@pytest.fixture(scope="module")
-def shipped() -> TrainedModel:
-    return read_model(SHIPPED)
-
-
-def test_the_shipped_model_has_the_plays(shipped: TrainedModel) -> None:
-    corpus = run_corpus(SHIPPED, shipped)
+def test_the_shipped_model_has_the_plays() -> None:
+    path = shipped_models()["river-plays"]
+    corpus = run_corpus(path, read_model(path))
     assert corpus is not None
     plays = DEFAULT_CORPUS.read_text(encoding="utf-8")
     assert corpus.vocabulary.decode(corpus.ids) == plays

@@ -14,7 +14,6 @@ from charlm.errors import CharlmError
 from charlm.text.corpus import (
     Corpus,
     count_ids,
-    is_corpus,
     open_corpus,
     resolve_corpus_settings,
     split_positions,
@@ -58,12 +57,6 @@ def test_a_corpus_has_three_splits(corpus: Corpus) -> None:
 
 def test_the_beginning_of_a_split_can_be_read(corpus: Corpus) -> None:
     assert corpus.split("train", at_most=2).tolist() == [0, 1]
-
-
-@pytest.mark.parametrize(("name", "expected"), [("out", True), ("sources", False), ("none", False)])
-@pytest.mark.usefixtures("corpus")
-def test_a_folder_can_be_a_corpus(name: str, expected: bool, tmp_path: Path) -> None:
-    assert is_corpus(tmp_path / name) == expected
 
 
 def test_the_ids_are_mapped_from_disk(corpus: Corpus) -> None:

@@ -194,9 +194,11 @@ def test_the_models_are_restored_from_the_checkpoint_of_their_step(tmp_path: Pat
     ("before", "now", "is_noted"),
     [
         ("a", "b", True),
+        ("a", "a", False),
         (None, "b", False),
+        ("a", None, False),
     ],
-    ids=["another library", "no library before"],
+    ids=["another library", "the same library", "no library before", "no library now"],
 )
 def test_a_resume_reports_another_kernel(
     before: str | None,

@@ -14,7 +14,6 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.events import Event, Note, ignore
-from charlm.hardware import core_count
 from charlm.runs.initial_weights import InitialModel, read_initial_model
 from charlm.training.choosing import CANDIDATES, Plan, Request, candidates_for, choose, new_engine
 from charlm.training.session import Session
@@ -346,11 +345,6 @@ def test_initial_weights_are_trained_with_a_lower_rate(
 
 
 # The engine
-
-
-def test_each_core_has_a_part_of_a_batch(choosing: Choosing) -> None:
-    plan = choosing.plan(10_000, "training.batch_size=32")
-    assert plan.config.training.parts == min(core_count(), 4)
 
 
 WEIGHTS = (3 * 2 + 2 * 2 + 2) + (2 * 3 + 3)

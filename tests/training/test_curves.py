@@ -147,24 +147,15 @@ def test_the_saturation_is_the_share_of_outputs_above_0_9(
     assert curve(events["."], f"saturation/layer_{layer}") == pytest.approx(shares, abs=2e-4)
 
 
-def check_histograms(events: Any, tag: str, values: Sequence[NDArray[Any]], *, wrong: int) -> None:
-    """Check the buckets at each evaluation, except a number of values on an edge of two buckets."""
+def check_histograms(events: Any, tag: str, values: Sequence[NDArray[Any]]) -> None:
+    """Check the buckets at each evaluation."""
     shown = {event.step: make_ndarray(event.tensor_proto) for event in events.Tensors(tag)}
     assert [*shown] == EVALUATED
     for found, expected in zip(shown.values(), values, strict=True):
         counts, edges = np.histogram(expected.astype(float), bins=30)
         np.testing.assert_allclose(found[:, 0], edges[:-1], atol=1e-5)
         np.testing.assert_allclose(found[:, 1], edges[1:], atol=1e-5)
-        assert found[:, 2].sum() == expected.size
-        assert np.abs(found[:, 2] - counts).sum() <= 2 * wrong
-
-
-@pytest.mark.parametrize("layer", LAYERS)
-def test_the_histogram_of_states_has_every_sixth_output(
-    layer: int, run: Followed, events: dict[str, Any]
-) -> None:
-    values = [outputs_of(run, step, layer)[::6] for step in EVALUATED]
-    check_histograms(events["."], f"state/layer_{layer}", values, wrong=3)
+        assert found[:, 2].tolist() == counts.tolist()
 
 
 @pytest.mark.parametrize("name", ["embedding", "rnn.1.recurrent_kernel", "logits.kernel"])
@@ -172,7 +163,7 @@ def test_the_histogram_of_weights_has_the_trained_weights(
     name: str, run: Followed, events: dict[str, Any]
 ) -> None:
     values = [run.weights(step)[name] for step in EVALUATED]
-    check_histograms(events["."], f"weights/{name}", values, wrong=0)
+    check_histograms(events["."], f"weights/{name}", values)
 
 
 # The logs of a run with a fake engine

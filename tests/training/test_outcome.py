@@ -8,7 +8,6 @@ import pytest
 from fake_engine import FIRST_IS_BEST, Faults
 from fake_runs import LONG_TEXT, Trained, resume, train
 
-from charlm.errors import CharlmError
 from charlm.evaluation.baselines import baseline_scores
 from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.runs.run import Outcome, open_run, read_outcome
@@ -117,9 +116,3 @@ def test_an_outcome_of_step_0_without_a_model_is_kept(tmp_path: Path) -> None:
 
 def test_a_run_that_has_not_ended_has_no_outcome(tmp_path: Path) -> None:
     assert read_outcome(tmp_path) is None
-
-
-def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "ended.json").write_text("{", encoding="utf-8")
-    with pytest.raises(CharlmError, match=r"ended\.json"):
-        read_outcome(tmp_path)
