@@ -42,7 +42,7 @@ from charlm.text.corpus import is_corpus, read_manifest
 from charlm.text.tokenization import check_same_text
 from charlm.training.choosing import Request
 from charlm.training.session import Stopped
-from charlm.training.trainer import read_text
+from charlm.training.trainer import make_corpus
 from charlm.wording import counted, short_repr
 
 BEST = "best.yaml"
@@ -205,7 +205,7 @@ def tune(
         if is_corpus(corpus):
             check_same_text(sources, read_manifest(corpus), owner=folder)
         else:
-            read_text(sources, corpus, loaded.config({}).corpus, on_event=on_event)
+            make_corpus(sources, corpus, loaded.config({}).corpus, on_event=on_event)
         search = _Search(loaded, folder, trial_minutes, on_event)
         search.begin(study)
         ended = sum(trial.state.is_finished() for trial in study.trials)

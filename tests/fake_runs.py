@@ -20,7 +20,7 @@ from charlm.runs.initial_weights import read_initial_model, read_initial_weights
 from charlm.runs.run import Outcome, Run, open_run, write_run
 from charlm.storage import new_folder, only_writer
 from charlm.training.choosing import Request, choose, new_engine
-from charlm.training.evaluating import open_text
+from charlm.training.evaluating import prepare_evaluated_text
 from charlm.training.interface import Engine
 from charlm.training.loop import run_loop
 from charlm.training.session import Session, stop_on_signal
@@ -267,7 +267,7 @@ def train_begun(
             engine_of(run, engines),
             lock=lock,
             session=session,
-            text=open_text(run.corpus),
+            text=prepare_evaluated_text(run.corpus),
             soft_targets=open_soft_targets(
                 run.folder, run.config, run.corpus, on_event=session.on_event
             ),

@@ -30,7 +30,7 @@ Evaluations = Annotated[int, Field(ge=1, le=1000)]
 NotNegativeFloat = Annotated[float, Field(ge=0)]
 
 
-def _check_named(value: Any) -> Any:
+def _check_keras_object(value: Any) -> Any:
     """Return the value if it can name a Keras object.
 
     A mapping must not have other keys, such as `module`, which Keras might import.
@@ -51,9 +51,9 @@ def _is_json(value: Any) -> bool:
     return True
 
 
-Named = Annotated[
+KerasObject = Annotated[
     str | dict[str, Any] | None,
-    PlainValidator(_check_named),
+    PlainValidator(_check_keras_object),
     WithJsonSchema({"anyOf": [{"type": kind} for kind in ("string", "object", "null")]}),
 ]
 """Keras object: its name, a mapping with `class_name` and `config`, or None."""
@@ -107,27 +107,27 @@ class RnnConfig(_Section):
     """Activation f in h_t = f(x_t U + h_{t-1} V + b)."""
     use_bias: bool = True
     """Whether each layer has a bias b."""
-    kernel_initializer: Named = "glorot_uniform"
+    kernel_initializer: KerasObject = "glorot_uniform"
     """Initializer of the kernel U, from inputs to units; null = `glorot_uniform`.
     `model.input_initializer` can replace it for one-hot characters."""
-    recurrent_initializer: Named = "orthogonal"
+    recurrent_initializer: KerasObject = "orthogonal"
     """Initializer of the recurrent kernel V, from units to units; null = `glorot_uniform`."""
-    bias_initializer: Named = "zeros"
+    bias_initializer: KerasObject = "zeros"
     """Initializer of the bias b; null = `glorot_uniform`."""
-    kernel_regularizer: Named = None
+    kernel_regularizer: KerasObject = None
     """Penalty on the kernel U, added to the loss."""
-    recurrent_regularizer: Named = None
+    recurrent_regularizer: KerasObject = None
     """Penalty on the recurrent kernel V, added to the loss."""
-    bias_regularizer: Named = None
+    bias_regularizer: KerasObject = None
     """Penalty on the bias b, added to the loss."""
-    activity_regularizer: Named = None
+    activity_regularizer: KerasObject = None
     """Penalty on the outputs of a layer over a window, divided by the batch size and added to the
     loss."""
-    kernel_constraint: Named = None
+    kernel_constraint: KerasObject = None
     """Constraint on the kernel U after each step."""
-    recurrent_constraint: Named = None
+    recurrent_constraint: KerasObject = None
     """Constraint on the recurrent kernel V after each step."""
-    bias_constraint: Named = None
+    bias_constraint: KerasObject = None
     """Constraint on the bias b after each step."""
     dropout: Fraction = 0.0
     """Dropout rate of the inputs of each layer, with one mask per window."""
@@ -158,7 +158,7 @@ class ModelConfig(_Section):
     """Number of units in each layer."""
     embedding: Annotated[int, Field(ge=1, le=65536)] | None = None
     """Width of a learnt character embedding; null = one-hot characters."""
-    input_initializer: Named = None
+    input_initializer: KerasObject = None
     """Initializer of the character weights, which are rows of the kernel (one-hot) or the
     embedding. null = `rnn.kernel_initializer` or `uniform`. With 512 units and 65 one-hot
     characters, `glorot_uniform` draws values of about 0.06, which are small next to the state."""

@@ -66,7 +66,7 @@ class LoopState(_Fields):
     logged_seconds: Seconds = 0.0
     """Value of `seconds` at the last log line."""
 
-    def compare(self, nats: float) -> bool:
+    def record_evaluation(self, nats: float) -> bool:
         """Record an evaluation, and return whether its loss is finite and the best so far."""
         self.evaluated_step = self.step
         is_best = math.isfinite(nats) and (self.best_nats is None or nats < self.best_nats)

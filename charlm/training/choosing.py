@@ -25,7 +25,7 @@ from charlm.runs.initial_weights import InitialModel, adapt_initial_model, check
 from charlm.text.batches import fit_batches
 from charlm.text.corpus import Corpus, resolve_corpus_settings
 from charlm.text.tokenization import SHORT_TEXT
-from charlm.training.evaluating import EvaluatedText, open_text
+from charlm.training.evaluating import EvaluatedText, prepare_evaluated_text
 from charlm.training.interface import Engine, EngineFactory
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
@@ -264,7 +264,7 @@ def choose(
     if minutes is None and not request.length_key:
         minutes = candidates[0].minutes
     end = None if minutes is None else started + 60 * minutes
-    text = open_text(corpus)
+    text = prepare_evaluated_text(corpus)
     for candidate in candidates:
         plan = _make_plan(
             candidate,
@@ -341,7 +341,7 @@ def _left(plan: Plan, session: Session, workers: Workers) -> float:
     assert plan.minutes is not None, "the plan has a time limit"
     unplanned = (1 - USED_SHARE) * 60 * plan.minutes
     left = plan.end - session.clock() - unplanned - plan.timing.end_seconds
-    return workers.share_seconds(max(0.0, left))
+    return workers.broadcast_seconds(max(0.0, left))
 
 
 def _add_soft_targets(plan: Plan, folder: Path, session: Session) -> Plan:

@@ -143,7 +143,7 @@ class EvaluatedText:
         return "train" if self.ids is None else "validation"
 
 
-def open_text(corpus: Corpus) -> EvaluatedText:
+def prepare_evaluated_text(corpus: Corpus) -> EvaluatedText:
     """Return the text that the evaluations of a run read, with the score of a 5-gram model.
 
     This takes up to half a second.

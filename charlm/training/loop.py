@@ -141,7 +141,7 @@ class Training:
         if schedule.evaluates_at(state.step):
             if state.evaluated_step != state.step:
                 self.evaluate()
-        elif self.engine.workers.share(state.seconds - self.saved_seconds >= SAVE_SECONDS):
+        elif self.engine.workers.broadcast(state.seconds - self.saved_seconds >= SAVE_SECONDS):
             self.save()  # every worker has a part of the state
 
     def record_start(self) -> None:
@@ -175,7 +175,7 @@ class Training:
         score = evaluation.score
         if text.ids is not None:
             self.log.log(self._position("validation", score.nats_per_char))
-        is_best = state.compare(score.nats_per_char)
+        is_best = state.record_evaluation(score.nats_per_char)
         if is_best:
             self.best = score
         with one_thread():
@@ -318,7 +318,7 @@ def run_loop(
             log.show_text("config", dump_config(run.config), step=0)
             training.record_start()
         reason, signal = _take_all_steps(training)
-        temperature = None if signal else _end(training)
+        temperature = None if signal else _choose_temperature(training)
         outcome = _outcome(training, reason=reason, signal=signal, temperature=temperature)
     if signal is None:
         lock.check(run.folder)
@@ -359,7 +359,7 @@ def _take_all_steps(training: Training) -> tuple[str, Signals | None]:
         )
         if not count:
             state.elapsed_seconds = session.clock() - started
-            _finish(training, has_ended=reason is not None)
+            _save_last_step(training, has_ended=reason is not None)
             if number:
                 signal = Signals(number)
                 return f"stopped by {signal.name}", signal
@@ -371,9 +371,9 @@ def _take_all_steps(training: Training) -> tuple[str, Signals | None]:
         session.on_event(training.steps_taken(losses))
 
 
-def _finish(training: Training, *, has_ended: bool) -> None:
+def _save_last_step(training: Training, *, has_ended: bool) -> None:
     """Save the last step of this session, after an evaluation if the run has ended."""
-    has_ended = bool(training.engine.workers.share(has_ended))
+    has_ended = bool(training.engine.workers.broadcast(has_ended))
     if has_ended and training.state.evaluated_step != training.state.step:
         training.log_steps()
         training.evaluate()
@@ -398,7 +398,7 @@ def _reason_to_end(training: Training, *, step_seconds: float) -> str | None:
     return TIME_LIMIT if is_near else None
 
 
-def _end(training: Training) -> float | None:
+def _choose_temperature(training: Training) -> float | None:
     """Choose the temperature of a finished run, and write it to its models.
 
     The result is None if the user has set the temperature, or if there is no model.

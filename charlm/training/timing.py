@@ -80,7 +80,7 @@ def time_engine(
     """
     if config.training.is_untrained and minutes is None:
         return Timing()
-    clock, share = session.clock, engine.workers.share_seconds
+    clock, broadcast = session.clock, engine.workers.broadcast_seconds
     first_state = engine.tensors()
     limit = TIMED_SECONDS if minutes is None else min(TIMED_SECONDS, TIMED_SHARE * 60 * minutes)
     step_seconds = _time_steps(config, corpus, engine, session, limit=limit)
@@ -95,14 +95,14 @@ def time_engine(
         with one_thread():
             str(generate_text(model, TextRequest(TIMED_CHARACTERS, Sampler(), config.seed)))
         end_seconds = TYPICAL_CHARACTERS / TIMED_CHARACTERS * (clock() - evaluated)
-    return Timing(step_seconds, share(evaluated - started), share(end_seconds))
+    return Timing(step_seconds, broadcast(evaluated - started), broadcast(end_seconds))
 
 
 def _time_steps(
     config: Config, corpus: Corpus, engine: Engine, session: Session, *, limit: float
 ) -> float:
     """Return the median time of a step after the first, for which Keras builds a graph."""
-    batches, share = engine.batches, engine.workers.share_seconds
+    batches, broadcast = engine.batches, engine.workers.broadcast_seconds
     rates = np.array([config.training.optimizer.learning_rate], np.float32)
     ids = corpus.split("train")
     seconds: list[float] = []
@@ -112,7 +112,7 @@ def _time_steps(
         positions = batches.positions(epoch=epoch, first=window, count=1, rows=engine.rows)
         windows = np.asarray(ids[positions], np.int32)
         engine.take_steps(windows, rates, reset_state=window == 0)
-        seconds.append(share(session.clock() - started))
+        seconds.append(broadcast(session.clock() - started))
         if len(seconds) > 1 and sum(seconds) > limit:
             break
     return statistics.median(seconds[1:])

@@ -20,7 +20,7 @@ from charlm.text.findings import find_problems
 from charlm.text.tokenization import tokenize
 from charlm.text.vocabulary import Vocabulary
 from charlm.training.choosing import MEMORIZE, Plan, Request, choose, new_engine
-from charlm.training.evaluating import open_text
+from charlm.training.evaluating import prepare_evaluated_text
 from charlm.training.interface import EngineFactory
 from charlm.training.loop import run_loop
 from charlm.training.session import Session
@@ -103,10 +103,12 @@ def read_corpus(sources: Sequence[str], request: Request, folder: Path, session:
     if request.recipe is None and request.init is None and "corpus" not in request.overrides:
         short = load_config(find_recipe(MEMORIZE.recipe)).corpus
     target = folder / CORPUS
-    return read_text(sources, target, settings, known=known, short=short, on_event=session.on_event)
+    return make_corpus(
+        sources, target, settings, known=known, short=short, on_event=session.on_event
+    )
 
 
-def read_text(
+def make_corpus(
     sources: Sequence[str],
     folder: Path,
     settings: CorpusConfig,
@@ -169,7 +171,7 @@ def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Out
             engine,
             lock=lock,
             session=session,
-            text=open_text(run.corpus),
+            text=prepare_evaluated_text(run.corpus),
             soft_targets=open_soft_targets(path, run.config, run.corpus, on_event=session.on_event),
         )
 

@@ -72,13 +72,13 @@ class Workers:
         gathered[self.index] = array
         return self.total(gathered)
 
-    def share(self, number: int) -> int:
+    def broadcast(self, number: int) -> int:
         """Return the number that worker 0 passed."""
         return int(self.gather(int(number))[0])
 
-    def share_seconds(self, seconds: float) -> float:
+    def broadcast_seconds(self, seconds: float) -> float:
         """Return the seconds that worker 0 passed, to the nanosecond."""
-        return self.share(round(1e9 * seconds)) / 1e9
+        return self.broadcast(round(1e9 * seconds)) / 1e9
 
     def agree(self, *, step: int, count: int, signal: int) -> tuple[int, int]:
         """Agree on the number of next steps (0 = end the run) and on a signal (0 = none).

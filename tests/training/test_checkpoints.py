@@ -231,7 +231,7 @@ def test_only_a_lower_finite_loss_is_the_best(
     before: float | None, nats: float, is_best: bool
 ) -> None:
     state = LoopState(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
-    assert state.compare(nats) == is_best
+    assert state.record_evaluation(nats) == is_best
     best, step, number = (nats, 9, 0) if is_best else (before, 5, 2)
     expected = LoopState(step=9, best_nats=best, best_step=step, evaluated_step=9)
     assert state == expected.model_copy(update={"evaluations_without_best": number})

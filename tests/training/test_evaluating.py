@@ -18,7 +18,7 @@ from charlm.training.evaluating import (
     EvaluatedNetwork,
     evaluate_network,
     network_of,
-    open_text,
+    prepare_evaluated_text,
     sample_text,
     score_of,
 )
@@ -27,7 +27,7 @@ from charlm.training.evaluating import (
 
 
 def test_a_score_on_a_part_of_the_validation_text_names_the_part(tmp_path: Path) -> None:
-    text = open_text(make_corpus(tmp_path, "ab" * 1_100_000))
+    text = prepare_evaluated_text(make_corpus(tmp_path, "ab" * 1_100_000))
     assert text.measured_on == "the first 200,000 characters of the validation text"
     assert text.ids is not None
     assert len(text.ids) == 200_000
@@ -45,7 +45,7 @@ def test_a_score_on_a_part_of_the_validation_text_names_the_part(tmp_path: Path)
 def test_a_validation_text_needs_2400_scored_characters_for_an_error(
     text: str, is_short: bool, split: str, measured_on: str, tmp_path: Path
 ) -> None:
-    opened = open_text(make_corpus(tmp_path, text))
+    opened = prepare_evaluated_text(make_corpus(tmp_path, text))
     found = (opened.is_short, opened.split, opened.measured_on)
     assert found == (is_short, split, measured_on)
     assert (opened.ngram is None) == (opened.ids is None) == (split == "train")
@@ -59,7 +59,9 @@ def evaluate(corpus: Corpus) -> EvaluatedNetwork:
     config = Config(sampling=SamplingConfig(length=9))
     engine = new_engine(config, corpus, FakeEngines(), on_event=lambda _: None)
     model = network_of(engine, config, corpus, step=3, epoch=0.5)
-    return evaluate_network(engine, model, open_text(corpus), config=config, train_nats=1.5)
+    return evaluate_network(
+        engine, model, prepare_evaluated_text(corpus), config=config, train_nats=1.5
+    )
 
 
 def test_a_network_is_scored_on_the_validation_text(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from fake_engine import FakeEngines, Faults
 from fake_runs import TEXT, Clock, begin, engine_of, ticking, timed_steps
 
 from charlm.runs.run import Run
-from charlm.training.evaluating import open_text
+from charlm.training.evaluating import prepare_evaluated_text
 from charlm.training.session import Session
 from charlm.training.timing import Timing, time_engine
 
@@ -36,7 +36,7 @@ def time_run(
     """Time the parts of a run with a clock."""
     engine = engine_of(run, engines)
     session = Session(clock=clock)
-    text = open_text(run.corpus)
+    text = prepare_evaluated_text(run.corpus)
     return time_engine(run.config, run.corpus, engine, text, session=session, minutes=minutes)
 
 

@@ -59,8 +59,8 @@ def test_all_workers_agree(
 
 @pytest.mark.parametrize(("index", "shared"), [(0, 9), (1, 3)])
 def test_worker_0_decides_on_a_number(index: int, shared: int) -> None:
-    assert PlayedWorker(index, [3]).share(9) == shared
-    assert PlayedWorker(index, [3 * 10**9]).share_seconds(9.0) == shared
+    assert PlayedWorker(index, [3]).broadcast(9) == shared
+    assert PlayedWorker(index, [3 * 10**9]).broadcast_seconds(9.0) == shared
 
 
 def test_copies_of_a_run_at_different_steps_are_refused() -> None:
