@@ -60,6 +60,11 @@ def test_reading_does_not_change_its_initial_state() -> None:
     assert not state[0].any()
 
 
+def test_activations_differ_in_their_first_letters() -> None:
+    """The programs in C know an activation by its first letter."""
+    assert len({name[0] for name in rnn.ACTIVATIONS}) == len(rnn.ACTIVATIONS)
+
+
 @pytest.mark.parametrize("name", rnn.ACTIVATIONS)
 def test_an_activation_equals_its_definition(name: str) -> None:
     x = np.linspace(-8, 8, 65, dtype=np.float32)
