@@ -83,7 +83,7 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     started = time.perf_counter()
     with ProgressDisplay() as display:
         from charlm.api import training
-        from charlm.runs.folder import CORPUS, INIT
+        from charlm.runs.folder import BEST, CORPUS, INIT
         from charlm.storage import CONFIG_FILE
         from charlm.training.session import Stopped
 
@@ -108,7 +108,12 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     if outcome.worker != 0:
         say(f"{outcome.reason}; the run is on worker 0")
     elif as_json:
-        command_facts = {"minutes": minutes, "total_seconds": total_seconds, "suggestion": command}
+        command_facts = {
+            "model": outcome.folder / BEST,
+            "minutes": minutes,
+            "total_seconds": total_seconds,
+            "suggestion": command,
+        }
         print_json({**outcome.to_json(), **command_facts})
     else:
         _print_outcome(outcome, command)
@@ -171,7 +176,7 @@ def _best_step(outcome: "Outcome") -> str:
     if best_step is None or best_step == outcome.step:
         return ""
     if best_step == 0:
-        return "; no step was better than the initial weights, which are in best.safetensors"
+        return "; the initial weights are still the best, and in best.safetensors"
     return f"; best at step {best_step:,}"
 
 

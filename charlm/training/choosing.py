@@ -47,8 +47,6 @@ MAX_STEPS = 1_000_000_000
 """Maximum number of steps that a config accepts."""
 USED_SHARE = 0.97
 """Share of a time limit that is planned; the rest is for unmeasured work, such as the exit."""
-INITIAL_RATE = 1 / 3
-"""Learning rate of a run with initial weights, as a share of the recipe's rate."""
 TWO_SLOTS = {"adam", "adamw"}
 """Optimizers that always keep two numbers for each weight."""
 
@@ -84,8 +82,7 @@ class Request:
     def config(self, recipe: str) -> Config:
         """Return the config of a recipe with the user's settings.
 
-        With initial weights, the network gets the shape of their model, and a third of the recipe's
-        learning rate unless the user sets it.
+        With initial weights, the network gets the shape of their model.
 
         Raises:
             CharlmError: The recipe cannot be read, or a key or value is not valid.
@@ -97,17 +94,8 @@ class Request:
             config = load_config(path, overrides=merge(nest(shape.items()), self.overrides))
             config = config.model_copy(update={"recipe": config.recipe or path.stem})
             check_initial_model(config, self.init)
-            self._configs[recipe] = config if self.init is None else self._with_initial_rate(config)
+            self._configs[recipe] = config
         return self._configs[recipe]
-
-    def _with_initial_rate(self, config: Config) -> Config:
-        optimizer = self.training.get("optimizer")
-        is_set = isinstance(optimizer, Mapping) and "learning_rate" in optimizer
-        if is_set or config.training.initial_weights is not None:
-            return config
-        rate = INITIAL_RATE * config.training.optimizer.learning_rate
-        slower = config.training.optimizer.model_copy(update={"learning_rate": rate})
-        return config.with_training(optimizer=slower)
 
     def check(self) -> Config:
         """Check what can be checked before the text is read; return a config for reading the text.

@@ -104,7 +104,7 @@ def test_a_training_without_a_best_model_has_no_score(report: Report) -> None:
         pytest.param(1400, "; best at step 1,400", id="earlier"),
         pytest.param(
             0,
-            "; no step was better than the initial weights, which are in best.safetensors",
+            "; the initial weights are still the best, and in best.safetensors",
             id="initial weights",
         ),
     ],
@@ -212,6 +212,7 @@ def test_a_training_is_printed_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         **FACTS,
         "minutes": 3,
         "suggestion": "charlm train text --minutes 6",
+        "model": "runs/a b/best.safetensors",
     }
 
 

@@ -323,20 +323,11 @@ def test_n_grams_too_large_for_the_memory_are_left_out(
 # Initial weights
 
 
-@pytest.mark.parametrize(
-    ("overrides", "rate"),
-    [
-        ([], 0.002 / 3),
-        (["training.optimizer.learning_rate=0.05"], 0.05),
-    ],
-    ids=["a third of the recipe's", "rate of the user"],
-)
-def test_initial_weights_are_trained_with_a_lower_rate(
-    overrides: list[str], rate: float, choosing: Choosing, model_file: Path
+def test_a_network_with_initial_weights_has_the_shape_of_their_model(
+    choosing: Choosing, model_file: Path
 ) -> None:
     init = read_initial_model(model_file)
-    plan = choosing.plan(500, *overrides, init=init)
-    assert plan.config.training.optimizer.learning_rate == pytest.approx(rate)
+    plan = choosing.plan(500, init=init)
     assert plan.config.training.initial_weights == init.sha256
     assert (plan.config.model.layers, plan.config.model.units) == (2, 4)
     assert plan.initial is not None
