@@ -131,6 +131,11 @@ def test_logits_and_scores_are_those_of_the_reference(plays: charlm.Model, ids: 
     assert plays.logits(TEXT).dtype == scores.dtype == np.float32
 
 
+@pytest.mark.parametrize("text", ["", []])
+def test_an_empty_text_has_no_logits(text: Any, plays: charlm.Model) -> None:
+    assert plays.logits(text).shape == (0, len(plays.vocabulary))
+
+
 def test_many_texts_are_scored_like_each_of_them(plays: charlm.Model) -> None:
     texts = ["The ferry", "", "T", "A river.", *(TEXT[:end] for end in range(2, 302, 2))]
     for text, nats in zip(texts, plays.score(texts), strict=True):
