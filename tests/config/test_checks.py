@@ -127,7 +127,9 @@ def test_an_empty_path_is_refused() -> None:
         check_path("text", "")
 
 
-@pytest.mark.parametrize("found", ["missing.txt", "folder/with some words", "./x", "-", "./-", 255 * "x"])
+@pytest.mark.parametrize(
+    "found", ["missing.txt", "folder/with some words", "./x", "-", "./-", 255 * "x"]
+)
 def test_a_path_is_returned_unchanged(found: str) -> None:
     assert check_path("text", found, hint="write it") == found
 

@@ -338,11 +338,13 @@ def test_without_a_name_the_newest_run_is_inspected(trained_run: Path, text: Pat
 # The file of the page
 
 
-def test_a_page_does_not_replace_the_model(model_file: Path, text: Path) -> None:
-    before = model_file.read_bytes()
+@pytest.mark.parametrize("name", ["model", "text"])
+def test_a_page_does_not_replace_what_it_reads(name: str, model_file: Path, text: Path) -> None:
+    out = {"model": model_file, "text": text}[name]
+    before = out.read_bytes()
     with pytest.raises(CharlmError, match=r"also an input file; choose another file$"):
-        inspect_runs([model_file], text=text, out=model_file)
-    assert model_file.read_bytes() == before
+        inspect_runs([model_file], text=text, out=out)
+    assert out.read_bytes() == before
 
 
 def test_a_page_has_the_name_of_a_page(model_file: Path, text: Path) -> None:

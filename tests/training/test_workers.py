@@ -96,9 +96,11 @@ class Twin(Workers):
     def __init__(self, differs_at: int | None) -> None:
         self.differs_at = differs_at
         self.exchanges = 0
+        self.passed: list[int] = []
 
     def total(self, array: NDArray[np.int64]) -> NDArray[np.int64]:
         assert array.dtype == np.int64
+        self.passed.append(int(array[0]))
         differs = self.exchanges == self.differs_at
         self.exchanges += 1
         return np.array([array[0], array[0] + differs])
@@ -109,6 +111,19 @@ def test_workers_that_agree_on_everything_are_accepted(tmp_path: Path) -> None:
     twin = Twin(differs_at=None)
     twin.check_same(Config(), make_corpus(tmp_path, "abba\n"))
     assert twin.exchanges == 8
+
+
+def test_the_versions_of_tensorflow_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = make_corpus(tmp_path, "abba\n")
+    digests = set()
+    for version in ("1", "2"):
+        monkeypatch.setattr("charlm.training.workers.versions", lambda *_: version)  # noqa: B023
+        twin = Twin(differs_at=None)
+        twin.check_same(Config(), corpus)
+        digests.add(twin.passed[0])
+    assert len(digests) == 2
 
 
 @pytest.mark.parametrize(
