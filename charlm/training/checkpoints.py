@@ -20,7 +20,14 @@ from charlm.errors import CharlmError
 from charlm.network.model_file import Tensors, TrainedModel, model_bytes, read_tensors, write_model
 from charlm.runs.folder import BEST, CHECKPOINTS, CORPUS, LAST, checkpoint_name, saved_steps
 from charlm.runs.run import Run, corpus_identity
-from charlm.storage import METRICS_FILE, UnreadableError, remove_leftovers, write_file, writing
+from charlm.storage import (
+    METRICS_FILE,
+    UnreadableError,
+    remove_leftovers,
+    sync_folder,
+    write_file,
+    writing,
+)
 from charlm.training.evaluating import check_finite
 from charlm.training.interface import Engine, Shapes
 from charlm.training.logs import keep_lines
@@ -191,6 +198,8 @@ def _remove_others(run: Run, step: int) -> None:
     with writing(folder):
         for removed in set(steps).difference(kept):
             (folder / checkpoint_name(removed)).unlink(missing_ok=True)
+        if folder.exists():
+            sync_folder(folder)
 
 
 def _read(path: Path) -> Checkpoint:
