@@ -171,8 +171,10 @@ def score_lines(
     """
     model = load(model, on_event=on_event)
     vocabulary = model.vocabulary
+    config = model.config.corpus
+    check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
     start = empty_prompt(vocabulary)
-    lines = read_lines(Path(check_path("text", text)), model.config.corpus)
+    lines = read_lines(Path(check_path("text", text)), config)
     while some := [*islice(lines, LINES_AT_ONCE)]:
         ids = [np.append(start, vocabulary.encode(line)) for line in some]
         with np.errstate(over="ignore", invalid="ignore"):  # score_texts raises a CharlmError

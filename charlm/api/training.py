@@ -202,8 +202,7 @@ def train(
         minutes: Time limit of the call; replaces the length in the recipe with as many steps as
             fit. If the machine becomes slower, the run ends early. None = no limit.
         init: Run or model file with the initial weights. Known characters keep their weights, the
-            network gets the shape of the model.
-            None = random weights.
+            network gets the shape of the model. None = random weights.
         run: Folder of the run, new or empty. None = a new folder under runs/, named by the time and
             the text.
         resume: Whether to continue the run in `run` if there is one. Its text must be the same; it

@@ -196,9 +196,10 @@ def _remove_others(run: Run, step: int) -> None:
     if not run.config.training.keep_checkpoints:
         kept = kept[:KEPT]
     with writing(folder):
-        for removed in set(steps).difference(kept):
-            (folder / checkpoint_name(removed)).unlink(missing_ok=True)
-        if folder.exists():
+        removed = set(steps).difference(kept)
+        for earlier in removed:
+            (folder / checkpoint_name(earlier)).unlink(missing_ok=True)
+        if removed:
             sync_folder(folder)
 
 

@@ -82,8 +82,9 @@ class RunLog:
         step, split, nats = metrics["step"], metrics["split"], metrics["nats_per_char"]
         self._lines.append(to_line({**metrics, "bits_per_char": bits(nats)}))
         self.show_loss(split, nats, step=step)
-        for name in metrics.keys() - POSITION:
-            self.show_scalar(TAGS.get(name, name), metrics[name], step=step)
+        for name, value in metrics.items():
+            if name not in POSITION:
+                self.show_scalar(TAGS.get(name, name), value, step=step)
 
     def show_loss(self, name: str, nats: float, *, step: int) -> None:
         """Show TensorBoard a loss in nats per character, in a folder: train, validation, 5-gram."""

@@ -74,7 +74,7 @@ TYPES = {
 UNTOUCHED_FUNCTIONS = {"__repr__", "__str__"}
 UNTOUCHED_ASSIGNMENTS = {"__all__", "__version__", "model_config"}
 
-LARGE = 20
+LARGE, SMALLEST_LIMIT = 100, 20
 DIGITS = re.compile(r"\d+")
 
 C_OPERATORS = {
@@ -208,8 +208,9 @@ def _mutations_of_c(file: str, source: bytes) -> Iterator[Mutation]:
 
 
 def _other_integers(number: int) -> list[int]:
-    """Return the next integer; for a large one, its double and its tenth."""
-    return [number + 1] if number < LARGE else [2 * number, number // 10]
+    """Return the next integer, or twice a large one; and a tenth of what may be a limit."""
+    other = number + 1 if number < LARGE else 2 * number
+    return [other] if number < SMALLEST_LIMIT else [other, number // 10]
 
 
 def _other_numbers(number: str) -> list[str]:

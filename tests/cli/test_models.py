@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import charlm, json_of
-from models import with_tensors
+from commands import charlm, check_failure, json_of
+from models import change_model, with_tensors
 from processes import command_line, run_process
 
 from charlm.api.evaluation import evaluate
@@ -236,6 +236,15 @@ def test_each_line_of_a_text_has_a_score() -> None:
     assert [*map(tuple, map(dict.values, rows))] == [(2, 1, "abX"), (0, 0, ""), (3, 1, "ba\tb")]
     lines = charlm("evaluate", "m.safetensors", "lines.txt", "--lines").stdout.splitlines()
     assert lines == [f"{means[0]:.4f}\t2\t1\tabX", "-\t0\t0\t", f"{means[1]:.4f}\t3\t1\tba\tb"]
+
+
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize("options", ["", "--lines"])
+def test_a_model_with_an_unknown_encoding_is_refused(options: str) -> None:
+    change_model(
+        Path("m.safetensors"), lambda fields: fields["config"]["corpus"].update(encoding="x")
+    )
+    check_failure(f"evaluate m.safetensors text.txt {options}", "corpus.encoding: found 'x'")
 
 
 def test_a_large_perplexity_has_an_exponent(trained: TrainedModel, tmp_path: Path) -> None:
