@@ -171,8 +171,9 @@ class Model:
         `charlm.evaluate` reports their mean as nats per character.
 
         Args:
-            text: Characters, or ids, integers [T]. Or a list of texts, which are read side by side
-                from the zero state; the result is then a list, with an empty array for T < 2.
+            text: Characters, or ids, integers [T]. Or a list of texts without other arguments,
+                which are read side by side from the zero state; the result is then a list, with an
+                empty array for T < 2.
             protocol: `stream` reads the text once; `windows` starts each window from zeros.
             window: Window length in characters, 1 or more.
             state: Hidden state before a stream, float32 [1, H] for each layer; None = zeros.
@@ -185,6 +186,8 @@ class Model:
         from charlm.evaluation.scoring import score_ids, score_texts
 
         if isinstance(text, list) and text and all(isinstance(each, str) for each in text):
+            if state is not None or protocol != "stream":
+                raise CharlmError("a list of texts: cannot be combined with a protocol or a state")
             ids_of_texts = [*map(self.vocabulary.encode, text)]
             with np.errstate(over="ignore", invalid="ignore"):
                 return score_texts(self.trained.parameters, ids_of_texts)

@@ -321,7 +321,8 @@ def tokenize(**options: Any) -> None:
     "--out", type=PATH, help="Folder for the search.  [default: runs/tune-<name of the space>]"
 )
 @quiet_option
-def tune(**options: Any) -> None:
+@json_option
+def tune(*, as_json: bool, **options: Any) -> None:
     """Search for a better recipe.
 
     Every trial trains a run for the same time; a trial that is worse than half of the others at
@@ -353,6 +354,10 @@ def tune(**options: Any) -> None:
     say(f"{trials}: {states.count('PRUNED'):,} pruned, {states.count('FAIL'):,} failed")
     say(f"compare the trials: charlm runs {shlex.quote(str(result.folder))}/trial-*")
     recipe_nats, number = study.trials[0].value, study.best_trial.number
+    if as_json:
+        nats = {"nats_per_char": study.best_value, "recipe_nats_per_char": recipe_nats}
+        print_json({"best": result.best, "trial": number, "trials": len(states), **nats})
+        return
     score = f"{study.best_value:.4f} nats per character"
     if number and recipe_nats is not None:
         score += f", {recipe_nats - study.best_value:.4f} better than the recipe"

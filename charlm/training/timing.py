@@ -27,6 +27,8 @@ TIMED_SHARE = 0.03
 """Largest share of a time limit for timing steps."""
 TIMED_CHARACTERS = 200
 """Number of characters generated to time the end of a run."""
+EXIT_SECONDS = 1.0
+"""Time of a command after its temperature is chosen: to write the models and the last messages."""
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,11 @@ class TimeLimit:
     """The time limit of a command, which ends a run early if it has not taken all its steps."""
 
     end: float
-    """End of the command by the clock of the session."""
+    """Time by the clock of the session at which the temperature must be chosen."""
     evaluation_seconds: float
     """Time of the last evaluation."""
     end_seconds: float
-    """Time to choose the sampling temperature, and to exit."""
+    """Time to choose the sampling temperature."""
 
     def is_near(self, now: float, *, step_seconds: float) -> bool:
         """Return whether there is only time for an evaluation and the end, not for a step."""

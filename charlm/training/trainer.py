@@ -25,7 +25,7 @@ from charlm.training.interface import EngineFactory
 from charlm.training.loop import run_loop
 from charlm.training.session import Session
 from charlm.training.soft_targets import open_soft_targets
-from charlm.training.timing import TimeLimit
+from charlm.training.timing import EXIT_SECONDS, TimeLimit
 from charlm.wording import as_argument, counted, duration, short_number
 
 
@@ -77,7 +77,8 @@ def start_run(
         limit = None
         if plan.end is not None:
             timing = plan.timing
-            limit = TimeLimit(plan.end, timing.evaluation_seconds, timing.end_seconds)
+            end = plan.end - EXIT_SECONDS
+            limit = TimeLimit(end, timing.evaluation_seconds, timing.end_seconds)
         return run_loop(
             run,
             plan.engine,

@@ -66,7 +66,7 @@ CALLS: dict[str, dict[str, Any]] = {
         "epochs": 3,
         "minutes": 1.5,
     },
-    "tune s a b --minutes 9 --trials 5 --trial-minutes 1 --out o": {
+    "tune s a b --minutes 9 --trials 5 --trial-minutes 1 --out o --json": {
         **TEXT,
         "space": Path("s"),
         "minutes": 9,

@@ -1,7 +1,8 @@
 """What `charlm train`, `plan`, `tokenize` and `tune` report."""
 
+import json
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
@@ -342,7 +343,7 @@ def search(monkeypatch: pytest.MonkeyPatch) -> Report:
     """Return a function that runs `charlm tune`, whose trials end with these losses."""
     optuna = pytest.importorskip("optuna", reason="missing: optuna")
 
-    def run(*losses: float | None) -> Result:
+    def run(*losses: float | None, options: Sequence[str] = ()) -> Result:
         """Search; None = a pruned trial."""
         study = optuna.create_study()
         for nats in losses:
@@ -351,7 +352,7 @@ def search(monkeypatch: pytest.MonkeyPatch) -> Report:
         folder = Path("runs/tune a")
         result = SimpleNamespace(folder=folder, study=study, best=folder / "best.yaml")
         monkeypatch.setattr("charlm.tuning.tune", Mock(return_value=result))
-        return charlm("tune", "space", "my text", "--minutes", 1)
+        return charlm("tune", "space", "my text", "--minutes", 1, *options)
 
     return run
 
@@ -372,6 +373,16 @@ def test_a_search_compares_its_best_trial_with_the_recipe(
     losses: list[float | None], shown: str, search: Report
 ) -> None:
     assert search(*losses).stdout == f"runs/tune a/best.yaml: best trial {shown}\n"
+
+
+def test_the_result_of_a_search_as_json(search: Report) -> None:
+    assert json.loads(search(1.3, None, 1.25, options=["--json"]).stdout) == {
+        "best": "runs/tune a/best.yaml",
+        "trial": 2,
+        "trials": 3,
+        "nats_per_char": 1.25,
+        "recipe_nats_per_char": 1.3,
+    }
 
 
 def test_a_search_ends_with_the_next_commands(search: Report) -> None:

@@ -147,8 +147,9 @@ class Page {
     const { isDone, isReplaced } = await this.run(this.source.read(this.on.prompt.value), { isNew: true });
     if (isReplaced) return;
     this.on.write.disabled = !isDone;  // the prompt could not be read
-    if (isDone) this.sayLeftOut();
-    else this.drawNext([]);
+    if (!isDone) return this.drawNext([]);
+    this.say("");
+    this.showLeftOut();
   }
 
   /** Continues the text. */
@@ -406,9 +407,9 @@ class Page {
   }
 
   /** Shows the characters of the prompt that the model does not know. */
-  sayLeftOut() {
+  showLeftOut() {
     const names = [...new Set(this.source.leftOut)].map((character) => describeCharacter(character)[0]);
-    this.say(names.length ? `The model does not know these characters, so they are left out: ${names.join(" ")}` : "");
+    this.on["left-out"].textContent = names.length ? `The model does not know these characters, so they are left out: ${names.join(" ")}` : "";
   }
 
   say(message, isWrong = false) {
