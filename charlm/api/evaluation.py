@@ -157,8 +157,8 @@ def score_lines(
 ) -> Iterator[LineScore]:
     """Score each line of a text by itself, from the zero state.
 
-    The model first reads the start of a text, usually a line break, so the first character of a
-    line is scored too.
+    The model first reads a line break, or the start of a text if it does not know line breaks, so
+    the first character of a line is scored too.
 
     Args:
         model: A model, or an argument of `charlm.load`.
@@ -173,7 +173,9 @@ def score_lines(
     vocabulary = model.vocabulary
     config = model.config.corpus
     check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
-    start = empty_prompt(vocabulary)
+    start = vocabulary.encode("\n")
+    if not len(start):
+        start = empty_prompt(vocabulary)
     lines = read_lines(Path(check_path("text", text)), config)
     while some := [*islice(lines, LINES_AT_ONCE)]:
         ids = [np.append(start, vocabulary.encode(line)) for line in some]

@@ -13,6 +13,8 @@ from charlm.errors import CharlmError
 
 SAMPLE_CHARACTERS = 300
 NO_VALUE = "-"
+LONG_VALUE = 60
+"""Length of a value, in JSON, above which only its start is shown, as of a SHA-256."""
 Row = Mapping[str, Any]
 
 
@@ -127,7 +129,8 @@ def _print_table(rows: Sequence[Row], cells: Callable[[Row], dict[str, str]]) ->
 
 
 def _as_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONG_VALUE else f"{text[:20]}..."
 
 
 def _run_cells(row: Row) -> dict[str, str]:

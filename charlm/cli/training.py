@@ -97,13 +97,18 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
             raise
     total_seconds = time.perf_counter() - started
     minutes = options["minutes"]
-    if minutes is not None and total_seconds > 60 * minutes:
+    if minutes is not None and round(total_seconds) > 60 * minutes:
         say(f"this took {duration(total_seconds)}, longer than the limit of {minutes:g} minutes")
-    if is_known_run:
+    if resume:  # a run that existed keeps its own settings
         initial = outcome.folder / INIT
-        options["text"] = (outcome.folder / CORPUS,)
-        options["recipe"] = outcome.folder / CONFIG_FILE
-        options["init"] = initial if initial.exists() else None
+        options = {
+            "text": [outcome.folder / CORPUS],
+            "recipe": outcome.folder / CONFIG_FILE,
+            "init": initial if initial.exists() else None,
+            "overrides": [],
+            "minutes": None,
+            "epochs": None,
+        }
     command = _longer_command(outcome, options) if outcome.is_improving else None
     if outcome.worker != 0:
         say(f"{outcome.reason}; the run is on worker 0")
@@ -167,7 +172,8 @@ def _print_outcome(outcome: "Outcome", command: str | None) -> None:
     if command is not None:
         longer = duration(2 * elapsed)
         say(f"still improving; a new run twice as long takes about {longer}: {command}")
-    say(f"generate text: charlm sample {run}; look inside: charlm inspect, charlm tensorboard")
+    inspect = f"charlm inspect {run} --out report.html"
+    say(f"generate text: charlm sample {run}; look inside: {inspect}, charlm tensorboard")
 
 
 def _best_step(outcome: "Outcome") -> str:
@@ -239,7 +245,7 @@ def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "network", f"{units}, {plan['parameters']:,} weights, {plan['precision']}"
     epochs = f"{short_number(plan['epochs'])} epochs"
     windows = counted(plan["batch_size"], "window")
-    length = f"{windows} of {plan['sequence_length']} characters each"
+    length = f"{windows} of {plan['sequence_length']:,} characters each"
     evaluations = counted(plan["evaluations"], "evaluation")
     yield "steps", f"{plan['steps']:,}, {epochs}, {length}, {evaluations}"
     yield "memory", f"{plan['memory_bytes'] / 1e9:,.1f} GB"

@@ -362,7 +362,7 @@ def describe_model(model: TrainedModel) -> str:
 def _measured_on(model: TrainedModel) -> str:
     """Return the text on which the score in a model file was measured."""
     characters = scored_characters(model.facts)
-    return "unseen text" if characters is None else f"{characters:,} characters of unseen text"
+    return "validation text" if characters is None else f"{characters:,} validation characters"
 
 
 def readme(model: TrainedModel, *, title: str, usage: str) -> str:

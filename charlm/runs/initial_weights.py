@@ -86,7 +86,8 @@ def adapt_initial_model(
     matched = match_ids(init.model.vocabulary, vocabulary)
     counts = count_ids(corpus.split("train"), len(vocabulary))
     is_character = np.array([character is not None for character in vocabulary.characters])
-    is_known = matched[is_character & (counts > 0)] >= 0
+    is_used = count_ids(corpus.ids, len(vocabulary)) > 0
+    is_known = matched[is_character & is_used] >= 0
     known = int(is_known.sum())
     new = len(is_known) - known
     on_event(Note(f"initial weights from {init.path}: {known} known characters, {new} new"))

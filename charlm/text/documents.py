@@ -234,7 +234,7 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
     if encoding == "utf-8" and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     elif encoding == "utf-8":
-        _check_is_text(data, name)
+        _check_is_text(data, name, is_fixed=is_fixed)
     try:
         text = data.decode(encoding)
     except UnicodeError as error:
@@ -259,16 +259,17 @@ def is_utf8(data: bytes | bytearray) -> bool:
     return True
 
 
-def _check_is_text(data: bytes | bytearray, name: str) -> None:
+def _check_is_text(data: bytes | bytearray, name: str, *, is_fixed: bool) -> None:
     """Raise UndecodableError for a binary file."""
     for start, (kind, advice) in BINARY_FILES.items():
         if data.startswith(start):
             raise UndecodableError(name, kind, advice)
     if b"\0" in data:
-        raise UndecodableError(name, "has zero bytes, so it is not plain text", BYTES_AS_TEXT)
+        advice = _advise("utf-8", is_fixed=is_fixed, example="utf-16-le")
+        raise UndecodableError(name, "has zero bytes, so it is not plain text", advice)
 
 
-def _advise(encoding: str, *, is_fixed: bool) -> str:
+def _advise(encoding: str, *, is_fixed: bool, example: str = "cp1252") -> str:
     if is_fixed:
         return f"the model reads {encoding}: convert the text"
-    return f"set its encoding, for instance -s corpus.encoding=cp1252; {BYTES_AS_TEXT}"
+    return f"set its encoding, for instance -s corpus.encoding={example}; {BYTES_AS_TEXT}"

@@ -131,9 +131,10 @@ class Candidate:
 
 MEMORIZE = Candidate(
     "memorize",
-    f"a text below {SHORT_TEXT:,} characters can only be memorised; training ends when the network "
-    "can recite it",
+    f"a text below {SHORT_TEXT:,} characters is memorised until the network can recite it; "
+    "-c small generates new text instead",
 )
+INIT_REASON = "it suits the length of the text; the network has the shape of the initial model"
 QUICK = Candidate("quick", "two layers and small batches learn the most in such a short time")
 CANDIDATES: Mapping[float, tuple[Candidate, ...]] = {
     60_000: (
@@ -287,7 +288,10 @@ def candidates_for(corpus: Corpus, request: Request) -> tuple[Candidate, ...]:
     if is_short and not len(corpus.split("validation")) and request.init is None:
         return (MEMORIZE,)
     characters = len(corpus.split("train"))
-    return next(candidates for limit, candidates in CANDIDATES.items() if characters < limit)
+    found = next(candidates for limit, candidates in CANDIDATES.items() if characters < limit)
+    if request.init is None:
+        return found
+    return tuple(replace(candidate, reason=INIT_REASON) for candidate in found)
 
 
 def _make_plan(

@@ -437,7 +437,7 @@ def _outcome(
         facts=facts,
         measured_on=text.measured_on,
         signal=signal,
-        is_uncertain=text.is_short,
+        is_uncertain=text.is_short and state.best_step not in {0, state.step},
         is_improving=is_last and training.schedule.evaluations > 1 and is_reliable,
         worker=training.engine.workers.index,
     )

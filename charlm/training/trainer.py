@@ -152,8 +152,8 @@ def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Out
     outcome = read_outcome(path)
     if outcome is not None:
         session.note(
-            f"{path}: this run has ended ({outcome.reason}); to go on from its weights: "
-            f"charlm train TEXT --init {as_argument(path)}"
+            f"{path}: this run has ended ({outcome.reason}); if the text has grown, go on from its "
+            f"weights: charlm train TEXT --init {as_argument(path)}"
         )
         return outcome
     with only_writer(path, clock=session.clock) as lock:

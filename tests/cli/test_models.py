@@ -238,6 +238,16 @@ def test_each_line_of_a_text_has_a_score() -> None:
     assert lines == [f"{means[0]:.4f}\t2\t1\tabX", "-\t0\t0\t", f"{means[1]:.4f}\t3\t1\tba\tb"]
 
 
+def test_a_line_is_not_the_start_of_a_file(trained: TrainedModel, tmp_path: Path) -> None:
+    assert trained.vocabulary.end_of_text_id is not None
+    model, lines = tmp_path / "m.safetensors", tmp_path / "lines.txt"
+    write_model(model, trained)
+    lines.write_text("ab\n", encoding="utf-8")
+    (row,) = json_of("evaluate", model, lines, "--lines")
+    (nats,) = load(model).score(["\nab"])
+    assert row["nats_per_char"] == pytest.approx(float(nats.mean()))
+
+
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("options", ["", "--lines"])
 def test_a_model_with_an_unknown_encoding_is_refused(options: str) -> None:

@@ -117,7 +117,8 @@ def test_a_training_ends_with_its_reason(best_step: int, end: str, report: Repor
 
 def test_a_training_ends_with_what_to_do_next(report: Report) -> None:
     assert messages(report())[1:] == [
-        "generate text: charlm sample 'runs/a b'; look inside: charlm inspect, charlm tensorboard"
+        "generate text: charlm sample 'runs/a b'; look inside: charlm inspect 'runs/a b' --out "
+        "report.html, charlm tensorboard"
     ]
 
 
@@ -150,6 +151,16 @@ def test_a_network_that_is_still_improving_can_train_twice_as_long(
     again = f"charlm train 'my text' -c tiny -s seed=2 {longer}"
     message = f"still improving; a new run twice as long takes about 2m01s: {again}"
     assert message in messages(command)
+
+
+def test_a_run_that_resumes_can_train_twice_as_long_with_its_own_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outcome = replace(OUTCOME, is_improving=True)
+    monkeypatch.setattr("charlm.api.training.train", Mock(return_value=outcome))
+    found = json_of("train", "text", "-c", "tiny", "--minutes", 3, "-r", "r", "--resume")
+    again = "charlm train 'runs/a b/corpus' -c 'runs/a b/config.yaml' -s training.steps=3000"
+    assert found["suggestion"] == again
 
 
 def test_a_network_that_is_no_longer_improving_gets_no_suggestion(report: Report) -> None:

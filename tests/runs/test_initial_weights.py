@@ -91,7 +91,7 @@ def test_the_config_of_a_run_can_be_used_again_with_its_initial_model(
 
 def test_a_text_gets_the_ids_of_the_initial_model(model_file: Path) -> None:
     events: list[Event] = []
-    run = begin(model_file, "a\u00e9a\n" * 5, {}, on_event=events.append)
+    run = begin(model_file, "aaa\n" * 5 + "\u00e9", {}, on_event=events.append)  # é: validation
     assert run.corpus.vocabulary.characters == ("\n", "a", "b", None, None, "\u00e9")
     message = f"initial weights from {model_file}: 2 known characters, 1 new"
     assert Note(message) in events

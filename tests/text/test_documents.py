@@ -232,7 +232,10 @@ def test_an_invalid_byte_is_refused_with_its_offset(
         (b"PK\x03\x04", "a Word document or another ZIP archive; save it as"),
         (b"%PDF-1.4\n", "a PDF; extract its text first, for instance with"),
         (b"{\\rtf1}", "a document in rich text format; save it as"),
-        (b"ab\0", "has zero bytes, so it is not plain text; -s corpus.encoding=lat"),
+        (
+            b"ab\0",
+            "has zero bytes, so it is not plain text; set its encoding, for instance -s corpus.enc",
+        ),
     ],
 )
 def test_a_file_that_is_not_plain_text_is_refused(data: bytes, message: str) -> None:

@@ -249,7 +249,7 @@ def test_a_finished_run_is_left_as_it_is(reference: Trained) -> None:
     resumed = resume(run)
     assert state_of(run) == before
     assert resumed.outcome.to_json() == reference.outcome.to_json()
-    hint = f"to go on from its weights: charlm train TEXT --init {run}"
+    hint = f"if the text has grown, go on from its weights: charlm train TEXT --init {run}"
     assert resumed.notes == [f"{run}: this run has ended (all steps done); {hint}"]
 
 
