@@ -86,7 +86,7 @@ def runs(
     if has_samples:
         for row in rows:
             row["sample"] = _sample(row["run"])
-    if rows and as_json:
+    if as_json:
         print_json(rows)
     elif has_samples:
         _print_samples(rows)

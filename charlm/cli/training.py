@@ -192,7 +192,9 @@ def _quality(outcome: "Outcome") -> str:
 
     nats = outcome.nats_per_char
     assert nats is not None, "the caller has checked that there is a loss"
-    choice = f"as uncertain as a choice among {perplexity(nats):,.1f} characters"
+    choices = perplexity(nats)
+    shown = f"{choices:,.1f}" if choices < 1e6 else f"{choices:.0e}"
+    choice = f"as uncertain as a choice among {shown} characters"
     if outcome.facts["split"] != "validation":
         return f"{nats:.4f} nats per character of {outcome.measured_on}: {choice}"
     baselines = ""

@@ -141,6 +141,8 @@ def inspect_text(
     return Report(reading, results, tuple(notes))
 
 
+LONGEST_LABEL = 40
+"""Number of characters of a label for which a legend has room."""
 NEED_LOSSES = ("surprise", "loss_by_class", "usable_context")
 """Sections that only fail if a loss is not finite."""
 
@@ -191,7 +193,7 @@ def group_reports(reports: Sequence[Report]) -> list[Group]:
     """Return the groups of runs that differ only in their seed.
 
     A run is labelled by the settings that differ between all runs, or by its name if these are the
-    same for several runs.
+    same for several runs or too long for a legend.
     """
     of_reading = {id(report.reading): report for report in reports}
     readings = [report.reading for report in reports]
@@ -199,11 +201,14 @@ def group_reports(reports: Sequence[Report]) -> list[Group]:
     differing = differing_settings([group[0] for group in groups])
     keys = [key for key in differing if key != SEED]
     seeds = [key for key in differing_settings(readings) if key == SEED]
-    are_named = len({_label(reading, [*keys, *seeds]) for reading in readings}) < len(reports)
+    labels = {_label(reading, [*keys, *seeds]) for reading in readings}
+    are_named = len(labels) < len(reports) or max(map(len, labels)) > LONGEST_LABEL
     made = []
     for index, group in enumerate(groups):
         colour = SERIES[index % len(SERIES)]
-        name = _label(group[0], keys) or group[0].name
+        name = _label(group[0], keys)
+        if not 0 < len(name) <= LONGEST_LABEL:
+            name = group[0].name
         runs = {}
         for reading in group:
             label = reading.name if are_named else _label(reading, [*keys, *seeds])

@@ -35,6 +35,7 @@ COLOURS: Mapping[str, tuple[str, str]] = {
     "green": ("#00805d", "#2ec99b"),
     "purple": ("#a8518a", "#e39cc3"),
     "yellow": ("#8a6d00", "#e6c229"),
+    "red": ("#b0122b", "#ff7b8a"),
 }
 """Each colour in the light and in the dark theme. Figures use the light theme; in the dark theme
 the page inverts their lightness."""

@@ -37,6 +37,8 @@ TAIL_BYTES = 1 << 20
 """Number of bytes that are read from the end of metrics.jsonl: thousands of lines."""
 SEED = "seed"
 """Setting that seeds a run's random numbers."""
+NOT_GROUPED = {SEED: None, "training.parts": None}
+"""Settings that may differ in a group; the number of cores determines the parts of a batch."""
 State = Literal["training", "stopped", "done"]
 """training: a process trains it now; done: it has reached its end; stopped: it can be resumed."""
 
@@ -167,8 +169,8 @@ def group_by_text(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
 
 
 def group_by_seed(summaries: Sequence[Run]) -> list[list[Run]]:
-    """Group summaries of runs on one text that differ only in SEED."""
-    return _group(summaries, lambda run: json.dumps([run.recipe, {**run.settings, SEED: None}]))
+    """Group summaries of runs on one text that differ only in NOT_GROUPED."""
+    return _group(summaries, lambda run: json.dumps([run.recipe, {**run.settings, **NOT_GROUPED}]))
 
 
 def _group(summaries: Sequence[Run], key: Callable[[Run], object]) -> list[list[Run]]:

@@ -103,8 +103,8 @@ class DivergenceError(CharlmError):
 
 
 DIVERGED = (
-    "training has diverged: lower training.optimizer.learning_rate or training.clip_norm, or "
-    "change the initializers of the network"
+    "training has diverged: set a lower training.optimizer.learning_rate or training.clip_norm, "
+    "or change the initializers of the network"
 )
 OVERFLOWS = (
     "the outputs of the network overflow; choose another activation, or initializers of smaller "

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from charlm.config.schema import Config
+from charlm.errors import CharlmError
 from charlm.network.generation import TextRequest, generate_text
 from charlm.network.sampler import Sampler
 from charlm.text.corpus import Corpus
 from charlm.training.evaluating import (
-    DivergenceError,
     EvaluatedText,
     evaluate_network,
     network_of,
@@ -89,12 +89,12 @@ def time_engine(
     engine.restore(first_state)
     model = network_of(engine, config, corpus, step=0, epoch=0.0)
     started = clock()
-    with contextlib.suppress(DivergenceError):  # the first evaluation of the run reports it
+    with contextlib.suppress(CharlmError):  # the first evaluation of the run reports an overflow
         evaluate_network(engine, model, text, config=config, train_nats=0.0)
     evaluated = clock()
     end_seconds = 0.0
     if config.sampling.chooses_temperature:
-        with one_thread():
+        with contextlib.suppress(CharlmError), one_thread():
             str(generate_text(model, TextRequest(TIMED_CHARACTERS, Sampler(), config.seed)))
         end_seconds = TYPICAL_CHARACTERS / TIMED_CHARACTERS * (clock() - evaluated)
     return Timing(step_seconds, broadcast(evaluated - started), broadcast(end_seconds))

@@ -259,6 +259,11 @@ def test_a_part_of_a_name_chooses_the_newest_run(trained: TrainedModel) -> None:
     assert charlm("runs", "wid", "none").exit_code == 1
 
 
+def test_without_runs_the_json_is_an_empty_list() -> None:
+    command = charlm("runs", "none", "--json")
+    assert (command.exit_code, command.stdout) == (1, "[]\n")
+
+
 # Other commands
 
 

@@ -257,6 +257,11 @@ def test_runs_with_the_same_settings_are_labelled_by_their_names() -> None:
     assert labels_of(group_reports([run("a"), run("b")])) == ["a", "b"]
 
 
+def test_runs_with_many_differing_settings_are_labelled_by_their_names() -> None:
+    other = run("b", model={"units": 9, "layer_dropout": 0.5}, **SHORT)
+    assert labels_of(group_reports([run("a"), other])) == ["a", "b"]
+
+
 def test_a_single_run_has_no_label() -> None:
     assert labels_of(group_reports([run("a")])) == [""]
 

@@ -192,13 +192,15 @@ def test_runs_are_grouped_by_text_whatever_its_name() -> None:
 
 
 def test_runs_that_differ_only_in_their_seeds_are_grouped() -> None:
+    parts = summary_of("5", units=3, seed=3)
     runs = [
         summary_of("1", units=3, seed=0),
         summary_of("2", units=3, seed=1),
         summary_of("3", units=4, seed=2),
         summary_of("4", units=3, seed=0, recipe="b"),
+        replace(parts, settings={**parts.settings, "training.parts": 1}),
     ]
-    assert [names_of(group) for group in group_by_seed(runs)] == ["1 2", "3", "4"]
+    assert [names_of(group) for group in group_by_seed(runs)] == ["1 2 5", "3", "4"]
 
 
 def test_settings_that_are_equal_do_not_differ() -> None:

@@ -344,7 +344,7 @@ def test_each_evaluation_is_reported_with_its_losses(reference: Trained) -> None
 def test_a_run_that_diverges_keeps_its_checkpoints(
     faults: Faults, message: str, tmp_path: Path
 ) -> None:
-    advice = r".*training has diverged: lower training\.optimizer\.learning_rate"
+    advice = r".*training has diverged: set a lower training\.optimizer\.learning_rate"
     with pytest.raises(DivergenceError, match=message + advice):
         train(tmp_path / "run", faults=faults)
     run = tmp_path / "run/run"
