@@ -135,10 +135,10 @@ def write_file(target: Path, data: bytes | Iterable[bytes | memoryview]) -> None
 
     """
     path = Path(os.path.realpath(target))
-    temporary = _temporary_path(path)
     with writing(target):
         if path.exists() and not path.is_file():
             raise CharlmError(f"{target}: not a regular file; choose another")
+        temporary = _temporary_path(path)
         try:
             write_synced(temporary, [data] if isinstance(data, bytes) else data)
             temporary.replace(path)
@@ -351,7 +351,7 @@ def _read_holder(file: FileIO) -> str:
 def is_held(run: Path) -> bool:
     """Return whether a running process holds the lock of a run folder."""
     try:
-        with (run / LOCK).open() as file:
+        with open(run / LOCK, opener=_open_without_waiting) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

@@ -47,8 +47,8 @@ from charlm.wording import counted, short_repr
 
 BEST = "best.yaml"
 STUDY = "study.db"
-OPTIONAL = {"recipe", "fixed"}
-"""Sections that a search space may have in addition to `search`."""
+OPTIONAL = {"recipe": "default", "fixed": {}}
+"""Sections that a search space may have in addition to `search`, and their defaults."""
 TRIALS = 20
 """Number of unpruned trials that fit into the time of a new search by default."""
 MIN_TRIAL_MINUTES = 0.5
@@ -93,11 +93,11 @@ class Space:
         for key, choices in self.search.items():
             try:
                 (kind, ends), *options = choices.items()
-                if kind == "categorical":
-                    values[key] = trial.suggest_categorical(key, ends)
-                    continue
                 with warnings.catch_warnings(action="ignore"):  # trial 0 may be outside
-                    values[key] = suggest[kind](key, *ends, **dict(options))
+                    if kind == "categorical":
+                        values[key] = trial.suggest_categorical(key, ends)
+                    else:
+                        values[key] = suggest[kind](key, *ends, **dict(options))
             except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
                 problem = f"{key}: found {short_repr(choices)}; must be {RANGES}: {error}"
                 raise CharlmError(problem) from None
@@ -140,12 +140,16 @@ def load_space(path: Path) -> Space:
             refuse a key, a fixed value or a random value of a range.
 
     """
-    content: dict[str, Any] = read_yaml(path)
+    content = read_yaml(path)
     try:
-        match content:
-            case {"search": dict(search), **others} if search and others.keys() <= OPTIONAL:
-                recipe = check_path("recipe", others.get("recipe", "default"))
-                space = Space(recipe, parse_overrides(others.get("fixed", {})), search)
+        match {**OPTIONAL, **content} if isinstance(content, dict) else None:
+            case {
+                "recipe": str(recipe),
+                "fixed": dict(fixed),
+                "search": dict(search),
+                **others,
+            } if search and not others and {*map(type, [*fixed, *search])} == {str}:
+                space = Space(check_path("recipe", recipe), parse_overrides(fixed), search)
             case _:
                 raise CharlmError("must have ranges in search, and may have recipe and fixed")
         trial = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0)).ask()

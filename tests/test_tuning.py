@@ -320,6 +320,8 @@ UNITS = "{model.units: {int: [8, 16]}}"
     ("text", "message"),
     [
         (f"serch: 1\nsearch: {UNITS}", "must have ranges in search"),
+        (f"recipe: 5\nsearch: {UNITS}", "must have ranges in search"),
+        (f"fixed: {{1: 2}}\nsearch: {UNITS}", "must have ranges in search"),
         (f"recipe: tiyn\nsearch: {UNITS}", "did you mean tiny?"),
         (f'recipe: "a\\0.yaml"\nsearch: {UNITS}', "recipe: found 'a"),
         (

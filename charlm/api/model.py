@@ -185,7 +185,7 @@ class Model:
         """
         from charlm.evaluation.scoring import score_ids, score_texts
 
-        if isinstance(text, list) and text and all(isinstance(each, str) for each in text):
+        if isinstance(text, list) and all(isinstance(each, str) for each in text):
             if state is not None or protocol != "stream":
                 raise CharlmError("a list of texts: cannot be combined with a protocol or a state")
             ids_of_texts = [*map(self.vocabulary.encode, text)]

@@ -63,9 +63,10 @@ class Command(click.Command):
         """Run the command; with --json, print an error as JSON too."""
         try:
             return super().invoke(ctx)
-        except (CharlmError, click.UsageError) as error:
+        except (CharlmError, click.UsageError, OSError) as error:
             if ctx.params.get("as_json"):
-                print_json({"error": str(error)})
+                with contextlib.suppress(CharlmError, OutputClosedError):
+                    print_json({"error": str(error)})
             raise
 
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -13,8 +13,6 @@ from charlm.errors import CharlmError
 
 SAMPLE_CHARACTERS = 300
 NO_VALUE = "-"
-LONG_VALUE = 60
-"""Length of a value, in JSON, above which only its start is shown, as of a SHA-256."""
 Row = Mapping[str, Any]
 
 
@@ -129,8 +127,7 @@ def _print_table(rows: Sequence[Row], cells: Callable[[Row], dict[str, str]]) ->
 
 
 def _as_json(value: object) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= LONG_VALUE else f"{text[:20]}..."
+    return json.dumps(value, ensure_ascii=False)[:60]  # the start of a SHA-256 is enough
 
 
 def _run_cells(row: Row) -> dict[str, str]:

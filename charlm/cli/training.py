@@ -101,14 +101,13 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
         say(f"this took {duration(total_seconds)}, longer than the limit of {minutes:g} minutes")
     if resume:  # a run that existed keeps its own settings
         initial = outcome.folder / INIT
-        options = {
+        own = {
             "text": [outcome.folder / CORPUS],
             "recipe": outcome.folder / CONFIG_FILE,
             "init": initial if initial.exists() else None,
             "overrides": [],
-            "minutes": None,
-            "epochs": None,
         }
+        options = {**dict.fromkeys(options), **own}
     command = _longer_command(outcome, options) if outcome.is_improving else None
     if outcome.worker != 0:
         say(f"{outcome.reason}; the run is on worker 0")

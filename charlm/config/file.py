@@ -307,10 +307,12 @@ def parse_yaml(text: str, *, origin: str) -> Any:
             f"{origin}: {len(text):,} characters; a config has at most {MAX_CONFIG_BYTES:,}"
         )
     try:
-        return yaml.load(text, _Loader)
+        value = yaml.load(text, _Loader)
+        str(value)  # a ValueError for a number of thousands of digits
+        return value
     except RecursionError:
         raise CharlmError(f"{origin}: not valid YAML: nested too deeply") from None
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: no such date, thousands of digits
+    except Exception as error:  # tags with a wrong value, `!!bool maybe`, raise many other kinds
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]

@@ -134,7 +134,7 @@ MEMORIZE = Candidate(
     f"a text below {SHORT_TEXT:,} characters is memorised until the network can recite it; "
     "-c small generates new text instead",
 )
-INIT_REASON = "it suits the length of the text; the network has the shape of the initial model"
+INIT_REASON = "the network has the shape of the initial model"
 QUICK = Candidate("quick", "two layers and small batches learn the most in such a short time")
 CANDIDATES: Mapping[float, tuple[Candidate, ...]] = {
     60_000: (
