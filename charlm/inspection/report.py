@@ -142,7 +142,7 @@ def inspect_text(
 
 
 LONGEST_LABEL = 40
-"""Number of characters of a label for which a legend has room."""
+"""Length in characters of the longest label that a legend shows."""
 NEED_LOSSES = ("surprise", "loss_by_class", "usable_context")
 """Sections that only fail if a loss is not finite."""
 

@@ -46,7 +46,7 @@ class TimeLimit:
     """The time limit of a command, which ends a run early if it has not taken all its steps."""
 
     end: float
-    """Time by the clock of the session at which the temperature must be chosen."""
+    """Latest time to choose the temperature, by the clock of the session."""
     evaluation_seconds: float
     """Time of the last evaluation."""
     end_seconds: float
