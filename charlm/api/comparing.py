@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charlm.evaluation.scoring import Score
-from charlm.runs.summary import SEED, RunSummary, differing_settings, group_by_seed
+from charlm.runs.summary import NOT_GROUPED, RunSummary, differing_settings, group_by_seed
 
 
 def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
@@ -57,7 +57,7 @@ def compare_seeds(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """Return mean and standard deviation of the runs on one text that differ only in seeds."""
     groups = group_by_seed(group)
     differing = differing_settings([runs[0] for runs in groups])
-    keys = [key for key in differing if key != SEED]
+    keys = [key for key in differing if key not in NOT_GROUPED]
     rows = []
     for runs in groups:
         first = runs[0]

@@ -23,7 +23,15 @@ from charlm.cli.command import (
     models_argument,
     port_option,
 )
-from charlm.cli.output import align, print_aside, print_json, print_result, say, write_result
+from charlm.cli.output import (
+    align,
+    print_aside,
+    print_json,
+    print_result,
+    say,
+    show_perplexity,
+    write_result,
+)
 from charlm.cli.progress import ProgressDisplay
 from charlm.formats import FormatName
 from charlm.wording import counted, escape_controls
@@ -31,9 +39,6 @@ from charlm.wording import counted, escape_controls
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
     from charlm.text.findings import Copies
-
-LARGE_PERPLEXITY = 1e6
-"""Smallest perplexity that is shown with an exponent."""
 
 
 @click.command(cls=Command)
@@ -295,14 +300,12 @@ def _lines(evaluation: "Evaluation") -> Iterator[str]:
 
 def _score_table(evaluation: "Evaluation") -> list[str]:
     """Return a table of the model and the baselines, the best first."""
-    from charlm.evaluation.scoring import bits, perplexity
+    from charlm.evaluation.scoring import bits
 
     scores = {"this model": evaluation.nats_per_char, **(evaluation.baselines or {})}
     rows = [("", "nats", "bits", "perplexity")]
     for name, nats in sorted(scores.items(), key=lambda score: score[1]):
-        value = perplexity(nats)
-        shown = f"{value:.4f}" if value < LARGE_PERPLEXITY else f"{value:.4g}"
-        rows.append((name, f"{nats:.4f}", f"{bits(nats):.4f}", shown))
+        rows.append((name, f"{nats:.4f}", f"{bits(nats):.4f}", show_perplexity(nats, ".4f")))
     return align(rows, text_columns={0})
 
 

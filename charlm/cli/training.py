@@ -22,7 +22,7 @@ from charlm.cli.command import (
     text_argument,
     training_options,
 )
-from charlm.cli.output import print_json, print_result, say, terminal_width, wrap
+from charlm.cli.output import print_json, print_result, say, show_perplexity, terminal_width, wrap
 from charlm.cli.progress import ProgressDisplay
 from charlm.wording import as_argument, counted, duration, short_duration, short_number
 
@@ -101,13 +101,12 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
         say(f"this took {duration(total_seconds)}, longer than the limit of {minutes:g} minutes")
     if resume:  # a run that existed keeps its own settings
         initial = outcome.folder / INIT
-        own = {
+        options = dict.fromkeys(options) | {
             "text": [outcome.folder / CORPUS],
             "recipe": outcome.folder / CONFIG_FILE,
             "init": initial if initial.exists() else None,
             "overrides": [],
         }
-        options = {**dict.fromkeys(options), **own}
     command = _longer_command(outcome, options) if outcome.is_improving else None
     if outcome.worker != 0:
         say(f"{outcome.reason}; the run is on worker 0")
@@ -187,18 +186,14 @@ def _best_step(outcome: "Outcome") -> str:
 
 def _quality(outcome: "Outcome") -> str:
     """Return how good a model is, as a sentence."""
-    from charlm.evaluation.scoring import perplexity
-
     nats = outcome.nats_per_char
     assert nats is not None, "the caller has checked that there is a loss"
-    choices = perplexity(nats)
-    shown = f"{choices:,.1f}" if choices < 1e6 else f"{choices:.0e}"
-    choice = f"as uncertain as a choice among {shown} characters"
+    choice = f"as uncertain as a choice among {show_perplexity(nats, ',.1f')} characters"
     if outcome.facts["split"] != "validation":
         return f"{nats:.4f} nats per character of {outcome.measured_on}: {choice}"
     baselines = ""
     for name, baseline in outcome.facts["baselines"].items():
-        baselines += f"; a {name} model: {perplexity(baseline):,.1f}"
+        baselines += f"; a {name} model: {show_perplexity(baseline, ',.1f')}"
     return f"{nats:.4f} nats per character: {choice}{baselines}"
 
 

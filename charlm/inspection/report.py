@@ -23,7 +23,7 @@ from charlm.inspection import (
 )
 from charlm.inspection.reading import Reading
 from charlm.inspection.style import SERIES, UNKNOWN, Estimate, Figure, Line, over_runs, to_plain
-from charlm.runs.summary import SEED, differing_settings, group_by_seed
+from charlm.runs.summary import NOT_GROUPED, SEED, differing_settings, group_by_seed
 
 SECTIONS: Mapping[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
@@ -199,8 +199,8 @@ def group_reports(reports: Sequence[Report]) -> list[Group]:
     readings = [report.reading for report in reports]
     groups = group_by_seed(readings)
     differing = differing_settings([group[0] for group in groups])
-    keys = [key for key in differing if key != SEED]
-    seeds = [key for key in differing_settings(readings) if key == SEED]
+    keys = [key for key in differing if key not in NOT_GROUPED]
+    seeds = {SEED} & {*differing_settings(readings)}
     labels = {_label(reading, [*keys, *seeds]) for reading in readings}
     are_named = len(labels) < len(reports) or max(map(len, labels)) > LONGEST_LABEL
     made = []

@@ -77,8 +77,9 @@ def start_run(
         limit = None
         if plan.end is not None:
             timing = plan.timing
-            end = plan.end - EXIT_SECONDS
-            limit = TimeLimit(end, timing.evaluation_seconds, timing.end_seconds)
+            limit = TimeLimit(
+                plan.end - EXIT_SECONDS, timing.evaluation_seconds, timing.end_seconds
+            )
         return run_loop(
             run,
             plan.engine,
