@@ -15,7 +15,7 @@ import shutil
 import stat
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader, FileIO
 from itertools import islice
@@ -83,12 +83,15 @@ def reading(path: Path) -> Iterator[None]:
         raise UnreadableError(f"{path}: cannot be read: {reason}") from None
 
 
-def near_file_hint(path: Path, *, suits: Callable[[Path], bool] = lambda _: True) -> str:
+def near_file_hint(
+    path: Path, *, suits: Callable[[Path], bool] = lambda _: True, similarity: float = 0.7
+) -> str:
     """Return "; did you mean NAME?" if the folder of a missing file has a similar name, or "".
 
     Args:
         path: Path of the missing file or folder.
         suits: Function that returns whether a file or folder is of the right kind.
+        similarity: Minimum similarity of the name, from 0 to 1.
 
     """
     with contextlib.suppress(OSError, ValueError), os.scandir(path.parent) as entries:
@@ -96,7 +99,7 @@ def near_file_hint(path: Path, *, suits: Callable[[Path], bool] = lambda _: True
         for entry in islice(entries, MAX_COMPARED):
             if not entry.name.startswith(".") and suits(Path(entry)):
                 names.append(entry.name)
-        near = nearest(path.name, names, similarity=0.7)
+        near = nearest(path.name, names, similarity=similarity)
         if near is not None:
             return f"; did you mean {path.with_name(near)}?"
     return ""
@@ -115,19 +118,24 @@ def file_sha256(path: Path) -> str:
 
 @contextlib.contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turn an OSError in the block into a CharlmError that names the target and the reason."""
+    """Turn an OSError in the block into a CharlmError that names the target and the reason.
+
+    The block contains only operations on files: an OSError of anything else, for instance of a
+    caller's function, would get a wrong message.
+    """
     try:
         yield
     except OSError as error:
-        raise CharlmError(f"{target}: cannot be written: {error.strerror}") from error
+        reason = error.strerror or str(error)
+        raise CharlmError(f"{target}: cannot be written: {reason}") from error
 
 
-def write_file(target: Path, data: bytes | Iterable[bytes | memoryview]) -> None:
+def write_file(target: Path, data: bytes | memoryview) -> None:
     """Write a file; an old file is replaced atomically.
 
     Args:
         target: Path of the file, in an existing folder. A link is followed.
-        data: Contents, whole or in chunks.
+        data: Contents.
 
     Raises:
         CharlmError: The disk is full, the folder cannot be written, or `target` is not a file; an
@@ -140,19 +148,39 @@ def write_file(target: Path, data: bytes | Iterable[bytes | memoryview]) -> None
             raise CharlmError(f"{target}: not a regular file; choose another")
         temporary = _temporary_path(path)
         try:
-            write_synced(temporary, [data] if isinstance(data, bytes) else data)
+            with new_file(temporary, target=target) as write:
+                write(data)
             temporary.replace(path)
             sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
 
 
-def write_synced(path: Path, chunks: Iterable[bytes | memoryview]) -> None:
-    """Write a file in place and wait until it is on the disk; raises OSError."""
-    with path.open("wb") as file:
-        file.writelines(chunks)
-        file.flush()
-        os.fsync(file.fileno())
+@contextlib.contextmanager
+def new_file(path: Path, *, target: Path) -> Iterator[Callable[[bytes | memoryview], None]]:
+    """Write a file in place in the block, and wait until it is on the disk.
+
+    Args:
+        path: Path of the file.
+        target: Path to name in an error.
+
+    Yields:
+        A function that writes bytes at the end of the file, and raises CharlmError if that fails.
+
+    """
+    with writing(target):
+        file = path.open("wb", buffering=0)  # with a buffer, closing it could fail, too
+
+    def write(data: bytes | memoryview) -> None:
+        rest = memoryview(data).cast("B")
+        with writing(target):
+            while len(rest):
+                rest = rest[file.write(rest) :]
+
+    with file:
+        yield write
+        with writing(target):
+            os.fsync(file.fileno())
 
 
 def check_free(target: Path) -> None:
@@ -165,12 +193,12 @@ def check_free(target: Path) -> None:
     """
     path = Path(os.path.realpath(target))
     with writing(target):
+        if ".." in target.parts and not target.parent.exists():
+            raise CharlmError(f"{target}: there is no {target.parent}; leave out the ..")
         if not path.exists():
             return
         if not path.is_dir() or any(path.iterdir()):
-            raise CharlmError(
-                f"{target}: already exists; choose a new or empty folder, or delete this one"
-            )
+            raise CharlmError(f"{target}: already exists; choose a new or empty folder")
         if path.is_mount() or path.samefile(Path.cwd()):
             raise CharlmError(
                 f"{target}: the working directory or a mount point; choose a new folder in it"
@@ -192,28 +220,30 @@ def new_folder(target: Path) -> Iterator[Path]:
         The temporary folder. The block must sync the files that it writes.
 
     Raises:
-        CharlmError: `check_free` refuses the target, at the start or at the end; or an OSError
-            occurs in the block.
+        CharlmError: `check_free` refuses the target, at the start or at the end; or the folder
+            cannot be written.
 
     """
     path = Path(os.path.realpath(target))
-    with writing(target), contextlib.ExitStack() as undo:
-        check_free(target)
-        temporary = _temporary_path(path)
-        parents = _make_parents(path, undo)
-        _try_to_remove(temporary)  # a killed process may have had the id of this one
-        undo.callback(_try_to_remove, temporary)
-        temporary.mkdir()
+    check_free(target)
+    with contextlib.ExitStack() as undo:
+        with writing(target):
+            temporary = _temporary_path(path)
+            parents = _make_parents(path, undo)
+            _try_to_remove(temporary)  # a killed process may have had the id of this one
+            undo.callback(_try_to_remove, temporary)
+            temporary.mkdir()
         yield temporary
-        sync_folder(temporary)
-        try:
-            temporary.rename(path)
-        except OSError:
-            check_free(target)  # another process may have been faster
-            raise
-        undo.pop_all()
-        for new in (path, *parents):
-            sync_folder(new.parent)
+        with writing(target):
+            sync_folder(temporary)
+            try:
+                temporary.rename(path)
+            except OSError:
+                check_free(target)  # another process may have been faster
+                raise
+            undo.pop_all()
+            for new in (path, *parents):
+                sync_folder(new.parent)
 
 
 def _temporary_path(path: Path) -> Path:

@@ -22,7 +22,7 @@ from charlm.network.model_file import TrainedModel
 from charlm.network.reading import Stepper
 from charlm.network.rnn import Parameters, State, read_outputs
 from charlm.network.sampler import Sampler, make_chooser
-from charlm.text.vocabulary import Vocabulary, normalize
+from charlm.text.vocabulary import Vocabulary
 
 PROMPT_BLOCK = 256
 """Number of characters of a prompt that are read at a time."""
@@ -158,7 +158,8 @@ class GeneratedText(Iterator[str]):
         self._glyphs = vocabulary.glyphs
         self._end_id = vocabulary.end_of_text_id
         self._ignore_end = request.ignore_end
-        self._stops = tuple(sorted(map(normalize, request.stops), key=len, reverse=True))
+        stops = map(vocabulary.normalize, request.stops)
+        self._stops = tuple(sorted(stops, key=len, reverse=True))
         self._tail = len(self._stops[0]) - 1 if self._stops else 0
         self._held = ""
         self._chunks: list[str] = []

@@ -11,14 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from charlm.config.file import explain
-from charlm.config.schema import CorpusConfig
+from charlm.config.schema import CorpusConfig, Positive
 from charlm.errors import CharlmError
 from charlm.storage import open_file, read_file
 from charlm.text.vocabulary import Ids, Vocabulary, vocabulary_of
@@ -68,16 +68,16 @@ class Manifest(CorpusConfig):
     format: Literal[3]
     charlm: str
     """Version of charlm that made the corpus."""
-    name: str
+    name: Annotated[str, Field(min_length=1)]
     """Name of the text in messages and in the folder name of a run."""
-    min_count: int
+    min_count: Positive
     rare: Rare | None = None
     """Rare characters; None = every character has its own id, or rare characters were not
     recorded."""
     sources: tuple[Source, ...]
     left_out: dict[str, str]
     """Reason for each file that was left out, by its name: empty, not valid in the encoding."""
-    size: int
+    size: Positive
     """Number of ids, including the ids between documents."""
     ids_sha256: str
     """Digest of the ids in ids.npy, little-endian."""
@@ -86,12 +86,12 @@ class Manifest(CorpusConfig):
     vocabulary: dict[str, Any]
     """Fields of the vocabulary, see `charlm.text.vocabulary.Vocabulary.to_fields`."""
 
-    @field_validator("splits")
-    @classmethod
-    def _check_names(cls, splits: dict[Split, tuple[int, int]]) -> dict[Split, tuple[int, int]]:
-        if splits.keys() != {*SPLITS}:
-            raise ValueError(f"must have {', '.join(SPLITS)}")
-        return splits
+    @model_validator(mode="after")
+    def _check_splits(self) -> "Manifest":
+        expected = split_positions(self.size, self)
+        if self.splits != expected:
+            raise ValueError(f"splits: must be {expected}, by the size and the fractions")
+        return self
 
     @property
     def characters(self) -> int:
@@ -170,8 +170,8 @@ def open_corpus(folder: Path, *, verify: bool = True) -> Corpus:
 
     Args:
         folder: The folder.
-        verify: Whether to read ids.npy and compare its digest with corpus.json. Only a file that
-            this process has just written needs no verification.
+        verify: Whether to read ids.npy, and compare its digest with corpus.json and its ids with
+            the vocabulary. Only a file that this process has just written needs no verification.
 
     Raises:
         CharlmError: A file is missing or damaged, or the files do not belong together.
@@ -181,16 +181,19 @@ def open_corpus(folder: Path, *, verify: bool = True) -> Corpus:
     path = folder / IDS_FILE
     vocabulary = vocabulary_of(manifest.vocabulary, origin=str(folder / CORPUS_FILE))
     header = ids_header(manifest.size, vocabulary.dtype)
+    damaged = CharlmError(
+        f"{path}: damaged; expected the {manifest.size:,} ids of type {vocabulary.dtype} "
+        f"that {CORPUS_FILE} describes; tokenize the text again"
+    )
     with open_file(path) as file:
         is_intact = file.read(len(header)) == header
         if verify:  # reading the file uses less memory than mapping it
             is_intact &= hashlib.file_digest(file, "sha256").hexdigest() == manifest.ids_sha256
     if not is_intact:
-        raise CharlmError(
-            f"{path}: damaged; expected the {manifest.size:,} ids of type {vocabulary.dtype} "
-            f"that {CORPUS_FILE} describes; tokenize the text again"
-        )
+        raise damaged
     ids = np.memmap(path, vocabulary.dtype, "r", len(header), (manifest.size,))
+    if verify and not 0 <= ids.min() <= ids.max() < len(vocabulary):
+        raise damaged
     return Corpus(folder=folder, vocabulary=vocabulary, ids=ids, manifest=manifest)
 
 

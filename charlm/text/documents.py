@@ -18,7 +18,7 @@ from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
 from charlm.storage import is_run, near_file_hint, printable, reading
 from charlm.text.corpus import is_corpus
-from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks
+from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks, unify_line_ends
 from charlm.wording import short_repr
 
 STANDARD_INPUT = "-"
@@ -34,6 +34,8 @@ BINARY_FILES = {
     b"%PDF": ("a PDF", "extract its text first, for instance with pdftotext"),
 }
 """Kind of a file that is not plain text and advice, by its first bytes."""
+BYTES = codecs.lookup("latin-1").name
+"""Name of the encoding that gives each byte a character."""
 BYTES_AS_TEXT = "-s corpus.encoding=latin-1 gives each byte an id"
 """Advice for data that is not text."""
 MAX_NAME = 50
@@ -215,9 +217,10 @@ def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
 
 
 def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool = False) -> str:
-    """Return the text of a document in the normal form NFC.
+    r"""Return the text of a document in the normal form NFC.
 
-    Line endings are kept; a byte order mark at the start is dropped, and that of UTF-16 is heeded.
+    Line ends become \n, except in latin-1, which stands for bytes. A byte order mark at the start
+    is dropped, and that of UTF-16 is heeded.
 
     Args:
         data: The bytes of the document.
@@ -242,6 +245,8 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
         if isinstance(error, UnicodeDecodeError):
             reason += f" at byte {error.start:,} (0x{data[error.start]:02X})"
         raise UndecodableError(name, reason, _advise(encoding, is_fixed=is_fixed)) from None
+    if codecs.lookup(encoding).name != BYTES:
+        text = unify_line_ends(text)
     if has_too_many_marks(text):
         reason = f"more than {MAX_MARKS:,} combining marks in a row"
         raise UndecodableError(name, reason, "remove some of them")

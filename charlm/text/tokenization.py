@@ -4,8 +4,8 @@ Two passes over the files make a corpus, with one file in memory at a time. The 
 the characters, to decide which characters get their own id; the second writes the ids.
 """
 
+import contextlib
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from charlm import __version__
 from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
-from charlm.events import OnEvent, Progress, ignore
-from charlm.storage import check_free, new_folder, write_synced
+from charlm.events import Note, OnEvent, Progress, ignore
+from charlm.storage import check_free, new_file, new_folder
 from charlm.text.corpus import (
     CORPUS_FILE,
     IDS_FILE,
@@ -154,15 +154,15 @@ def tokenize(
     )
     size = characters + len(kept) + (1 if has_ends else -1)
     with new_folder(out) as folder:
-        digest = _write_ids(
-            folder / IDS_FILE,
-            kept,
-            size,
-            vocabulary,
-            config.encoding,
-            has_ends=has_ends,
-            on_event=on_event,
-        )
+        with new_file(folder / IDS_FILE, target=out) as write:
+            write(ids_header(size, vocabulary.dtype))
+            digest = hashlib.sha256()
+            blocks = _encode_documents(
+                kept, vocabulary, config.encoding, has_ends=has_ends, on_event=on_event
+            )
+            for ids in blocks:
+                write(ids.data)
+                digest.update(ids.data)
         manifest = Manifest(
             format=3,
             charlm=__version__,
@@ -172,12 +172,13 @@ def tokenize(
             sources=tuple(kept.values()),
             left_out=left_out,
             size=size,
-            ids_sha256=digest,
+            ids_sha256=digest.hexdigest(),
             splits=split_positions(size, config),
             vocabulary=vocabulary.to_fields(),
         )
         text = manifest.model_dump_json(indent=1)
-        write_synced(folder / CORPUS_FILE, [f"{text}\n".encode()])
+        with new_file(folder / CORPUS_FILE, target=out) as write:
+            write(f"{text}\n".encode())
     return open_corpus(out, verify=False)
 
 
@@ -203,6 +204,7 @@ def _count_characters(
     counts = np.zeros(CODE_POINTS, np.int64)
     kept: dict[Document, Source] = {}
     errors: list[UndecodableError] = []
+    has_returns = False
     for document in _with_progress(documents, "counting characters", on_event):
         try:
             data = document.read()
@@ -214,6 +216,7 @@ def _count_characters(
         if not text:
             left_out[document.name] = "empty"
             continue
+        has_returns |= b"\r" in data and "\r" not in text
         for code_points in _code_points(text):
             block_counts = np.bincount(code_points)
             counts[: len(block_counts)] += block_counts
@@ -225,47 +228,38 @@ def _count_characters(
         more = len(left_out) - 1
         others = f"; {counted(more, 'other file')} without text" if more else ""
         raise CharlmError(f"{errors[0]}{others}")
+    if has_returns:
+        on_event(Note("text: \\r\\n and \\r at the end of lines are read as \\n"))
     return counts, kept
 
 
-def _write_ids(
-    path: Path,
+def _encode_documents(
     documents: Mapping[Document, Source],
-    size: int,
     vocabulary: Vocabulary,
     encoding: str,
     *,
     has_ends: bool,
     on_event: OnEvent,
-) -> str:
-    """Write the ids of documents as a .npy file, and return their SHA-256."""
+) -> Iterator[NDArray[Any]]:
+    """Yield the ids of documents in blocks, with the end_of_text id between two documents."""
     table = np.full(CODE_POINTS, vocabulary.unknown_id or 0, vocabulary.dtype)
     is_known = vocabulary.table >= 0
     table[: len(is_known)][is_known] = vocabulary.table[is_known]
-    digest = hashlib.sha256()
-    nothing = np.zeros(0, table.dtype)
     separator = np.array([vocabulary.end_of_text_id or 0], table.dtype)
-    before = separator if has_ends else nothing
-    with path.open("wb") as file:
-        file.write(ids_header(size, table.dtype))
-        items = documents.items()
-        for document, source in _with_progress(items, "encoding characters", on_event):
-            text = decode(document.read(), encoding=encoding, name=document.name)
-            if len(text) != source.characters:
-                raise CharlmError(
-                    f"{document.name}: changed while charlm was reading it; "
-                    "try again when no program writes to it"
-                )
-            for ids in (before, *map(table.take, _code_points(text))):
-                file.write(ids.data)
-                digest.update(ids.data)
-            before = separator
-        last = separator if has_ends else nothing
-        file.write(last.data)
-        digest.update(last.data)
-        file.flush()
-        os.fsync(file.fileno())
-    return digest.hexdigest()
+    needs_separator = has_ends
+    for document, source in _with_progress(documents.items(), "encoding characters", on_event):
+        text = decode(document.read(), encoding=encoding, name=document.name)
+        if len(text) != source.characters:
+            raise CharlmError(
+                f"{document.name}: changed while charlm was reading it; "
+                "try again when no program writes to it"
+            )
+        if needs_separator:
+            yield separator
+        yield from map(table.take, _code_points(text))
+        needs_separator = True
+    if has_ends:
+        yield separator
 
 
 def _blocks(text: str) -> Iterator[str]:
@@ -350,7 +344,7 @@ def check_same_text(sources: Sequence[str], manifest: Manifest, *, owner: Path) 
     """Check that the given sources hold the text of a corpus.
 
     A single source that is a corpus must have the same ids. Other sources must have documents with
-    the same bytes in the same order, except for documents that the corpus leaves out.
+    the same bytes in the same order, without those that a corpus leaves out.
 
     Args:
         sources: One or more files, folders, .gz files, or `-` for standard input; or one corpus.
@@ -364,10 +358,12 @@ def check_same_text(sources: Sequence[str], manifest: Manifest, *, owner: Path) 
     if is_one_corpus(sources):
         is_same = read_manifest(Path(sources[0])).ids_sha256 == manifest.ids_sha256
     else:
-        documents, _ = find_documents(sources)
-        left_out = {Path(name).name for name in manifest.left_out}
-        texts = [document for document in documents if Path(document.name).name not in left_out]
-        digests = [hashlib.sha256(document.read()).hexdigest() for document in texts]
+        digests = []
+        for document in find_documents(sources)[0]:
+            with contextlib.suppress(UndecodableError):
+                data = document.read()
+                if decode(data, encoding=manifest.encoding, name=document.name):
+                    digests.append(hashlib.sha256(data).hexdigest())
         is_same = digests == [source.sha256 for source in manifest.sources]
     if not is_same:
         raise CharlmError(

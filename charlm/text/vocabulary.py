@@ -44,13 +44,9 @@ def has_too_many_marks(text: str, *, most: int = MAX_MARKS) -> bool:
     return any(len(block) == most and all(map(unicodedata.combining, block)) for block in blocks)
 
 
-def normalize(text: str) -> str:
-    """Return a text in the normal form NFC; raises CharlmError for too many combining marks."""
-    if has_too_many_marks(text, most=MAX_DECODED_MARKS):
-        raise CharlmError(
-            f"text: more than {MAX_DECODED_MARKS:,} combining marks in a row; remove some of them"
-        )
-    return unicodedata.normalize("NFC", text)
+def unify_line_ends(text: str) -> str:
+    r"""Return a text in which \r\n and \r are \n, as Python reads text files."""
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 @dataclass(frozen=True)
@@ -109,6 +105,24 @@ class Vocabulary:
         table[[*ids]] = [*ids.values()]
         return table
 
+    def normalize(self, text: str) -> str:
+        r"""Return a text in the normal form NFC, with \n at the end of lines.
+
+        A vocabulary with \r was made from bytes, so line ends then stay as they are.
+
+        Raises:
+            CharlmError: There are too many combining marks in a row.
+
+        """
+        if has_too_many_marks(text, most=MAX_DECODED_MARKS):
+            raise CharlmError(
+                f"text: more than {MAX_DECODED_MARKS:,} combining marks in a row; remove some of "
+                "them"
+            )
+        if "\r" not in self.characters:
+            text = unify_line_ends(text)
+        return unicodedata.normalize("NFC", text)
+
     def look_up(self, text: str) -> NDArray[np.int64]:
         """Return the id of each character, int64 [N]; -1 = no id."""
         code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
@@ -117,7 +131,7 @@ class Vocabulary:
 
     def unknown(self, text: str) -> Counter[str]:
         """Return the number of occurrences of each character that has no id."""
-        text = normalize(text)
+        text = self.normalize(text)
         return Counter(text[index] for index in np.flatnonzero(self.look_up(text) < 0))
 
     def left_out(self, text: str) -> Counter[str]:
@@ -125,7 +139,7 @@ class Vocabulary:
         return Counter() if self.unknown_id is not None else self.unknown(text)
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        """Return the ids of a text in the normal form NFC, int64 [n].
+        """Return the ids of a text in its normal form, int64 [n].
 
         A character without an id becomes the unknown id, or is left out if there is no unknown id.
 
@@ -133,7 +147,7 @@ class Vocabulary:
             CharlmError: There are too many combining marks in a row.
 
         """
-        ids = self.look_up(normalize(text))
+        ids = self.look_up(self.normalize(text))
         if self.unknown_id is None:
             return ids[ids >= 0]
         return np.where(ids < 0, self.unknown_id, ids)

@@ -47,7 +47,7 @@ SoftTargets = NDArray[np.float16]
 def open_soft_targets(
     folder: Path, config: Config, corpus: Corpus, *, on_event: OnEvent = ignore
 ) -> SoftTargets | None:
-    """Return the soft targets of a run; compute them if their file is missing.
+    """Return the soft targets of a run; compute them if their file is missing or cut.
 
     Args:
         folder: The folder of the run.
@@ -68,12 +68,14 @@ def open_soft_targets(
     if settings.is_untrained or not settings.soft_weight:
         return None
     path = folder / SOFT_TARGETS
-    if not path.exists():
+    rows, columns = _shape(corpus)
+    has_size = path.exists() and path.stat().st_size == rows * columns * DTYPE.itemsize
+    if not has_size:
         problem = memory_problem(corpus, available_bytes=memory_bytes())
         if problem is not None:
             raise CharlmError(f"training.teachers: {problem}; use a shorter text, or no teachers")
-        write_file(path, [_compute(settings, corpus, on_event=on_event).data])
-    return np.memmap(path, DTYPE, "r", shape=_shape(corpus))
+        write_file(path, _compute(settings, corpus, on_event=on_event).data)
+    return np.memmap(path, DTYPE, "r", shape=(rows, columns))
 
 
 def _compute(settings: TrainingConfig, corpus: Corpus, *, on_event: OnEvent) -> SoftTargets:

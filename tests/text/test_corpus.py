@@ -74,6 +74,8 @@ def test_ids_are_counted() -> None:
 
 # Damaged files
 
+SPLITS = r"splits: must be {'train': \(0, 2\), 'validation': \(2, 3\), 'test': \(3, 3\)}"
+
 
 @pytest.mark.parametrize(
     ("change", "reason"),
@@ -85,10 +87,19 @@ def test_ids_are_counted() -> None:
             r"validation_fraction \+ test_fraction must be less than",
         ),
         ({"splits": {"rest": [0, 3]}}, "splits.rest.*did you mean test"),
-        (
-            {"splits": {"train": [0, 2], "test": [2, 3]}},
-            "splits: .* must have train, validation, test",
+        *(
+            ({"splits": {"train": train, "validation": [2, end], "test": [end, last]}}, SPLITS)
+            for train, end, last in (
+                ([1, 2], 3, 3),
+                ([0, 3], 3, 3),
+                ([0, 2], 1, 3),
+                ([0, 2], 3, 4),
+            )
         ),
+        ({"splits": {"train": [0, 2], "validation": [2, 3]}}, SPLITS),
+        ({"min_count": -1}, "min_count: found -1; must be"),
+        ({"name": ""}, "name: found ''; must"),
+        ({"size": -3}, "size: found -3; must be"),
     ],
     ids=str,
 )
@@ -128,6 +139,18 @@ def test_ids_that_are_not_the_ids_of_the_corpus_are_refused(
     change(make_corpus(tmp_path, "abc").folder / "ids.npy")
     with pytest.raises(CharlmError, match=rf"ids\.npy: {message}"):
         open_corpus(tmp_path / "out")
+
+
+@pytest.mark.parametrize("letters", ["abc", "".join(map(chr, range(0x4E00, 0x4F00)))])
+def test_ids_without_a_character_are_refused(letters: str, tmp_path: Path) -> None:
+    """The compiled kernel would read and write outside of its arrays."""
+    corpus = make_corpus(tmp_path, letters * 2)
+    manifest = corpus.folder / "corpus.json"
+    fields = json.loads(manifest.read_text())
+    fields["vocabulary"]["characters"].pop()
+    manifest.write_text(json.dumps(fields))
+    with pytest.raises(CharlmError, match=r"ids\.npy: damaged; expected"):
+        open_corpus(corpus.folder)
 
 
 # Settings

@@ -90,6 +90,7 @@ def test_only_texts_matter(change: Change, corpus: Corpus) -> None:
         pytest.param(write("01.txt", b"baba\n"), id="other text of the same length"),
         pytest.param(write("01.txt", b""), id="file that is empty now"),
         pytest.param(lambda: Path("sources/01.txt").unlink(), id="missing file"),
+        pytest.param(write("02.txt", b"b"), id="file that was empty"),
         pytest.param(write("05.txt", b"b"), id="new file"),
         pytest.param(move("00.txt", "05.txt"), id="other order"),
     ],
@@ -97,6 +98,13 @@ def test_only_texts_matter(change: Change, corpus: Corpus) -> None:
 def test_a_text_that_has_changed_is_refused(change: Change, corpus: Corpus) -> None:
     change()
     check_differs(corpus, "sources")
+
+
+def test_a_text_may_have_the_name_of_a_file_that_is_left_out() -> None:
+    for package, text in (("a", ""), ("b", "import a")):
+        Path("sources", package).mkdir(parents=True)
+        Path("sources", package, "__init__.py").write_text(text)
+    check(make("sources"), "sources")
 
 
 @pytest.mark.parametrize(("text", "is_same"), [(b"abba\n", True), (b"abab\n", False)])

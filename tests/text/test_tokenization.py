@@ -36,7 +36,7 @@ def normalized(text: str) -> str:
     return unicodedata.normalize("NFC", text.removeprefix("\ufeff"))
 
 
-TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")).map(normalized)
+TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r")).map(normalized)
 
 
 def documents_of(*texts: str) -> list[str]:
@@ -61,10 +61,25 @@ def test_a_single_document_has_no_end_of_text_id(tmp_path: Path) -> None:
 
 
 def test_a_text_of_several_blocks_does_not_change(tmp_path: Path) -> None:
-    text = "one\r\n\x01" + "x" * 3_000_001 + "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
+    text = "one\n\x01" + "x" * 3_000_001 + "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
     corpus = make_corpus(tmp_path, text, min_count=1)
     assert corpus.ids.dtype == np.uint16
     assert text_of(corpus) == text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "expected"),
+    [("utf-8", "a\nb\nc\n"), ("cp1252", "a\nb\nc\n"), ("latin-1", "a\r\nb\rc\n")],
+)
+def test_line_ends_are_read_as_python_reads_them(
+    encoding: str, expected: str, tmp_path: Path
+) -> None:
+    """The bytes of latin-1 stay as they are."""
+    corpus = make_corpus(tmp_path, "a\r\nb\rc\n", encoding=encoding)
+    assert text_of(corpus) == expected
+    ids, left_out = encode_text(tmp_path / "sources", corpus.vocabulary, corpus.manifest)
+    assert ids.tolist() == corpus.ids.tolist()
+    assert not left_out
 
 
 # Rare characters
@@ -337,14 +352,15 @@ def test_an_error_leaves_nothing_behind(
     assert names(Path()) == ["sources"]
 
 
-def test_an_exception_of_a_callback_leaves_nothing_behind() -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ConnectionResetError])
+def test_an_exception_of_a_callback_leaves_nothing_behind(error: type[BaseException]) -> None:
     write_texts(Path(), "ab", "ba")
 
     def stop(event: Event) -> None:
         if event == Progress("encoding characters", 1, 2, "file"):
-            raise KeyboardInterrupt
+            raise error
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(error):
         tokenize(["sources"], Path("deep/out"), CorpusConfig(), on_event=stop)
     assert names(Path()) == ["sources"]
 
