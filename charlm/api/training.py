@@ -128,6 +128,7 @@ def _describe(plan: Plan, *, start_seconds: float) -> dict[str, Any]:
         "evaluations": plan.evaluations,
         "minutes": plan.minutes,
         "seconds": start_seconds + plan.seconds,
+        "may_end_early": plan.may_end_early,
         "start_seconds": start_seconds,
         "step_seconds": timing.step_seconds,
         "evaluation_seconds": timing.evaluation_seconds,
@@ -221,17 +222,17 @@ def train(
     session = Session(on_event)
     started = session.clock()
     sources = as_sources(text)
-    request = _request(recipe, overrides, epochs, minutes, init)
     path = None if run is None else Path(check_path("run", run))
-    with _training(session, path, may_continue=resume) as (engines, session, path):
-        if not resume or path is None or not is_run(path):
-            return start_run(
-                sources, request, path, engines=engines, session=session, started=started
-            )
-        check_same_text(sources, read_manifest(path / CORPUS), owner=path)
-        if request != Request():
-            session.note(f"{path}: continuing with the settings that this run began with")
-        return continue_run(path, engines=engines, session=session)
+    if path is not None and resume and is_run(path):
+        with _training(session, path, may_continue=True) as (engines, session, own_run):
+            check_same_text(sources, read_manifest(path / CORPUS), owner=path)
+            # Its recipe and initial weights may be gone, so they are not read.
+            if any((recipe, overrides, epochs, minutes, init)):
+                session.note(f"{path}: continuing with the settings that this run began with")
+            return continue_run(own_run or path, engines=engines, session=session)
+    request = _request(recipe, overrides, epochs, minutes, init)
+    with _training(session, path, may_continue=False) as (engines, session, path):
+        return start_run(sources, request, path, engines=engines, session=session, started=started)
 
 
 def resume(run: str | Path | None = None, *, on_event: OnEvent = ignore) -> Outcome:

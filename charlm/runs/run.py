@@ -223,7 +223,9 @@ def read_outcome(folder: Path) -> Outcome | None:
         return None
     facts = parse_json(read_file(path, limit=MAX_BYTES), origin=str(path))
     if not isinstance(facts, dict) or not facts.keys() >= {"run", "reason", "step"}:
-        raise CharlmError(f"{path}: damaged; delete it to continue the run")
+        raise CharlmError(
+            f"{path}: damaged; this run has ended: go on from its weights with --init"
+        )
     reason, step = facts.pop("reason"), facts.pop("step")
     facts.pop("run")
     return Outcome(folder, reason, step, facts)

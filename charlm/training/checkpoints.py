@@ -15,12 +15,21 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.config.file import explain
+from charlm.config.file import dotted, explain, flatten
 from charlm.errors import CharlmError
-from charlm.network.model_file import Tensors, TrainedModel, model_bytes, read_tensors, write_model
+from charlm.evaluation.scoring import Score
+from charlm.network.model_file import (
+    Tensors,
+    TrainedModel,
+    model_bytes,
+    read_model,
+    read_tensors,
+    write_model,
+)
 from charlm.runs.folder import BEST, CHECKPOINTS, CORPUS, LAST, checkpoint_name, saved_steps
 from charlm.runs.run import Run, corpus_identity
 from charlm.storage import (
+    CONFIG_FILE,
     METRICS_FILE,
     UnreadableError,
     remove_leftovers,
@@ -28,10 +37,12 @@ from charlm.storage import (
     write_file,
     writing,
 )
-from charlm.training.evaluating import check_finite
+from charlm.text.vocabulary import name_some
+from charlm.training.evaluating import check_finite, score_of
 from charlm.training.interface import Engine, Shapes
 from charlm.training.logs import keep_lines
 from charlm.training.session import Session
+from charlm.wording import as_argument
 
 MAX_COUNT = 1 << 53
 """Largest count; a float is exact up to this number."""
@@ -126,8 +137,11 @@ def save_run(run: Run, engine: Engine, model: TrainedModel, state: LoopState) ->
         write_model(run.folder / BEST, model)
 
 
-def restore_run(run: Run, engine: Engine, *, session: Session) -> Checkpoint:
+def restore_run(run: Run, engine: Engine, *, session: Session) -> tuple[LoopState, Score | None]:
     """Continue from the newest undamaged checkpoint, and remove everything that is later.
+
+    Returns:
+        The state of the loop; and the score of the best model, None if there is no such model.
 
     Raises:
         CharlmError: There is no undamaged checkpoint, it does not fit the config or the text, or a
@@ -135,12 +149,8 @@ def restore_run(run: Run, engine: Engine, *, session: Session) -> Checkpoint:
         UnreadableError: A checkpoint cannot be read; nothing has been removed.
 
     """
-    checkpoint = _newest(run.folder / CHECKPOINTS, shapes=engine.shapes(), session=session)
-    if checkpoint.model.facts.get(CORPUS) != corpus_identity(run.corpus):
-        raise CharlmError(
-            f"{run.folder / CORPUS}: not the corpus that the run was trained on; put it back, or "
-            "start a new run"
-        )
+    checkpoint = _newest(run, session)
+    _check_unchanged(run, checkpoint, engine.shapes())
     engine.restore(checkpoint.tensors)
     library = checkpoint.facts.kernel
     if None not in (library, engine.library) and library != engine.library:
@@ -148,13 +158,60 @@ def restore_run(run: Run, engine: Engine, *, session: Session) -> Checkpoint:
     state = checkpoint.facts.loop
     remove_later(run, state.step)
     write_model(run.folder / LAST, checkpoint.model)
-    best = run.folder / BEST
-    if state.best_nats is not None and state.best_step == state.step:
-        write_model(best, checkpoint.model)
-    elif state.best_nats is not None and not best.exists():
-        session.note(f"{best}: missing; the next evaluation replaces it")
+    path = run.folder / BEST
+    if state.best_nats is None:
+        return state, None
+    if state.best_step == state.step:
+        write_model(path, checkpoint.model)
+    best = _read_best(path, state)
+    if best is None:
+        session.note(f"{path}: missing or damaged; the next evaluation replaces it")
         state.best_nats = None
-    return checkpoint
+    return state, best
+
+
+def _check_unchanged(run: Run, checkpoint: Checkpoint, shapes: Shapes) -> None:
+    """Raise CharlmError if a checkpoint does not fit the config, the text or the engine."""
+    model = checkpoint.model
+    then, now = dict(dotted(model.config)), flatten(run.config)
+    changed = [key for key, value in now.items() if then.get(key) != value]
+    is_same_text = model.facts.get(CORPUS) == corpus_identity(run.corpus)
+    if not is_same_text or model.vocabulary != run.corpus.vocabulary:
+        changed = [f"{CORPUS}/"]
+    elif {name: tensor.shape for name, tensor in checkpoint.tensors.items()} != shapes:
+        changed = changed or ["the shapes of its tensors"]
+    if changed:
+        raise CharlmError(
+            f"{run.folder}: the checkpoint of step {checkpoint.facts.loop.step:,} does not fit "
+            f"{CONFIG_FILE} and {CORPUS}/: {name_some(changed)}; put back the file that has "
+            f"changed, or {_with_its_weights(run)}"
+        )
+
+
+def _read_best(path: Path, state: LoopState) -> Score | None:
+    """Return the score of the best model; None if the file is missing, damaged or another model."""
+    if not path.exists():
+        return None
+    try:
+        facts = read_model(path).facts
+    except UnreadableError:
+        raise
+    except CharlmError:
+        return None
+    return score_of(facts) if facts.get("step") == state.best_step else None
+
+
+def _with_its_weights(run: Run) -> str:
+    folder = as_argument(run.folder)
+    return f"go on from its weights in a new run: charlm train TEXT --init {folder}"
+
+
+def check_is_new(run: Run) -> None:
+    """Raise CharlmError if a run without checkpoints has a model, so that it is not a new run."""
+    if (run.folder / LAST).exists() or (run.folder / BEST).exists():
+        raise CharlmError(
+            f"{run.folder / CHECKPOINTS}: no checkpoint to continue from; {_with_its_weights(run)}"
+        )
 
 
 def remove_later(run: Run, step: int) -> None:
@@ -171,21 +228,20 @@ def remove_later(run: Run, step: int) -> None:
     keep_lines(run.folder / METRICS_FILE, step=step)
 
 
-def _newest(folder: Path, *, shapes: Shapes, session: Session) -> Checkpoint:
-    """Return the newest undamaged checkpoint; its tensors must have the shapes."""
+def _newest(run: Run, session: Session) -> Checkpoint:
+    """Return the newest undamaged checkpoint."""
+    folder = run.folder / CHECKPOINTS
     for step in saved_steps(folder):
         path = folder / checkpoint_name(step)
         try:
-            checkpoint = _read(path)
+            return _read(path)
         except UnreadableError:
             raise
         except CharlmError as error:
             session.note(f"{error}; trying the checkpoint before it")
-            continue
-        if {name: tensor.shape for name, tensor in checkpoint.tensors.items()} != shapes:
-            raise CharlmError(f"{path}: the checkpoint does not fit config.yaml; start a new run")
-        return checkpoint
-    raise CharlmError(f"{folder}: no undamaged checkpoint to continue from; start a new run")
+    raise CharlmError(
+        f"{folder}: no undamaged checkpoint to continue from; {_with_its_weights(run)}"
+    )
 
 
 def _remove_others(run: Run, step: int) -> None:

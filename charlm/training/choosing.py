@@ -218,6 +218,12 @@ class Plan:
         steps = self.schedule.total * self.timing.step_seconds
         return steps + self.evaluations * self.timing.evaluation_seconds + self.timing.end_seconds
 
+    @property
+    def may_end_early(self) -> bool:
+        """Whether the run may end before its last step, because its loss is low or rises."""
+        training = self.config.training
+        return training.target_loss is not None or training.early_stopping is not None
+
     def with_training(self, **settings: Any) -> "Plan":
         """Return the plan with other settings in the section `training`."""
         return replace(self, config=self.config.with_training(**settings))

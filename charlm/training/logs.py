@@ -5,9 +5,11 @@ TensorBoard draws them in one chart in different colours. Everything else is in 
 run itself.
 """
 
+import io
 import json
 import math
 import os
+import platform
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +21,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from charlm.evaluation.baselines import NGRAM
 from charlm.evaluation.scoring import bits
@@ -53,6 +55,8 @@ TAGS: Mapping[str, str] = {
 """Tags of fields of a log line that differ from their names."""
 POSITION = {"step", "epoch", "characters", "seconds", "split", "nats_per_char"}
 """Fields of a log line that get no chart, except for the loss, which has its own."""
+EVENT_VERSION = "brain.Event:2"
+"""Version of the format of event files, in their first record."""
 
 
 def description(tag: str) -> str | None:
@@ -74,8 +78,8 @@ class RunLog:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._lines: list[bytes] = []
-        self._events: list[tuple[str, EventMessage]] = []
-        self._writers: dict[str, EventFileWriter] = {}
+        self._events: dict[str, list[EventMessage]] = {}
+        self._event_file = f"events.out.tfevents.{time.time():.0f}.{platform.node()}.{os.getpid()}"
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Add a line with the fields of POSITION and more; every other field gets a chart."""
@@ -107,29 +111,31 @@ class RunLog:
 
     def _show(self, summary: Summary, *, step: int, folder: str = "") -> None:
         event = EventMessage(step=step, summary=summary, wall_time=time.time())
-        self._events.append((folder, event))
+        self._events.setdefault(folder, []).append(event)
 
     def write(self) -> None:
         """Write all entries to the disk; raises CharlmError if that fails."""
-        path = self._folder / METRICS_FILE
-        with writing(path), path.open("ab") as file:
-            file.writelines(self._lines)
-            file.flush()
-            os.fsync(file.fileno())
-        with writing(self._folder):
-            for name, event in self._events:
-                if name not in self._writers:
-                    self._writers[name] = EventFileWriter(str(self._folder / name))
-                self._writers[name].add_event(event)
-            for writer in self._writers.values():
-                writer.flush()
+        _append(self._folder / METRICS_FILE, b"".join(self._lines))
+        for name, events in self._events.items():
+            path = self._folder / name / self._event_file
+            with writing(path):
+                path.parent.mkdir(exist_ok=True)
+                is_new = not path.exists()
+            first = [EventMessage(file_version=EVENT_VERSION, wall_time=time.time())]
+            records = io.BytesIO()
+            for event in [*(first if is_new else []), *events]:
+                RecordWriter(records).write(event.SerializeToString())
+            _append(path, records.getvalue())
         self._lines.clear()
         self._events.clear()
 
-    def close(self) -> None:
-        """Close the files."""
-        for writer in self._writers.values():
-            writer.close()
+
+def _append(path: Path, data: bytes) -> None:
+    """Write data at the end of a file; raises CharlmError if that fails."""
+    with writing(path), path.open("ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def show_evaluation(

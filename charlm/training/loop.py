@@ -5,7 +5,6 @@ therefore repeatable to the bit, however often it is interrupted and resumed. A 
 it early.
 """
 
-import contextlib
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,14 +14,21 @@ from typing import Any
 import numpy as np
 
 from charlm.config.file import dump_config
+from charlm.errors import CharlmError
 from charlm.evaluation.baselines import NGRAM
 from charlm.evaluation.scoring import Score
 from charlm.events import Ended, Evaluated, Saved, Started, StepsTaken
-from charlm.network.model_file import TrainedModel, read_fields
-from charlm.runs.folder import BEST, CHECKPOINTS, checkpoint_name, saved_steps
+from charlm.network.model_file import TrainedModel
+from charlm.runs.folder import CHECKPOINTS, checkpoint_name, saved_steps
 from charlm.runs.run import Outcome, Run
 from charlm.storage import Lock
-from charlm.training.checkpoints import LoopState, remove_later, restore_run, save_run
+from charlm.training.checkpoints import (
+    LoopState,
+    check_is_new,
+    remove_later,
+    restore_run,
+    save_run,
+)
 from charlm.training.evaluating import (
     DIVERGED,
     EVALUATED_CHARACTERS,
@@ -32,7 +38,6 @@ from charlm.training.evaluating import (
     evaluate_network,
     network_of,
     one_thread,
-    score_of,
 )
 from charlm.training.interface import Engine
 from charlm.training.logs import RunLog, show_evaluation
@@ -41,6 +46,7 @@ from charlm.training.session import Session
 from charlm.training.soft_targets import SoftTargets
 from charlm.training.temperature import set_temperature
 from charlm.training.timing import TimeLimit
+from charlm.wording import as_argument
 
 MAX_STEPS_PER_CALL = 10
 """Maximum number of steps in a call of the engine; more would not be faster."""
@@ -223,8 +229,19 @@ class Training:
 
         """
         self.lock.check(self.run.folder)
-        self.log.write()
-        save_run(self.run, self.engine, model or self.network(), self.state)
+        try:
+            self.log.write()
+            save_run(self.run, self.engine, model or self.network(), self.state)
+        except DivergenceError:
+            raise
+        except CharlmError:
+            if self.saved_step >= 0:
+                run = as_argument(self.run.folder)
+                self.session.note(
+                    f"{self.run.folder}: saved up to step {self.saved_step:,}; continue with: "
+                    f"charlm train --resume -r {run}"
+                )
+            raise
         self.saved_step = self.state.step
         self.saved_seconds = self.state.seconds
         path = self.run.folder / CHECKPOINTS / checkpoint_name(self.state.step)
@@ -308,10 +325,11 @@ def run_loop(
     training = Training(
         run, lock, engine, schedule, session, text, soft_targets, log, LoopState(), limit
     )
-    with contextlib.closing(log), session.interruption.deferred():
+    with session.interruption.deferred():
         if saved_steps(run.folder / CHECKPOINTS):
             _restore(training)
         else:
+            check_is_new(run)
             remove_later(run, -1)
         session.on_event(Started(run.folder, training.state.step, schedule.total))
         if training.saved_step < 0:
@@ -329,12 +347,9 @@ def run_loop(
 
 def _restore(training: Training) -> None:
     """Continue from the newest checkpoint."""
-    run = training.run
-    checkpoint = restore_run(run, training.engine, session=training.session)
-    state = training.state = checkpoint.facts.loop
+    state, best = restore_run(training.run, training.engine, session=training.session)
+    training.state, training.best = state, best
     training.saved_step, training.saved_seconds = state.step, state.seconds
-    if state.best_nats is not None:
-        training.best = score_of(read_fields(run.folder / BEST))
 
 
 def _take_all_steps(training: Training) -> tuple[str, Signals | None]:
@@ -360,13 +375,15 @@ def _take_all_steps(training: Training) -> tuple[str, Signals | None]:
         if not count:
             state.elapsed_seconds = session.clock() - started
             _save_last_step(training, has_ended=reason is not None)
+            if reason is not None:  # with the last evaluation
+                state.elapsed_seconds = session.clock() - started
             if number:
                 signal = Signals(number)
                 return f"stopped by {signal.name}", signal
             return reason or "ended by worker 0", None
         seconds = state.seconds
         losses = training.take_steps(count)
-        step_seconds = (state.seconds - seconds) / count
+        step_seconds = max(1e-9, (state.seconds - seconds) / count)
         state.elapsed_seconds = session.clock() - started
         session.on_event(training.steps_taken(losses))
 

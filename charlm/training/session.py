@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 
+from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
 
 CAUGHT = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
@@ -33,7 +34,8 @@ class Interruption:
         self.signal: signals.Signals | None = None
         """Last signal received, or None."""
         self._is_deferred = False
-        self._is_raised = False
+        self.is_raised = False
+        """Whether Stopped was raised; further signals are then ignored."""
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
@@ -50,12 +52,12 @@ class Interruption:
         After Stopped was raised, further signals are ignored, so that nothing disturbs the cleanup.
         """
         is_first = self.signal is None
-        if self._is_raised:
+        if self.is_raised:
             return
         self.signal = signals.Signals(number)
         if is_first and self._is_deferred:
             return
-        self._is_raised = True
+        self.is_raised = True
         raise Stopped(self.signal)
 
 
@@ -77,26 +79,27 @@ class Session:
 
 @contextlib.contextmanager
 def stop_on_signal(interruption: Interruption) -> Iterator[None]:
-    """Handle signals during a block; every exception after a signal becomes Stopped.
+    """Handle signals during a block.
 
-    Interrupted code may raise another error, as TensorFlow does. An ignored SIGHUP stays
-    ignored, so that nohup works. Outside the main thread, where Python allows no handlers, signals
-    are left to the program.
+    Code that Stopped interrupts may raise another error, as TensorFlow does; that becomes Stopped
+    again. Other errors are passed on, also after a signal. Ignored signals stay ignored, so that
+    nohup works. Outside the main thread, where Python allows no handlers, signals are left to the
+    program.
 
     Args:
         interruption: The recipient of the signals.
 
     """
-    caught = list(CAUGHT)
-    if signals.getsignal(signals.SIGHUP) == signals.SIG_IGN:
-        caught.remove(signals.SIGHUP)
+    caught = [number for number in CAUGHT if signals.getsignal(number) != signals.SIG_IGN]
     if threading.current_thread() is not threading.main_thread():
         caught = []
     before = {number: signals.signal(number, interruption.handle) for number in caught}
     try:
         yield
+    except CharlmError:
+        raise
     except Exception:
-        if interruption.signal is None:
+        if interruption.signal is None or not interruption.is_raised:
             raise
         raise Stopped(interruption.signal) from None
     finally:

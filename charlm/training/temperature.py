@@ -32,6 +32,8 @@ SHARE = 0.9
 """Minimum compression ratio of a generated text, as a share of the ratio of the text's segments."""
 MAX_RUN = 2
 """Largest number of equal characters in a row of a generated text, as a multiple of the text's."""
+COMPARED_CHARACTERS = 5_000_000
+"""Number of characters at the end of the text in which the longest such row is found."""
 TYPICAL_CHARACTERS = 2 * TEXTS * CHARACTERS
 """Typical number of characters generated until a temperature is found; a temperature is rejected at
 its first repetitive text."""
@@ -91,7 +93,7 @@ def choose_temperature(
     length = max(1, len(segments[0]))
     ratios = [_compression_ratio(segment) for segment in segments]
     lowest_ratio = SHARE * float(np.median(ratios))
-    longest_run = MAX_RUN * _longest_run(corpus.ids)
+    longest_run = MAX_RUN * _longest_run(corpus.ids[-COMPARED_CHARACTERS:])
     with one_thread():
         for temperature in TEMPERATURES:
             is_varied = True

@@ -117,4 +117,4 @@ def _time_steps(
         seconds.append(broadcast(session.clock() - started))
         if len(seconds) > 1 and sum(seconds) > limit:
             break
-    return statistics.median(seconds[1:])
+    return max(1e-9, statistics.median(seconds[1:]))

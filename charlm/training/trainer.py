@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import CorpusConfig
@@ -13,8 +15,15 @@ from charlm.network.architecture import architecture
 from charlm.runs.folder import CORPUS
 from charlm.runs.initial_weights import read_initial_weights
 from charlm.runs.run import Outcome, Run, free_folder, open_run, read_outcome, write_run
-from charlm.storage import new_folder, only_writer, writing
-from charlm.text.corpus import Corpus, is_one_corpus, open_corpus, read_manifest
+from charlm.storage import new_folder, only_writer, write_file
+from charlm.text.corpus import (
+    CORPUS_FILE,
+    IDS_FILE,
+    Corpus,
+    is_one_corpus,
+    open_corpus,
+    read_manifest,
+)
 from charlm.text.documents import name_text
 from charlm.text.findings import find_problems
 from charlm.text.tokenization import tokenize
@@ -119,7 +128,10 @@ def make_corpus(
     short: CorpusConfig | None = None,
     on_event: OnEvent,
 ) -> Corpus:
-    """Write a text as a corpus, or link to an existing corpus, and open it; see `tokenize`.
+    """Write a text as a corpus, or take over an existing corpus, and open it; see `tokenize`.
+
+    A run owns its corpus: it gets hard links to the files, which keep them if the other folder is
+    removed, or copies.
 
     Raises:
         CharlmError: The text cannot be read, or the folder cannot be written.
@@ -128,13 +140,13 @@ def make_corpus(
     if not is_one_corpus(sources):
         return tokenize(sources, folder, settings, known=known, short=short, on_event=on_event)
     corpus = open_corpus(Path(sources[0]))
-    target = corpus.folder.resolve()
-    if (
-        target.parent == folder.parent.parent.resolve()
-    ):  # relative, so that a folder of `charlm tune` can be moved
-        target = Path("..") / corpus.folder.name
-    with writing(folder):
-        folder.symlink_to(target)
+    with new_folder(folder) as temporary:
+        for name in (IDS_FILE, CORPUS_FILE):
+            file = (corpus.folder / name).resolve()
+            try:
+                (temporary / name).hardlink_to(file)
+            except OSError:  # another file system, or one without links
+                write_file(temporary / name, np.memmap(file, np.uint8, "r").data)
     return corpus
 
 
@@ -198,8 +210,7 @@ def _announce(plan: Plan, session: Session) -> None:
     session.note(f"network: {units}, {network.size:,} weights")
     limit = "" if plan.minutes is None else f" for {plan.minutes:g} min"
     steps = f"{counted(decided.steps, 'step')} ({short_number(decided.epochs)} epochs)"
-    may_end_early = config.training.target_loss or config.training.early_stopping
-    about = "at most about" if may_end_early else "about"
+    about = "at most about" if plan.may_end_early else "about"
     session.note(f"training{limit}: {steps}, {about} {duration(decided.seconds)}")
 
 

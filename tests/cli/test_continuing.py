@@ -79,7 +79,7 @@ def test_the_same_command_continues_the_run(interrupted: Path) -> None:
 
 def test_a_run_that_continues_keeps_its_settings(interrupted: Path) -> None:
     before = (interrupted / "run/config.yaml").read_bytes()
-    command = repeat(interrupted, "-s", "training.steps=90")
+    command = repeat(interrupted, "-s", "training.steps=90", "--init", "gone")
     told = " ".join(line.removeprefix("charlm: ") for line in command.stderr.split("\n"))
     assert "run: continuing with the settings that this run began with" in " ".join(told.split())
     assert "resumed at step 10 of 20" in told
@@ -134,5 +134,5 @@ def test_a_damaged_outcome_is_refused(interrupted: Path) -> None:
     (interrupted / "run/ended.json").write_text("{}", encoding="utf-8")
     command = charlm("train", "--resume", "-r", interrupted / "run")
     assert command.exit_code == 1
-    damaged = f"{interrupted}/run/ended.json: damaged; delete it to continue the run"
-    assert command.stderr == f"charlm: {damaged}\n"
+    damaged = f"{interrupted}/run/ended.json: damaged; this run has ended: go on from its weights"
+    assert command.stderr == f"charlm: {damaged} with --init\n"

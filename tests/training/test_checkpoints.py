@@ -1,5 +1,6 @@
 """Checkpoints: the state of a run on the disk, restored exactly, or from the one before."""
 
+import json
 import math
 import shutil
 from collections.abc import Callable
@@ -58,14 +59,17 @@ def test_the_state_is_restored_exactly(run: Path) -> None:
     opened = open_run(run)
     engine = engine_of(opened)
     state = LoopState(
-        step=7, seconds=0.1, best_nats=np.nextafter(1.5, 2), pending_losses=[1 / 3, 1e-300]
+        step=7,
+        seconds=0.1,
+        best_nats=np.nextafter(1.5, 2),
+        best_step=10,
+        pending_losses=[1 / 3, 1e-300],
     )
     model = network_of(engine, opened.config, opened.corpus, step=7, epoch=0.5)
     save_run(opened, engine, model, state)
     other = engine_of(Run(run, opened.config.model_copy(update={"seed": 5}), opened.corpus))
-    restored = restore_run(opened, other, session=Session())
-    assert restored.facts.loop == state
-    assert restored.model.facts == model.facts
+    assert restore_run(opened, other, session=Session())[0] == state
+    assert read_model(run / "last.safetensors").facts == model.facts
     assert bytes_of(other.tensors()) == bytes_of(engine.tensors())
 
 
@@ -123,6 +127,9 @@ def test_a_damaged_checkpoint_is_skipped(
     check_same_end(resumed, whole)
 
 
+NEW_RUN = "go on from its weights in a new run: charlm train TEXT --init "
+
+
 def check_refused(run: Path, message: str, kind: type[CharlmError] = CharlmError) -> None:
     """Check that resuming a run is refused, and that its files stay as they were."""
     before = contents(run)
@@ -139,21 +146,55 @@ def test_a_checkpoint_that_cannot_be_read_is_not_skipped(run: Path) -> None:
 def test_a_run_without_a_sound_checkpoint_is_refused(run: Path) -> None:
     for path in (run / "checkpoints").iterdir():
         cut(path)
-    check_refused(run, r"checkpoints: no undamaged checkpoint to continue from; start a new run")
+    check_refused(run, f"checkpoints: no undamaged checkpoint to continue from; {NEW_RUN}")
 
 
-def test_a_checkpoint_that_does_not_fit_the_config_is_refused(run: Path) -> None:
+def test_a_run_without_its_checkpoints_is_refused(run: Path) -> None:
+    shutil.rmtree(run / "checkpoints")
+    check_refused(run, f"run/checkpoints: no checkpoint to continue from; {NEW_RUN}")
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "key"),
+    [
+        ("units: 8", "units: 9", "model.units"),
+        ("steps: 50", "steps: 30", "training.steps"),
+        ("steps: 50", "steps: 60", "training.steps"),
+        ("seed: 1", "seed: 2", "seed"),
+    ],
+)
+def test_a_run_whose_config_was_changed_is_refused(
+    before: str, now: str, key: str, run: Path
+) -> None:
     config = run / "config.yaml"
-    config.write_text(config.read_text().replace("units: 8", "units: 9"))
+    config.write_text(config.read_text().replace(before, now))
     check_refused(
-        run, r"step-45\.safetensors: the checkpoint does not fit config\.yaml; start a new"
+        run,
+        rf"run: the checkpoint of step 45 does not fit config\.yaml and corpus/: {key}; "
+        f"put back the file that has changed, or {NEW_RUN}",
     )
 
 
-def test_a_run_whose_text_was_changed_is_refused(run: Path) -> None:
-    shutil.rmtree(run / "corpus")
-    make_corpus(run.parent, TEXT[::-1]).folder.rename(run / "corpus")
-    check_refused(run, "run/corpus: not the corpus that the run was trained on")
+def reverse_vocabulary(corpus: Path) -> None:
+    """Give other characters to the same ids."""
+    manifest = corpus / "corpus.json"
+    fields = json.loads(manifest.read_text())
+    fields["vocabulary"]["characters"].reverse()
+    manifest.write_text(json.dumps(fields))
+
+
+def replace_corpus(corpus: Path) -> None:
+    """Replace the text by another text."""
+    shutil.rmtree(corpus)
+    make_corpus(corpus.parent.parent, TEXT[::-1]).folder.rename(corpus)
+
+
+@pytest.mark.parametrize("change", [reverse_vocabulary, replace_corpus])
+def test_a_run_whose_text_was_changed_is_refused(
+    change: Callable[[Path], object], run: Path
+) -> None:
+    change(run / "corpus")
+    check_refused(run, "run: the checkpoint of step 45 does not fit .* corpus/: corpus/; put back")
 
 
 # What a resume restores or removes
@@ -171,10 +212,19 @@ def test_everything_later_than_the_checkpoint_is_removed(run: Path) -> None:
     assert not [*run.glob("**/.*.tmp")]
 
 
-def test_a_missing_best_model_is_replaced_at_the_next_evaluation(run: Path) -> None:
-    (run / "best.safetensors").unlink()
+def replace_best(path: Path) -> None:
+    """Replace the best model by one of another step."""
+    shutil.copyfile(path.with_name("last.safetensors"), path)
+
+
+@pytest.mark.parametrize("change", [Path.unlink, cut, replace_best])
+def test_a_lost_best_model_is_replaced_at_the_next_evaluation(
+    change: Callable[[Path], object], run: Path
+) -> None:
+    change(run / "best.safetensors")
     resumed = resume_stopped(run)
-    assert resumed.notes[0] == f"{run}/best.safetensors: missing; the next evaluation replaces it"
+    lost = f"{run}/best.safetensors: missing or damaged; the next evaluation replaces it"
+    assert resumed.notes[0] == lost
     assert resumed.model("best.safetensors").facts["step"] == 50
 
 

@@ -1,15 +1,16 @@
 """The logs of a run: metrics.jsonl, and event files, read with TensorBoard's own reader."""
 
-import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from limits import file_size_limit
 from run_folders import EVENT_FOLDERS, event_files, event_steps, names, read_events, read_metrics
 from tensorboard.util.tensor_util import make_ndarray
 
+from charlm.errors import CharlmError
 from charlm.training.logs import RunLog, description
 
 
@@ -94,8 +95,7 @@ def test_the_loss_is_the_first_group_of_charts() -> None:
 @pytest.fixture
 def log(tmp_path: Path) -> Any:
     """Open the logs of a run."""
-    with contextlib.closing(RunLog(tmp_path)) as opened:
-        yield opened
+    return RunLog(tmp_path)
 
 
 def log_step(log: RunLog, step: int) -> None:
@@ -115,6 +115,16 @@ def test_entries_are_written_with_the_state_that_they_describe(log: RunLog, tmp_
     tags = ("train/loss", "validation/loss", "./optimization/learning_rate")
     assert event_steps(tmp_path) == {tag: [5, 10, 15] for tag in tags}
     assert {len(files) for files in event_files(tmp_path).values()} == {1}
+
+
+def test_a_full_disk_is_reported_for_each_file(log: RunLog, tmp_path: Path) -> None:
+    """The explanations in an event file make it larger than the line."""
+    log_step(log, 5)
+    for limit, path in ((10, tmp_path / "metrics.jsonl"), (250, tmp_path / "train")):
+        with file_size_limit(limit), pytest.raises(CharlmError) as full:
+            log.write()
+        assert str(full.value).startswith(str(path))
+        assert str(full.value).endswith(": cannot be written: File too large")
 
 
 def test_a_log_without_events_has_no_event_file(log: RunLog, tmp_path: Path) -> None:

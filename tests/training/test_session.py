@@ -7,17 +7,19 @@ from collections.abc import Iterator
 
 import pytest
 
+from charlm.errors import CharlmError
 from charlm.training.session import CAUGHT, Interruption, Stopped, stop_on_signal
 
 each_signal = pytest.mark.parametrize("number", CAUGHT)
 
 
 @pytest.fixture(autouse=True)
-def hangup_is_not_ignored() -> Iterator[None]:
-    """Give SIGHUP its default action during a test, since nohup ignores it."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+def default_actions() -> Iterator[None]:
+    """Give the signals their default action during a test; nohup, for instance, ignores SIGHUP."""
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in CAUGHT}
     yield
-    signal.signal(signal.SIGHUP, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture
@@ -83,30 +85,32 @@ def test_outside_the_main_thread_signals_are_left_to_the_program() -> None:
     assert inside == [before]
 
 
-def fail(interruption: Interruption, *signals: signal.Signals) -> None:
-    """Raise an error after some signals."""
+def fail(error: Exception, interruption: Interruption, *signals: signal.Signals) -> None:
+    """Raise an error after some signals, of which the second raises Stopped."""
     with interruption.deferred():
-        for number in signals:
-            signal.raise_signal(number)
-    raise AssertionError("Concurrent access?")
+        try:
+            for number in signals:
+                signal.raise_signal(number)
+        except Stopped:
+            raise error from None
+    raise error
 
 
-def test_an_error_after_a_signal_becomes_stopped() -> None:
-    """Code that is interrupted may raise an error of its own."""
+@pytest.mark.parametrize("count", [0, 1, 2])
+@pytest.mark.parametrize("error", [CharlmError("full"), ZeroDivisionError()], ids=repr)
+def test_an_error_after_a_signal(error: Exception, count: int) -> None:
+    """Code that is interrupted may raise an error of its own, but a CharlmError always counts."""
+    is_interrupted = count == 2 and not isinstance(error, CharlmError)
     interruption = Interruption()
-    with pytest.raises(Stopped, match="SIGTERM"), stop_on_signal(interruption):
-        fail(interruption, signal.SIGTERM)
+    expected = Stopped if is_interrupted else type(error)
+    with pytest.raises(expected), stop_on_signal(interruption):
+        fail(error, interruption, *count * [signal.SIGTERM])
 
 
-def test_an_error_without_a_signal_is_unchanged() -> None:
-    interruption = Interruption()
-    with pytest.raises(AssertionError), stop_on_signal(interruption):
-        fail(interruption)
-
-
-def test_an_ignored_hangup_stays_ignored() -> None:
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+@each_signal
+def test_an_ignored_signal_stays_ignored(number: signal.Signals) -> None:
+    signal.signal(number, signal.SIG_IGN)
     interruption = Interruption()
     with stop_on_signal(interruption):
-        signal.raise_signal(signal.SIGHUP)
+        signal.raise_signal(number)
     assert interruption.signal is None

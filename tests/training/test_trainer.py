@@ -1,7 +1,9 @@
 """A training command from the text to the outcome: new runs, and runs that continue."""
 
 import contextlib
+import shutil
 import signal
+import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,28 @@ from fake_runs import (
     TEXT,
     Clock,
     Trained,
+    check_same_end,
     refuse_events,
     resume,
     ticking,
     timed_steps,
     train,
 )
+from limits import file_size_limit
 from run_folders import contents
 
 from charlm.config.file import parse_overrides
 from charlm.errors import CharlmError
-from charlm.events import Decided, Event, Note, OnEvent, Progress, Started, StepsTaken, ignore
+from charlm.events import (
+    Decided,
+    Event,
+    Note,
+    OnEvent,
+    Progress,
+    Started,
+    StepsTaken,
+    ignore,
+)
 from charlm.runs.run import Outcome
 from charlm.storage import is_held, only_writer
 from charlm.training.choosing import Request
@@ -180,20 +193,38 @@ def test_a_start_that_fails_leaves_nothing_behind(
     assert [*Path().iterdir()] == []
 
 
-@pytest.mark.parametrize(
-    ("name", "is_absolute"),
-    [
-        ("trial", False),
-        ("runs/run", True),
-    ],
-)
-def test_a_corpus_is_linked(name: str, is_absolute: bool, tmp_path: Path) -> None:
-    """The link to a corpus next to the run is relative, so that a search can be moved."""
-    search = tmp_path / "search"
-    corpus = make_corpus(search, LONG_TEXT)
-    link = Command().start(corpus.folder, search / name).folder / "corpus"
-    assert link.readlink().is_absolute() == is_absolute
-    assert link.resolve() == corpus.folder
+@pytest.mark.parametrize("has_links", [True, False], ids=["linked", "copied"])
+def test_a_run_owns_its_corpus(has_links: bool, tmp_path: Path) -> None:
+    if not has_links and not Path("/dev/shm").is_dir():
+        pytest.skip("needs another file system, /dev/shm")
+    elsewhere = Path(tempfile.mkdtemp(dir=tmp_path if has_links else "/dev/shm"))
+    corpus = make_corpus(elsewhere, LONG_TEXT)
+    before = contents(corpus.folder)
+    run = Command().start(corpus.folder, tmp_path / "run").folder
+    assert (run / "corpus/ids.npy").samefile(corpus.folder / "ids.npy") == has_links
+    shutil.rmtree(elsewhere)
+    assert contents(run / "corpus") == before
+
+
+@pytest.mark.parametrize("signals", [[], [signal.SIGINT]], ids=["", "after Ctrl-C"])
+def test_a_full_disk_leaves_a_run_that_can_go_on(
+    signals: list[signal.Signals], text: Path, reference: Trained, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    with contextlib.ExitStack() as full:
+
+        def fill(event: Event) -> None:
+            if isinstance(event, StepsTaken) and event.step > 20:
+                full.enter_context(file_size_limit(1))
+                for number in signals:
+                    signal.raise_signal(number)
+
+        command = Command(react=fill)
+        with pytest.raises(CharlmError, match=r"jsonl: cannot be written: File too large"):
+            command.start(text, run)
+    note = f"{run}: saved up to step 20; continue with: charlm train --resume -r {run}"
+    assert command.events[-1] == Note(note)
+    check_same_end(resume(run), reference)
 
 
 @pytest.mark.parametrize("step_seconds", [0.3, 2.0])
