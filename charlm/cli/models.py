@@ -34,7 +34,7 @@ from charlm.cli.output import (
 )
 from charlm.cli.progress import ProgressDisplay
 from charlm.formats import FormatName
-from charlm.wording import counted, escape_controls
+from charlm.wording import counted
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
@@ -130,6 +130,8 @@ def sample(
     is_endless = options["length"] == 0
     if is_endless and (as_json or samples > 1):
         raise click.UsageError("with -n 0, the text has no end; leave out --samples and --json")
+    if " " in str(model) and not Path(str(model)).exists():
+        raise click.UsageError(f"{model}: no such model; a text to continue is given with -p")
     from charlm.api.model import load
     from charlm.network.generation import random_seed
     from charlm.text.vocabulary import describe_left_out
@@ -153,20 +155,15 @@ def sample(
     elif samples > 1:
         for number, text in enumerate(texts, start=1):
             print_aside(f"--- sample {number} of {samples} ---")
-            write_result(_escaped(f"{prompt}{text}\n"))
+            write_result(f"{prompt}{text}\n")
     else:
         _stream(prompt, next(texts))
-
-
-def _escaped(text: str) -> str:
-    r"""Return a text for standard output, with control characters as \\x1b if it is a terminal."""
-    return escape_controls(text, keep="\n\t") if sys.stdout.isatty() else text
 
 
 def _stream(prompt: str, chunks: Iterable[str]) -> None:
     try:
         for chunk in chain([prompt], chunks):
-            write_result(_escaped(chunk))
+            write_result(chunk)
     finally:  # also after Ctrl-C, so that the shell's prompt starts on a new line
         if sys.stdout.isatty():
             write_result("\n")
@@ -274,8 +271,7 @@ def _print_lines(model: Path | None, text: Path, *, as_json: bool) -> None:
         return
     for score in scores:
         nats = "-" if score.nats_per_char is None else f"{score.nats_per_char:.4f}"
-        line = escape_controls(score.line, keep="\t")
-        write_result(f"{nats}\t{score.characters}\t{score.unknown}\t{line}\n")
+        write_result(f"{nats}\t{score.characters}\t{score.unknown}\t{score.line}\n")
 
 
 def _lines(evaluation: "Evaluation") -> Iterator[str]:

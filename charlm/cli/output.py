@@ -60,19 +60,23 @@ def print_aside(line: str) -> None:
 def write_result(text: str) -> None:
     """Write part of a result to standard output, and flush it.
 
+    On a terminal, control characters except line breaks and tabs are escaped.
+
     Raises:
         OutputClosedError: Standard output was closed.
         CharlmError: The text cannot be written, for example because the disk is full.
 
     """
     with writing_output():
-        sys.stdout.write(text)
+        is_terminal = sys.stdout.isatty()
+        sys.stdout.write(escape_controls(text, keep="\n\t") if is_terminal else text)
         sys.stdout.flush()
 
 
 def print_result(*lines: str) -> None:
-    """Print lines of a result, control characters escaped; see `write_result` for errors."""
-    write_result("".join(f"{escape_controls(line)}\n" for line in lines))
+    """Print lines of a result; see `write_result`. On a terminal, a line stays one line."""
+    shown = map(escape_controls, lines) if sys.stdout.isatty() else lines
+    write_result("".join(f"{line}\n" for line in shown))
 
 
 def print_json(value: Any) -> None:

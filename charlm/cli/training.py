@@ -4,6 +4,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -99,6 +100,8 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     minutes = options["minutes"]
     if minutes is not None and round(total_seconds) > 60 * minutes:
         say(f"this took {duration(total_seconds)}, longer than the limit of {minutes:g} minutes")
+    if options["text"] == (Path("-"),):  # it can be read only once
+        options["text"] = [outcome.folder / CORPUS]
     if resume:  # a run that existed keeps its own settings
         initial = outcome.folder / INIT
         options = dict.fromkeys(options) | {
@@ -119,7 +122,7 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
         }
         print_json({**outcome.to_json(), **command_facts})
     else:
-        _print_outcome(outcome, command)
+        _print_outcome(outcome, command, minutes=minutes)
     if outcome.signal is not None:
         sys.exit(128 + outcome.signal)
 
@@ -143,16 +146,19 @@ def _longer_command(outcome: "Outcome", options: Mapping[str, Any]) -> str:
     return " ".join(parts)
 
 
-def _print_outcome(outcome: "Outcome", command: str | None) -> None:
+def _print_outcome(outcome: "Outcome", command: str | None, *, minutes: float | None) -> None:
     """Print why training ended, how good the model is, and what to do next.
 
     Args:
         outcome: The outcome of the training.
         command: The command for a longer run, if the network is still improving.
+        minutes: Time limit of this run; None = no limit.
 
     """
     if not outcome.measured_on:  # the run had ended before
         return
+    from charlm.runs.folder import LAST
+
     run = as_argument(outcome.folder)
     elapsed = outcome.facts["elapsed_seconds"]
     steps = counted(outcome.step, "step")
@@ -164,11 +170,11 @@ def _print_outcome(outcome: "Outcome", command: str | None) -> None:
         print_result(f"{outcome.folder}: {_quality(outcome)}")
     if outcome.is_uncertain:
         say(
-            "fewer than 2,400 validation characters: it is uncertain which model is best; the "
-            f"last one is {outcome.folder}/last.safetensors"
+            "fewer than 2,400 validation characters: it is uncertain which model is best; compare "
+            f"with the last one: charlm sample {as_argument(outcome.folder / LAST)}"
         )
     if command is not None:
-        longer = duration(2 * elapsed)
+        longer = duration(2 * (60 * minutes if minutes else elapsed))
         say(f"still improving; a new run twice as long takes about {longer}: {command}")
     inspect = f"charlm inspect {run} --out report.html"
     say(f"generate text: charlm sample {run}; look inside: {inspect}, charlm tensorboard")
@@ -246,7 +252,8 @@ def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "steps", f"{plan['steps']:,}, {epochs}, {length}, {evaluations}"
     yield "memory", f"{plan['memory_bytes'] / 1e9:,.1f} GB"
     limit = "" if plan["minutes"] is None else f" of {plan['minutes']:g} min"
-    yield "time", f"{short_duration(plan['seconds'])}{limit}"
+    at_most = "at most " if plan["may_end_early"] else ""
+    yield "time", f"{at_most}{short_duration(plan['seconds'])}{limit}"
     if plan["characters_per_second"] is not None:
         yield "speed", f"{plan['characters_per_second']:,.0f} characters per second"
 

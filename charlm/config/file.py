@@ -316,7 +316,9 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         problem = getattr(error, "problem", None) or str(error).partition("\n")[0]
-        raise CharlmError(f"{origin}: {place}not valid YAML: {problem}") from None
+        raise CharlmError(
+            f"{origin}: {place}not valid YAML: {problem}; check the indentation, without tabs"
+        ) from None
 
 
 def read_yaml(path: Path) -> Any:

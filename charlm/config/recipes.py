@@ -59,8 +59,10 @@ def _find(name: str, *, kind: str, names: Sequence[str]) -> Path:
     shipped = CONFIGS / f"{name}.yaml"
     if name == shipped.stem and shipped.is_file():
         return shipped
-    file_hint = "" if path.exists() else near_file_hint(path, suits=_is_yaml_file)
+    file_hint = "" if path.exists() else near_file_hint(path, suits=_is_yaml_file, similarity=0.6)
     is_yaml = path.suffix in YAML_SUFFIXES
+    if path.is_file() and path.suffix and not is_yaml:
+        raise CharlmError(f"{name}: not a {kind}, whose name ends in .yaml")
     if path.is_file() or (is_yaml and not file_hint):
         return path
     raise CharlmError(f"{name}: no such {kind} or YAML file{_hint(name, names, file_hint)}")

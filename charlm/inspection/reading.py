@@ -1,5 +1,7 @@
 """A network and the text that it reads, with results that several sections share."""
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -17,6 +19,7 @@ from charlm.evaluation.scoring import only_finite, score_stream
 from charlm.network.gradients import Trace, read_trace
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, State, read_outputs
+from charlm.runs.folder import CORPUS
 from charlm.text.vocabulary import describe_left_out
 from charlm.wording import counted
 
@@ -116,11 +119,16 @@ class Reading:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """Every setting of the run by its dotted key, the text that is read, and the model file."""
+        """Every setting of the run by its dotted key, the texts, and the model file.
+
+        The text that the run was trained on is known by the start of a SHA-256.
+        """
         settings = dict(dotted(self.trained.config))
         shown = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
         file = None if self.path is None else self.path.name
-        return {**shown, "text": self.text_name, "model": file}
+        corpus = json.dumps(self.trained.facts.get(CORPUS)).encode()
+        trained_on = hashlib.sha256(corpus).hexdigest()[:8]
+        return {**shown, "text": self.text_name, "trained_on": trained_on, "model": file}
 
     @property
     def characters(self) -> tuple[str | None, ...]:

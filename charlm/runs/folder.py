@@ -6,6 +6,7 @@ wait for it.
 
 import contextlib
 import itertools
+import os
 import re
 import time
 from collections.abc import Callable
@@ -109,14 +110,18 @@ def newest_unfinished_run(under: Path = RUNS) -> Path:
     Runs that another process is training are ignored.
 
     Raises:
-        CharlmError: There is no run, or all runs are in use.
+        CharlmError: There is no run, or another process is training every unfinished run.
 
     """
-    runs = [run for run in find_runs(under) if not is_held(run)]
-    if not runs:
-        raise CharlmError(f"{under}/: every run here is in use by another process")
+    runs = find_runs(under)
     unfinished = [run for run in runs if not (run / ENDED_FILE).is_file()]
-    return max(unfinished or runs, key=_time_of_log)
+    stopped = [run for run in unfinished if not is_held(run)]
+    if unfinished and not stopped:
+        raise CharlmError(
+            f"{unfinished[-1]}: another process is training this run, and no other "
+            "run is unfinished"
+        )
+    return max(stopped or runs, key=_time_of_log)
 
 
 def _time_of_log(run: Path) -> int:
@@ -176,7 +181,7 @@ def find_run(
 
 def run_names(under: Path = RUNS) -> list[str]:
     """Return the sorted names of all runs under a folder, which may be missing."""
-    if not under.is_dir():
+    if not os.path.isdir(under):  # noqa: PTH112 - Path.is_dir can raise
         return []
     return sorted(path.name for path in under.iterdir() if is_run(path))
 

@@ -27,6 +27,7 @@ from charlm.runs.folder import (
     check_is_run,
     find_run,
     find_runs,
+    run_names,
     saved_steps,
 )
 from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held, open_file
@@ -241,7 +242,8 @@ def list_runs(
     """Return summaries of runs, the newest first.
 
     Args:
-        runs: Folders, or parts of the names of runs under runs/; none = all runs under runs/.
+        runs: Runs, folders of runs, or parts of the names of runs under runs/; none = all runs
+            under runs/.
         report: Called for each unreadable run, which is then left out; None = the error is raised.
 
     Raises:
@@ -249,7 +251,8 @@ def list_runs(
 
     """
     summaries: list[RunSummary] = []
-    for folder in [*map(Path, check_each("runs", runs))] or find_runs():
+    paths = map(Path, check_each("runs", runs))
+    for folder in [run for path in paths for run in _runs_in(path)] or find_runs():
         try:
             summaries.append(summarize(find_run(folder)))
         except CharlmError as error:
@@ -257,6 +260,11 @@ def list_runs(
                 raise
             report(folder, error)
     return sorted(summaries, key=lambda run: run.age_seconds)
+
+
+def _runs_in(path: Path) -> list[Path]:
+    """Return the runs in a folder, or else the path itself."""
+    return [path / name for name in run_names(path)] or [path]
 
 
 def read_position(path: Path) -> tuple[float | None, float | None, float | None]:

@@ -267,6 +267,7 @@ WRONG_USAGE = [
     ("evaluate m.safetensors --window 100", "--window has an effect only with --protocol windows"),
     ("evaluate m.safetensors --protocol windows --window 0", "'--window'"),
     ("inspect m.safetensors --text text.txt", "--out FILE.html"),
+    ("sample 'Once upon a time'", "Once upon a time: no such model; a text to continue is given"),
     ("evaluate --protocl x", "No such option '--protocl'. Did you"),
     ("--red\x1b[31m", "--red\\x1b[31m"),
     ("red\x1b[31m", "red\\x1b[31m"),

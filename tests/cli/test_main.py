@@ -209,17 +209,25 @@ def print_and_fail() -> None:
     raise CharlmError("why it failed")
 
 
-def test_output_has_no_control_characters() -> None:
-    command = run_command(print_and_fail)
-    assert command.exit_code == 1
-    assert command.stdout == "runs/\\x1b[31mred: 1.5\n\\u202eb\n"
-    assert command.stderr == "charlm: a\\x1b[31m\ncharlm: why it failed\n"
+@pytest.mark.parametrize(
+    ("is_terminal", "result"),
+    [(True, "runs/\\x1b[31mred: 1.5\n\\u202eb\n"), (False, "runs/\x1b[31mred: 1.5\n\u202eb\n")],
+    ids=["terminal", "pipe"],
+)
+@pytest.mark.parametrize("options", [[], ["-q"]], ids=["", "quiet"])
+def test_a_terminal_gets_no_control_characters(
+    is_terminal: bool, result: str, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is redirected to a file stays as it is."""
 
+    def run() -> None:
+        monkeypatch.setattr(sys.stdout, "isatty", lambda: is_terminal)
+        print_and_fail()
 
-def test_a_quiet_command_prints_only_results_and_errors() -> None:
-    command = run_command(print_and_fail, "-q")
-    assert command.stdout == "runs/\\x1b[31mred: 1.5\n\\u202eb\n"
-    assert command.stderr == "charlm: why it failed\n"
+    command = run_command(run, *options)
+    assert (command.exit_code, command.stdout) == (1, result)
+    said = "" if options else "charlm: a\\x1b[31m\n"
+    assert command.stderr == f"{said}charlm: why it failed\n"
 
 
 @pytest.mark.parametrize(

@@ -239,7 +239,6 @@ def test_a_damaged_config_is_reported() -> None:
 def test_damaged_runs_are_in_the_table() -> None:
     table = charlm("runs").stdout
     assert len(table.splitlines()) == 5
-    assert table.replace("\n", "").isprintable()
     assert "  later.version 3\n" in table
 
 

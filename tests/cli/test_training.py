@@ -125,8 +125,8 @@ def test_a_training_ends_with_what_to_do_next(report: Report) -> None:
 def test_an_uncertain_choice_of_the_best_model_names_the_last_one(report: Report) -> None:
     """The validation text has fewer than 2,400 characters."""
     assert messages(report(is_uncertain=True))[1] == (
-        "fewer than 2,400 validation characters: it is uncertain which model is best; the last one "
-        "is runs/a b/last.safetensors"
+        "fewer than 2,400 validation characters: it is uncertain which model is best; compare with "
+        "the last one: charlm sample 'runs/a b/last.safetensors'"
     )
 
 
@@ -134,22 +134,29 @@ def test_an_uncertain_choice_of_the_best_model_names_the_last_one(report: Report
 
 
 @pytest.mark.parametrize(
-    ("options", "longer"),
+    ("text", "options", "longer", "time"),
     [
-        pytest.param(["--minutes", "3"], "--minutes 6", id="minutes"),
-        pytest.param(["--epochs", "4"], "--epochs 8", id="epochs"),
-        pytest.param(["-s", "training.epochs=3"], "-s training.steps=3000", id="setting"),
+        pytest.param("my text", ["--minutes", "3"], "--minutes 6", "6m00s", id="minutes"),
+        pytest.param("my text", ["--epochs", "4"], "--epochs 8", "2m01s", id="epochs"),
         pytest.param(
-            ["--init", "a b"], "--init 'a b' -s training.steps=3000", id="initial weights"
+            "my text", ["-s", "training.epochs=3"], "-s training.steps=3000", "2m01s", id="setting"
+        ),
+        pytest.param(
+            "-",
+            ["--init", "a b"],
+            "--init 'a b' -s training.steps=3000",
+            "2m01s",
+            id="initial weights, standard input",
         ),
     ],
 )
 def test_a_network_that_is_still_improving_can_train_twice_as_long(
-    report: Report, options: list[str], longer: str
+    report: Report, text: str, options: list[str], longer: str, time: str
 ) -> None:
-    command = report("my text", "-c", "tiny", "-s", "seed=2", *options, is_improving=True)
-    again = f"charlm train 'my text' -c tiny -s seed=2 {longer}"
-    message = f"still improving; a new run twice as long takes about 2m01s: {again}"
+    command = report(text, "-c", "tiny", "-s", "seed=2", *options, is_improving=True)
+    text = "runs/a b/corpus" if text == "-" else text
+    again = f"charlm train '{text}' -c tiny -s seed=2 {longer}"
+    message = f"still improving; a new run twice as long takes about {time}: {again}"
     assert message in messages(command)
 
 
@@ -254,6 +261,7 @@ PLAN = {
     "evaluations": 20,
     "minutes": 3.0,
     "seconds": 70.0,
+    "may_end_early": False,
     "memory_bytes": 1_500_000_000,
     "characters_per_second": 20_480.0,
     "text": {"summary": "20,000 characters, a vocabulary of 2", "findings": [PROBLEM]},
@@ -291,6 +299,7 @@ def test_every_figure_of_a_plan_is_printed(monkeypatch: pytest.MonkeyPatch) -> N
     [
         pytest.param({"reason": ""}, "recipe      small: chosen by you", id="chosen recipe"),
         pytest.param({"minutes": None}, "time        1m10s", id="no time limit"),
+        pytest.param({"may_end_early": True}, "time        at most 1m10s of 3 min", id="early end"),
         pytest.param({"evaluations": 1}, f"{LINES[4][:-14]}1 evaluation", id="one evaluation"),
     ],
 )

@@ -72,6 +72,12 @@ def test_a_recipe_is_found_by_name_or_path() -> None:
         CharlmError, match=r"^tinny: no such recipe or YAML file; did you mean tiny\?"
     ):
         find_recipe("tinny")
+    Path("mine.yaml").touch()
+    with pytest.raises(CharlmError, match=r"^mine: .* file; did you mean mine\.yaml\?$"):
+        find_recipe("mine")
+    Path("text.txt").touch()
+    with pytest.raises(CharlmError, match=r"^text\.txt: not a recipe, whose name ends in \.yaml$"):
+        find_recipe("text.txt")
 
 
 def test_the_search_space_is_proposed_for_a_search_only() -> None:

@@ -236,8 +236,10 @@ def test_runs_that_differ_only_in_their_seeds_are_a_group(
 def test_another_text_or_file_is_another_group() -> None:
     first = run("a")
     text = replace(first, reading=replace(first.reading, text_name="another text"))
+    trained = replace(first.reading.trained, facts={"corpus": {"ids_sha256": "another"}})
+    training_text = replace(first, reading=replace(first.reading, trained=trained))
     file = replace(first, reading=replace(first.reading, path=Path("runs/a/last.safetensors")))
-    assert len(group_reports([first, text, file])) == 3
+    assert len(group_reports([first, text, training_text, file])) == 4
 
 
 def labels_of(groups: list[Group]) -> list[str]:

@@ -81,7 +81,8 @@ def test_a_resume_ignores_a_run_that_another_process_trains() -> None:
 
 def test_a_resume_is_refused_if_every_run_is_in_use() -> None:
     run = make_run(RUNS / "a")
-    message = "every run here is in use by another process"
+    make_run(RUNS / "b").joinpath("ended.json").touch()
+    message = "runs/a: another process is training this run, and no other run is unfinished"
     with only_writer(run), pytest.raises(CharlmError, match=message):
         folder.newest_unfinished_run()
 

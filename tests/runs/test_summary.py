@@ -144,7 +144,9 @@ def names_of(summaries: list[RunSummary]) -> str:
 
 
 @pytest.mark.usefixtures("three_runs")
-@pytest.mark.parametrize(("runs", "names"), [([], "b c a"), (["a", "runs/b"], "b a")])
+@pytest.mark.parametrize(
+    ("runs", "names"), [([], "b c a"), (["a", "runs/b"], "b a"), (["./runs"], "b c a")]
+)
 def test_runs_are_listed_from_the_newest(runs: list[str], names: str) -> None:
     assert names_of(list_runs(runs)) == names
 
