@@ -105,7 +105,17 @@ def serve(
             limit_concurrency=MAX_CONNECTIONS,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
-        uvicorn.Server(config).run(sockets=[listener])
+        Server(config).run(sockets=[listener])
+
+
+class Server(uvicorn.Server):
+    """A server that closes every connection; uvicorn leaves those whose client reads too slowly."""
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answer pending requests while there is time, then close all connections."""
+        await super().shutdown(sockets)
+        for connection in self.server_state.connections:
+            connection.transport.abort()
 
 
 def _log_requests(path: Path) -> None:

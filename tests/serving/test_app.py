@@ -22,7 +22,9 @@ from models import make_random_model
 pytest.importorskip("starlette", reason="missing: starlette")
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
 
+import uvicorn
 from serving.client import Answer, ask, serving
+from starlette.types import Receive, Scope, Send
 
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
@@ -262,6 +264,31 @@ def test_a_connection_sends_small_answers_immediately() -> None:
 
 
 # The server
+
+
+async def send_much(_scope: Scope, _receive: Receive, send: Send) -> None:
+    await send({"type": "http.response.start", "status": 200})
+    await send({"type": "http.response.body", "body": bytes(64 * MIB)})  # more than buffers hold
+
+
+def test_a_stopped_server_closes_the_connection_of_a_client_that_does_not_read() -> None:
+    config = uvicorn.Config(
+        send_much,
+        http="h11",
+        lifespan="off",
+        log_config=None,
+        timeout_graceful_shutdown=0,
+    )
+    stopped = server.Server(config)
+    with listen("127.0.0.1", 0) as listener:
+        thread = Thread(target=stopped.run, kwargs={"sockets": [listener]})
+        thread.start()
+        with socket.create_connection(listener.getsockname(), timeout=30) as client:
+            client.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            client.recv(1)
+            stopped.should_exit = True
+            thread.join()
+    assert not stopped.server_state.connections
 
 
 def test_serve_limits_connections_logs_requests_and_stops_in_time(
