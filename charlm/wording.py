@@ -36,7 +36,10 @@ def escape_controls(text: str, *, keep: str = "") -> str:
 
 def short_repr(value: Any) -> str:
     """Return the repr of a value, shortened if it is long."""
-    return _LIMITED.repr(value)
+    try:
+        return _LIMITED.repr(value)
+    except ValueError:  # Python does not print whole numbers of more than 4,300 digits
+        return "a number of thousands of digits"
 
 
 def as_argument(path: Path) -> str:

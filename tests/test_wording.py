@@ -56,6 +56,7 @@ def test_the_message_of_an_error_is_one_line_without_control_characters(text: st
     [
         pytest.param("x" * 10**6, 100, id="text"),
         pytest.param(["x" * 10**6] * 10**6, 1000, id="list"),
+        pytest.param(10**5000, 100, id="number"),
     ],
 )
 def test_a_long_value_is_shortened(value: object, length: int) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.viewer import VIEWER_STYLE, coloured_text
-from charlm.config.checks import check_path, check_range
+from charlm.config.checks import check_path, check_whole
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.network.generation import GeneratedText, TextRequest, generate_text, random_seed
@@ -108,7 +108,7 @@ class Model:
 
     def zero_state(self, batch: int = 1) -> State:
         """Return the state before the first character: zeros, float32 [batch, H] for each layer."""
-        check_range("batch", batch, 0, MAX_STREAMS)
+        check_whole("batch", batch, 0, MAX_STREAMS)
         return self.trained.parameters.zero_state(batch)
 
     def step(

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from charlm.config.checks import WRITE_TEXT, check_each, check_path, check_range
+from charlm.config.checks import WRITE_TEXT, check_each, check_path, check_range, check_whole
 from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.config.schema import merge
@@ -162,7 +162,7 @@ def _request(
     request = Request(recipe, settings, initial_model, minutes)
     if epochs is None:
         return request
-    check_range("epochs", epochs, 1)
+    check_whole("epochs", epochs, 1)
     if request.length_key:
         raise CharlmError(
             f"epochs {epochs}: {request.length_key} sets the length too; leave out one of the two"

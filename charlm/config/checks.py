@@ -4,6 +4,7 @@ import json
 import math
 import os
 from collections.abc import Collection, Iterable
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,8 @@ from charlm.wording import listed, short_repr
 
 MAX_DEPTH = 32
 """Largest nesting depth of lists and mappings in untrusted JSON."""
-INTEGERS = range(-(2**63), 2**63)
-"""Whole numbers allowed in untrusted JSON."""
+MAX_WHOLE = 2**63 - 1
+"""Largest whole number in untrusted JSON, arguments and requests: one of 64 bits."""
 MAX_NAME_BYTES = 255
 """Maximum length of a file name on Linux, in bytes."""
 WRITE_TEXT = "write it to a file"
@@ -76,7 +77,7 @@ def _problem_in_json(value: Any, *, depth: int) -> str | None:
         except UnicodeEncodeError:
             return f"found {short_repr(value)}, which has an unpaired surrogate"
     elif isinstance(value, int):
-        if value not in INTEGERS:
+        if not -MAX_WHOLE - 1 <= value <= MAX_WHOLE:
             return "found a whole number of more than 64 bits"
     elif isinstance(value, float):
         if not math.isfinite(value):
@@ -96,7 +97,7 @@ def check_name(argument: str, value: str, names: Iterable[str]) -> None:
 def check_range(
     argument: str, value: float, least: float, most: float = math.inf, *, above: bool = False
 ) -> None:
-    """Raise CharlmError if the value of an argument is not finite, or out of range.
+    """Raise CharlmError if the value of an argument is not a finite number, or out of range.
 
     Args:
         argument: Name of the argument, for the message.
@@ -106,13 +107,20 @@ def check_range(
         above: Whether the value must be above the lower end.
 
     """
-    is_inside = least < value <= most or (value == least and not above)
-    if is_inside and math.isfinite(value):
+    is_finite = isinstance(value, Real) and value < math.inf
+    if is_finite and (least < value <= most or (value == least and not above)):
         return
     allowed = f"above {least:,}" if above else f"{least:,} or more"
     if most < math.inf:
         allowed = f"above {least:,} and at most {most:,}" if above else f"{least:,} to {most:,}"
     raise CharlmError(f"{argument}: found {short_repr(value)}; must be {allowed}")
+
+
+def check_whole(argument: str, value: float, least: int, most: int = MAX_WHOLE) -> None:
+    """Raise CharlmError if the value of an argument is not a whole number, or out of range."""
+    if not isinstance(value, Integral):
+        raise CharlmError(f"{argument}: found {short_repr(value)}; must be a whole number")
+    check_range(argument, value, least, most)
 
 
 def check_path(argument: str, value: str | Path, *, hint: str = "") -> str:

@@ -245,8 +245,8 @@ _EXPECTED = {
 def _hint(problem: Mapping[str, Any], key: str, model: type[BaseModel]) -> str | None:
     """Return a guess at the meaning of a wrong key or value, or None."""
     kind = problem["type"]
-    if kind == "literal_error":
-        near = nearest(str(problem["input"]), re.findall("'(.*?)'", problem["ctx"]["expected"]))
+    if kind == "literal_error" and isinstance(problem["input"], str):
+        near = nearest(problem["input"], re.findall("'(.*?)'", problem["ctx"]["expected"]))
         return f"did you mean {near}?" if near else None
     if kind in {"extra_forbidden", "model_type"}:
         meant = meaning(key, model)

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.checks import check_name, check_range
+from charlm.config.checks import check_name, check_whole
 from charlm.errors import CharlmError
 from charlm.network.reading import (
     BLOCK,
@@ -243,7 +243,7 @@ def score_ids(
         raise CharlmError(
             f"a text of {counted(len(ids), 'character')}: at least 2 are needed for a score"
         )
-    check_range("window", window, 1)
+    check_whole("window", window, 1)
     if protocol == "stream":
         return only_finite(score_stream(parameters, ids, state=state))
     return only_finite(score_windows(parameters, ids, window=window))

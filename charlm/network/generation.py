@@ -7,7 +7,6 @@ Axes: V vocabulary, H units.
 """
 
 import secrets
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -16,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.checks import check_range
+from charlm.config.checks import check_whole
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.network.reading import Stepper
@@ -121,8 +120,8 @@ class TextRequest:
     """Whether an end-of-text id becomes a blank line instead of ending the text."""
 
     def __post_init__(self) -> None:
-        check_range("seed", self.seed, 0)
-        check_range("length", self.length, 0, sys.maxsize)
+        check_whole("seed", self.seed, 0)
+        check_whole("length", self.length, 0)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.checks import check_range
+from charlm.config.checks import check_range, check_whole
 from charlm.errors import CharlmError
 from charlm.network.rnn import Floats
 
@@ -56,7 +56,7 @@ class Sampler:
     def __post_init__(self) -> None:
         check_range("temperature", self.temperature, 0)
         if self.top_k is not None:
-            check_range("top_k", self.top_k, 1)
+            check_whole("top_k", self.top_k, 1)
         if self.top_p is not None:
             check_range("top_p", self.top_p, 0, 1, above=True)
         if self.min_p is not None:

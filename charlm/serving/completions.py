@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BeforeValidator, FailFast, Field, ValidationError, model_validator
 
+from charlm.config.checks import MAX_WHOLE
 from charlm.config.file import explain
-from charlm.config.schema import Filters
+from charlm.config.schema import Filters, NotNegative
 from charlm.errors import CharlmError
 from charlm.network.generation import (
     StoppedBy,
@@ -61,12 +62,12 @@ class CompletionRequest(Filters):
     """Name of the model; null = the first model."""
     prompt: Texts = Field(default=[""], min_length=1, max_length=128)
     """Texts to continue."""
-    max_tokens: int = Field(default=16, ge=0)
+    max_tokens: NotNegative = 16
     """Maximum number of characters of each text."""
     n: int = Field(default=1, ge=1, le=128)
     """Number of texts for each prompt."""
     temperature: float = Field(default=1.0, ge=0)
-    seed: int | None = Field(default=None, ge=0)
+    seed: int | None = Field(default=None, ge=0, le=MAX_WHOLE)
     """Seed of the first text of each prompt; the next text has the next seed."""
     stop: Stops = Field(default=[], max_length=16)
     """Texts before which the answer ends."""

@@ -13,29 +13,30 @@ from charlm.errors import CharlmError
 from charlm.formats.exporting import export
 
 PATH = ("", "two\nlines", "x" * 5000, "nul\0")
-NUMBER = (-1, math.nan, math.inf)
+NUMBER = (-1, math.nan, math.inf, "x")
+WHOLE = (-1, 2**63, 10**400, 10**5000, 1.5, "x")  # Python prints at most 4,300 digits
 NAME = ("", "x")
 IDS = ([1.7], ["a", 1], [True], np.zeros((2, 2)), [-1], [5])
 STATE: tuple[Any, ...] = ([], np.zeros(4), [np.zeros((2, 4)), np.zeros((1, 4))])
 
 METHODS: dict[str, tuple[dict[str, Any], dict[str, tuple[Any, ...]]]] = {
-    "zero_state": ({}, {"batch": (-1, 1_000_001)}),
+    "zero_state": ({}, {"batch": (*WHOLE, 1_000_001)}),
     "step": ({"ids": [1]}, {"ids": IDS, "state": STATE}),
     "logits": ({"text": "ab"}, {"text": IDS, "state": STATE}),
     "states": ({"text": "ab"}, {"text": IDS, "state": STATE}),
     "score": (
         {"text": "ab"},
-        {"text": IDS, "state": STATE, "protocol": NAME, "window": (-1, 0)},
+        {"text": IDS, "state": STATE, "protocol": NAME, "window": (*WHOLE, 0)},
     ),
     "generate": (
         {"prompt": "a", "length": 1},
         {
-            "length": (-1, 10**400),
+            "length": WHOLE,
             "temperature": NUMBER,
-            "top_k": (-1, 0),
+            "top_k": (*WHOLE, 0),
             "top_p": (*NUMBER, 0, 1.1),
             "min_p": (*NUMBER, 1.1),
-            "seed": (-1,),
+            "seed": WHOLE,
         },
     ),
 }
@@ -48,7 +49,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] =
             "text": PATH,
             "split": NAME,
             "protocol": NAME,
-            "window": (-1, 0),
+            "window": (*WHOLE, 0),
         },
     ),
     "inspect": (charlm.inspect, {"run": PATH, "text": PATH, "only": (*NAME, ["x"])}),
@@ -63,7 +64,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] =
         {
             "text": (*PATH, []),
             "recipe": PATH,
-            "epochs": (-1, 0),
+            "epochs": (*WHOLE, 0),
             "minutes": (*NUMBER, 0),
             "init": PATH,
             "run": PATH,

@@ -171,6 +171,12 @@ def test_the_seed_0_is_a_seed(trained_run: Path) -> None:
     assert result["samples"][0]["text"] == str(expected)
 
 
+@pytest.mark.parametrize("digits", [20, 400, 4300])
+@pytest.mark.parametrize("option", ["--seed", "--top-k", "--length"])
+def test_a_number_of_many_digits_is_refused(option: str, digits: int) -> None:
+    check_failure(f"sample {option} {digits * '9'} river-plays", " to 9,223,372,036,854,775,807")
+
+
 def test_the_temperature_0_is_a_temperature(trained_run: Path) -> None:
     expected = load(trained_run).generate("The", length=40, temperature=0)
     assert sample(trained_run, "-p", "The", "-n", 40, "-t", 0) == f"The{expected}"

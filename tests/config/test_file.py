@@ -328,6 +328,12 @@ def test_an_argument_of_keras_that_is_no_setting_is_refused_with_the_reason(
     )
 
 
+@pytest.mark.parametrize("key", ["seed", "training.kernel", "training.epochs", "sampling"])
+def test_a_number_that_python_does_not_print_is_refused(key: str) -> None:
+    with pytest.raises(CharlmError, match=rf"^override: {key}: found a number of thousands of"):
+        load("", {key: 10**5000})
+
+
 def test_a_long_value_is_shortened_in_the_message() -> None:
     with pytest.raises(CharlmError) as error:
         parse_config({"seed": 10**6 * "\x1b", "recipe": None}, origin="test")

@@ -241,7 +241,7 @@ def test_a_text_that_is_too_short_is_refused(
 
 
 def test_a_window_of_zero_is_refused(parameters: Parameters) -> None:
-    with pytest.raises(CharlmError, match="window: found 0; must be 1 or more"):
+    with pytest.raises(CharlmError, match="window: found 0; must be 1 to 9,223"):
         score_ids(parameters, TEXT, protocol="windows", window=0)
 
 

@@ -123,7 +123,7 @@ STRUCTURES: dict[str, dict[str, Any]] = {
     "combining accent without a composed character": {"characters": "q\u0301ab"},
 }
 WRITINGS: dict[str, dict[str, Any]] = {
-    "seed of 64 bits": {"seed": 2**64 - 1},
+    "largest seed": {"seed": 2**63 - 1},
     "temperature 0": {"temperature": 0},
     "top-p": {"top_p": 0.6},
 }

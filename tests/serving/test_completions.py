@@ -236,6 +236,10 @@ LIMITS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"top_p": 1}, {"top_p": 1.1}),
     ({"n": 128}, {"n": 129}),
     ({"max_tokens": 0}, {"max_tokens": -1}),
+    ({"max_tokens": 0}, {"max_tokens": 10**400}),
+    ({"top_k": 10**9}, {"top_k": 10**400}),
+    ({"seed": 2**63 - 1}, {"seed": 2**63}),
+    ({"seed": 0}, {"seed": 10**4299}),
     ({"logprobs": 20}, {"logprobs": 21}),
     ({"stop": ["a"] * 16}, {"stop": ["a"] * 17}),
     ({"stop": "a" * 1000}, {"stop": "a" * 1001}),
@@ -253,7 +257,7 @@ SIZES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("accepted", "refused"), LIMITS, ids=str)
+@pytest.mark.parametrize(("accepted", "refused"), LIMITS, ids=range(len(LIMITS)))
 def test_a_field_beyond_its_limit_is_refused_by_name(
     accepted: dict[str, Any], refused: dict[str, Any]
 ) -> None:
