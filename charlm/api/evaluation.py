@@ -10,7 +10,7 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from charlm.api.model import Model, load
+from charlm.api.model import WINDOW, Model, load
 from charlm.config.checks import WRITE_TEXT, check_name, check_path
 from charlm.errors import CharlmError
 from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
@@ -79,7 +79,7 @@ def evaluate(
     *,
     split: Split | None = None,
     protocol: ScoringProtocol = "stream",
-    window: int = 256,
+    window: int = WINDOW,
     baselines: bool = False,
     copies: bool = False,
     on_event: OnEvent = ignore,

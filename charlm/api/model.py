@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from charlm.config.schema import Config
     from charlm.evaluation.scoring import ScoringProtocol
 
+WINDOW = 256
+"""Default length of a window, in characters."""
 MAX_STREAMS = 1_000_000
 """Largest batch size of a state."""
 Text = str | NDArray[Any] | Sequence[int]
@@ -163,7 +165,7 @@ class Model:
         text: Any,
         *,
         protocol: "ScoringProtocol" = "stream",
-        window: int = 256,
+        window: int = WINDOW,
         state: Sequence[Floats] | None = None,
     ) -> Floats | list[Floats]:
         """Return the losses -log p of all characters of a text but the first, float32 [T - 1].
@@ -186,8 +188,8 @@ class Model:
         from charlm.evaluation.scoring import score_ids, score_texts
 
         if isinstance(text, list) and all(isinstance(each, str) for each in text):
-            if state is not None or protocol != "stream":
-                raise CharlmError("a list of texts: cannot be combined with a protocol or a state")
+            if state is not None or (protocol, window) != ("stream", WINDOW):
+                raise CharlmError("a list of texts: cannot be combined with other arguments")
             ids_of_texts = [*map(self.vocabulary.encode, text)]
             with np.errstate(over="ignore", invalid="ignore"):
                 return score_texts(self.trained.parameters, ids_of_texts)
@@ -290,7 +292,10 @@ def _check_ids(
     ids: NDArray[Any] | Sequence[int], vocabulary_size: int, *, argument: str = "ids"
 ) -> NDArray[np.int64]:
     """Return a caller's ids as int64 [n]; raises CharlmError for invalid ids."""
-    array = np.asarray(ids)
+    try:
+        array = np.asarray(ids)
+    except ValueError:  # rows of different lengths
+        array = np.asarray(ids, object)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         value = short_repr(ids) if array.ndim == 1 else f"shape {array.shape}"
         raise CharlmError(

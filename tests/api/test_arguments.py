@@ -16,7 +16,7 @@ PATH = ("", "two\nlines", "x" * 5000, "nul\0")
 NUMBER = (-1, math.nan, math.inf, "x")
 WHOLE = (-1, 2**63, 10**400, 10**5000, 1.5, "x")  # Python prints at most 4,300 digits
 NAME = ("", "x")
-IDS = ([1.7], ["a", 1], [True], np.zeros((2, 2)), [-1], [5])
+IDS = ([1.7], ["a", 1], [True], [[1, 2], [3]], [10**400], np.zeros((2, 2)), [-1], [5])
 STATE: tuple[Any, ...] = ([], np.zeros(4), [np.zeros((2, 4)), np.zeros((1, 4))])
 
 METHODS: dict[str, tuple[dict[str, Any], dict[str, tuple[Any, ...]]]] = {

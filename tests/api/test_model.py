@@ -203,9 +203,9 @@ def test_windows_cannot_start_from_a_state(model: charlm.Model) -> None:
         model.score("abb", state=model.zero_state(), protocol="windows")
 
 
-@pytest.mark.parametrize("argument", ["state", "protocol"])
+@pytest.mark.parametrize("argument", ["state", "protocol", "window"])
 def test_a_list_of_texts_has_no_other_arguments(model: charlm.Model, argument: str) -> None:
-    arguments: Any = {"state": model.zero_state(), "protocol": "windows"}
+    arguments: Any = {"state": model.zero_state(), "protocol": "windows", "window": 0}
     with pytest.raises(CharlmError, match="a list of texts: cannot be combined"):
         model.score(["abb"], **{argument: arguments[argument]})
 
