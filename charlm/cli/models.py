@@ -427,5 +427,5 @@ def serve(**options: Any) -> None:
         from charlm.serving import server
     except ModuleNotFoundError as error:
         raise missing_package("serve", error) from None
-    key = os.environ.get("CHARLM_API_KEY") or None
+    key = os.environ.get("CHARLM_API_KEY")
     server.serve(**options, key=key, announce=print_result, on_event=ProgressDisplay())

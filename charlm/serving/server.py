@@ -170,9 +170,11 @@ def make_app(
     header Host then contains the name of that site. A browser does not know the key.
 
     Raises:
-        CharlmError: A host or an origin is not in the form in which browsers send it.
+        CharlmError: The key is empty, or a host or an origin is not as browsers send it.
 
     """
+    if key == "":
+        raise CharlmError("CHARLM_API_KEY: the key is empty; unset it to serve without a key")
     for host in allow_hosts:
         if not HOST.fullmatch(host):
             problem = "must be a name or an address without a port, such as example.com or [::1]"

@@ -334,3 +334,11 @@ def test_the_files_of_an_export_are_printed(model_file: Path, tmp_path: Path) ->
     assert files == f"{tmp_path}/out: {', '.join(sizes)}"
     assert check.startswith("C: logits differ by at most ")
     assert command.stderr == ""
+
+
+def test_an_empty_key_does_not_mean_that_requests_need_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("starlette", reason="missing: starlette")
+    monkeypatch.setenv("CHARLM_API_KEY", "")
+    check_failure("serve river-plays --host a..b", "CHARLM_API_KEY: the key is empty; unset it")
