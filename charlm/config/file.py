@@ -41,16 +41,17 @@ def meaning(name: str, model: type[BaseModel] = Config, *, similarity: float = 0
 
     Args:
         name: The unknown dotted key, or the last part of a key.
-        model: The config or section without this key.
+        model: The model without this key; ALIASES belong to Config alone.
         similarity: Minimum similarity of the last part, from 0 to 1; 1 = equal.
 
     """
     word = name.rpartition(".")[2].lower()
-    if word in ALIASES:
-        return ALIASES[word]
+    aliases = ALIASES if model is Config else {}
+    if word in aliases:
+        return aliases[word]
     fields = dict(walk(model))
     by_last_name = {key.rpartition(".")[2]: key for key in reversed(fields)}
-    by_last_name |= {alias: meant for alias, meant in ALIASES.items() if meant in fields}
+    by_last_name |= {alias: meant for alias, meant in aliases.items() if meant in fields}
     near = nearest(word, by_last_name, similarity=similarity)
     meant = nearest(name, fields, similarity=0.85) or by_last_name.get(near or "")
     section = section_of(fields[meant]) if meant else None

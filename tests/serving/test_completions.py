@@ -291,6 +291,15 @@ def test_a_body_that_is_not_valid_json_is_refused(body: str | bytes) -> None:
     assert refusal(body)
 
 
+@pytest.mark.parametrize("name", ["output", "lr", "lstm", "block_size"])
+def test_a_field_is_not_a_setting_or_an_option(name: str) -> None:
+    assert refusal(json.dumps({name: 1})) == f"{name}: found 1; there is no such key"
+
+
+def test_a_similar_field_is_suggested() -> None:
+    assert refusal('{"temprature": 1}').endswith("; did you mean temperature?")
+
+
 def test_what_would_take_long_to_read_is_refused() -> None:
     parse(prompt="a" + 29 * "\u0301")
     assert "more than 30 combining marks" in refusal(json.dumps({"prompt": 60 * "\u0301"}))
