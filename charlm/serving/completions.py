@@ -6,8 +6,8 @@ Axes: n ids, V vocabulary.
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from copy import copy
 from dataclasses import dataclass
-from itertools import product
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
@@ -27,7 +27,7 @@ from charlm.network.generation import (
     read_prompt,
 )
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Floats, log_softmax
+from charlm.network.rnn import Floats, State, log_softmax
 from charlm.network.sampler import Sampler, not_finite
 from charlm.serving.models import ServedModel
 from charlm.text.vocabulary import has_too_many_marks
@@ -254,46 +254,53 @@ class Completion:
             yield {**self._head, "choices": [], "usage": self._usage()}
 
     async def _parts(self) -> AsyncIterator[Choice]:
-        """Yield the parts of all texts, one text after the other."""
+        """Yield the parts of all texts, one text after the other; a prompt is read once.
+
+        The first part of a text is the echo of its prompt.
+        """
         request = self._request
+        vocabulary = self._model.vocabulary
         first_seed = random_seed() if request.seed is None else request.seed
-        texts = product(self._prompts, range(first_seed, first_seed + request.n))
-        for index, (prompt, seed) in enumerate(texts):
-            async for part in self._text(index, prompt, seed):
-                yield part
+        for number, prompt in enumerate(self._prompts):
+            ids = prompt if len(prompt) else empty_prompt(vocabulary)
+            for block_state in read_prompt(self._model.parameters, ids):
+                state = block_state
+                await self._wait()
+            reader = TokenReader(self._model, count=request.logprobs)
+            tokens = await self._score(reader, ids)
+            echo = vocabulary.decode(prompt) if request.echo else ""
+            reason: FinishReason | None = None if request.max_tokens else "length"
+            for k in range(request.n):
+                index = number * request.n + k
+                yield Choice(index, 0, echo, tokens[: len(echo)], reason)
+                text = self._text(index, len(echo), state, copy(reader), seed=first_seed + k)
+                async for part in text:
+                    yield part
 
     async def _text(
-        self, index: int, prompt: NDArray[np.int64], seed: int
+        self, index: int, offset: int, state: State, reader: TokenReader, *, seed: int
     ) -> AsyncIterator[Choice]:
-        """Yield the parts of a text: first the echo of its prompt, then a part for each turn.
+        """Yield the parts of a text after its prompt, one for each turn.
 
         Turns run in the event loop itself; threads would wait for each other, at half the speed.
 
         Args:
             index: Number of the text.
-            prompt: Ids, int64 [n]; n may be 0.
+            offset: Number of characters of the echo before it.
+            state: The state after the prompt.
+            reader: A reader that has read the prompt.
             seed: Seed of the text.
 
         """
         request = self._request
-        vocabulary = self._model.vocabulary
-        ids = prompt if len(prompt) else empty_prompt(vocabulary)
-        for block_state in read_prompt(self._model.parameters, ids):
-            state = block_state
-            await self._wait()
-        reader = TokenReader(self._model, count=request.logprobs)
-        tokens = await self._score(reader, ids)
-        echo = vocabulary.decode(prompt) if request.echo else ""
-        yield Choice(index, 0, echo, tokens[: len(echo)], None if request.max_tokens else "length")
         if not request.max_tokens:
             return
         sampler = Sampler.of(request, temperature=request.temperature)
         settings = TextRequest(request.max_tokens, sampler, seed, stops=request.stop)
         text = continue_text(self._model, state, settings)
-        offset = len(echo)
         while True:
             chunk = text.read(TURN)
-            tokens = reader.read(vocabulary.look_up(chunk))
+            tokens = reader.read(self._model.vocabulary.look_up(chunk))
             self._generated += len(chunk)
             yield Choice(index, offset, chunk, tokens, _finish_reason(text.stopped_by))
             if text.stopped_by:
