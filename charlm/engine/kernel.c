@@ -475,6 +475,9 @@ long run(const Window *w, float *packed_weights, float *floats) {
     return work.used;
 }
 
+/* For charlm.engine.kernel, which declares the same structs. */
+const long struct_sizes[] = {sizeof(Window), sizeof(Tensor), sizeof(Step)};
+
 /* Whether the library was compiled for a processor that multiplies bfloat16. */
 const int has_bfloat16 = BFLOAT16;
 

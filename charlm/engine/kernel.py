@@ -87,12 +87,16 @@ class Kernel:
 
     Raises:
         OSError: The library cannot be loaded.
-        ValueError: The file is a different library.
+        ValueError: The file is a different library, or its structs are not those declared above.
 
     """
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(os.fspath(path))
+        expected = [*map(ctypes.sizeof, (_Window, TensorStep, CommonStep))]
+        found = [*(ctypes.c_long * 3).in_dll(self._library, "struct_sizes")]
+        if found != expected:
+            raise ValueError(f"its structs have {found} bytes; kernel.py declares {expected}")
         self.has_bfloat16 = bool(ctypes.c_int.in_dll(self._library, "has_bfloat16").value)
         """Whether the library was compiled for a processor that multiplies bfloat16."""
         self.has_tiles = bool(self._library.has_tiles())

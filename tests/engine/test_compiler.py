@@ -18,6 +18,7 @@ from charlm.config.schema import Config, ModelConfig, RnnConfig, TrainingConfig
 from charlm.engine import compiler, kernel
 from charlm.engine.compiler import compiler_options, describe_kernel, open_library
 from charlm.engine.factory import resolve_kernel
+from charlm.engine.kernel import Kernel
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
 from charlm.hardware import find_compiler
@@ -87,6 +88,16 @@ def test_the_kernel_is_compiled_by_the_compiler_of_the_system(
     monkeypatch.setenv("CHARLM_CFLAGS", "-O0")
     assert load(events) == "compiled"
     assert len([*cache.glob("*.so")]) == 1
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_struct_that_python_declares_otherwise_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(kernel, "CommonStep", kernel.TensorStep)
+    message = r"cannot be loaded: its structs have \[\d+, 80, 40\] bytes; .* \[\d+, 80, 80\]$"
+    with pytest.raises(CharlmError, match=message):
+        open_library(Kernel)
 
 
 @pytest.mark.usefixtures("cache")
