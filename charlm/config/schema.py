@@ -257,8 +257,8 @@ class TrainingConfig(_Section):
     """Momentum of a moving average of the weights, which is evaluated, sampled and saved instead of
     the weights; null = no average."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
-    """Number format of matrix products in training. auto = bfloat16 if the compiled kernel
-    multiplies it faster than float32, see `charlm info`. A processor without bfloat16 uses
+    """Number format of matrix products in training. auto = bfloat16 if the compiled kernel is used
+    and multiplies it faster than float32, see `charlm info`. A processor without bfloat16 uses
     float32."""
     kernel: Literal["auto", "compiled", "keras"] = "auto"
     """Implementation of a step: a C program compiled for this processor, or Keras. auto = compiled,

@@ -55,7 +55,9 @@ class KerasEngines(EngineFactory):
     def resolve(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
         """Return the config with the kernel and the precision that this machine trains with."""
         if config.training.precision == "auto":
-            config = config.with_training(precision=choose_precision(on_event).name)
+            uses_keras = config.training.kernel == "keras" or _unsupported_setting(config)
+            precision = "float32" if uses_keras else choose_precision(on_event).name
+            config = config.with_training(precision=precision)
         if config.training.precision == "bfloat16" and not multiplies_bfloat16():
             problem = "this processor cannot multiply bfloat16"
             on_event(_replaced("training.precision", "float32", problem, changes_bits=is_recorded))

@@ -3,6 +3,7 @@
 import functools
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, ModelConfig, RnnConfig, TrainingConfig
+from charlm.engine import kernel
 from charlm.engine.factory import KerasEngines
 from charlm.engine.keras_engine import KerasEngine
 from charlm.engine.kernel import load_kernel
@@ -311,6 +313,25 @@ def test_without_bfloat16_float32_is_used(
     problem = "this processor cannot multiply bfloat16"
     message = f"training.precision: using float32, because {problem}{consequence}"
     assert events == [Note(message)]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        Config(training=TrainingConfig(precision="auto", kernel="keras")),
+        Config(
+            model=ModelConfig(rnn=RnnConfig(dropout=0.5)), training=TrainingConfig(precision="auto")
+        ),
+    ],
+    ids=["chosen", "dropout"],
+)
+def test_keras_does_not_follow_the_speed_of_the_kernel(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kernel, "LOADED", [Mock(has_bfloat16=True, has_tiles=True)])
+    monkeypatch.setattr("charlm.engine.factory.multiplies_bfloat16", lambda: True)
+    resolved = KerasEngines(Session()).resolve(config, on_event=ignore, is_recorded=False)
+    assert (resolved.training.kernel, resolved.training.precision) == ("keras", "float32")
 
 
 def test_a_resumed_run_with_dropout_uses_keras() -> None:
