@@ -183,7 +183,8 @@ class OptimizerConfig(_Section):
     learning_rate: PositiveFloat = 2e-3
     """Highest learning rate; `training.schedule` scales it."""
     weight_decay: NotNegativeFloat | None = None
-    """Weight decay; each step subtracts this value times the learning rate times the weight."""
+    """Weight decay; each step subtracts this value times the learning rate times the weight. With
+    `muon`, biases and the embedding decay by at most 0.004."""
     momentum: Fraction | None = None
     """Momentum of the gradients, for `sgd` and `muon`."""
 

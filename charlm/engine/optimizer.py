@@ -13,7 +13,6 @@ approximation of 1 on the interval that contains the singular values at that poi
 """
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import keras
@@ -21,7 +20,10 @@ import tensorflow as tf
 
 from charlm.config.schema import OptimizerConfig
 from charlm.engine.model import Tensor
+from charlm.errors import CharlmError
 
+VECTOR_DECAY = 0.004
+"""Default weight decay of Keras's Muon, and the largest of biases and the embedding."""
 POLYNOMIALS = (
     (7.351352158721994, -17.85479811840422, 12.270786956202068),
     (3.456423482465975, -2.2619066820609377, 0.418843881571326),
@@ -37,6 +39,18 @@ of the upper end, with the same error at both ends. All intervals except the las
 
 class Muon(keras.optimizers.Muon):
     """`keras.optimizers.Muon` that orthogonalises matrices in three, faster iterations."""
+
+    def __init__(self, *, weight_decay: float = VECTOR_DECAY, **settings: Any) -> None:
+        if not hasattr(keras.optimizers.Muon, "zeropower_via_newtonschulz5"):
+            raise CharlmError(
+                "training.optimizer: this version of Keras has another Muon; use adam"
+            )
+        super().__init__(
+            weight_decay=weight_decay,
+            adam_weight_decay=min(weight_decay, VECTOR_DECAY),
+            adam_beta_2=0.99,  # for weights that are not matrices
+            **settings,
+        )
 
     def zeropower_via_newtonschulz5(self, x: Tensor, steps: int) -> Tensor:
         """Return approximately U V^T for x = U S V^T, with singular values near 1.
@@ -69,7 +83,7 @@ class Muon(keras.optimizers.Muon):
 _OPTIMIZERS = {
     "adam": keras.optimizers.Adam,
     "adamw": keras.optimizers.AdamW,
-    "muon": partial(Muon, adam_beta_2=0.99),  # for weights that are not matrices
+    "muon": Muon,
     "sgd": keras.optimizers.SGD,
 }
 

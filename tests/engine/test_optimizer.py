@@ -15,6 +15,7 @@ from charlm.engine.compiled import Update
 from charlm.engine.kernel import load_kernel
 from charlm.engine.model import copied
 from charlm.engine.optimizer import POLYNOMIALS, Muon, build_optimizer, named_slots
+from charlm.errors import CharlmError
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -112,6 +113,7 @@ def variables_by_kernel(fields: dict[str, Any], clip: float) -> dict[str, NDArra
         {"name": "adamw", "weight_decay": 0.2},
         {"name": "muon"},
         {"name": "muon", "weight_decay": 0.2, "momentum": 0.5},
+        {"name": "muon", "weight_decay": 0.0},
         {"name": "sgd"},
         {"name": "sgd", "momentum": 0.5, "weight_decay": 0.2},
     ],
@@ -124,6 +126,21 @@ def test_the_kernel_updates_as_keras_does(fields: dict[str, Any], clip: float) -
     assert found.keys() == expected.keys()
     expected_values = [expected[name] for name in found]
     check_close(found.values(), expected_values, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"), [(0.0, 0), (0.001, 0.001), (0.3, 0.004), (None, 0.004)]
+)
+def test_muon_decays_a_bias_by_at_most_0_004(decay: float | None, expected: float) -> None:
+    bias = keras.Variable(np.ones(3, np.float32))
+    optimizer_of({"name": "muon", "weight_decay": decay}).apply([tf.zeros(3)], [bias])
+    assert bias.numpy() == pytest.approx(1 - 0.1 * expected, abs=1e-7)
+
+
+def test_another_muon_of_keras_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(keras.optimizers.Muon, "zeropower_via_newtonschulz5")
+    with pytest.raises(CharlmError, match="this version of Keras has another Muon"):
+        optimizer_of({"name": "muon"})
 
 
 def test_the_polynomials_are_minimax() -> None:
