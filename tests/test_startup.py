@@ -62,6 +62,11 @@ def test_commands_that_do_not_train_import_no_framework(
         assert packages.isdisjoint({*TENSORFLOW, "torch", "onnx", "h5py"})
 
 
+def test_a_model_is_loaded_without_the_viewer() -> None:
+    program = "import sys, charlm; charlm.load; sys.exit('charlm.api.viewer' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
 def test_a_wrong_config_is_reported_before_tensorflow_is_imported() -> None:
     program = RUN_COMMANDS.replace("    main(", "    with contextlib.suppress(SystemExit): main(")
     (packages,) = imported_by(program, "train -s model.unit=3 -r run")

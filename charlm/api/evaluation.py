@@ -173,9 +173,8 @@ def score_lines(
     vocabulary = model.vocabulary
     config = model.config.corpus
     check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
-    start = vocabulary.encode("\n")
-    if not len(start):
-        start = empty_prompt(vocabulary)
+    knows_lines = "\n" in vocabulary.characters
+    start = vocabulary.encode("\n") if knows_lines else empty_prompt(vocabulary)
     lines = read_lines(Path(check_path("text", text)), config)
     while some := [*islice(lines, LINES_AT_ONCE)]:
         ids = [np.append(start, vocabulary.encode(line)) for line in some]

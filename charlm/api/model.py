@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.api.viewer import VIEWER_STYLE, coloured_text
 from charlm.config.checks import check_path, check_whole
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
@@ -68,6 +67,8 @@ class Surprise:
 
     def _repr_html_(self) -> str:
         """Return the text as HTML, with a stronger background for a higher loss."""
+        from charlm.api.viewer import VIEWER_STYLE, coloured_text
+
         text = coloured_text(self.characters, [None, *self.nats.tolist()])
         style = 'style="white-space:pre-wrap;color:CanvasText;background:Canvas"'
         return f"<style>{VIEWER_STYLE}</style><pre {style}>{text}</pre>"

@@ -16,6 +16,7 @@ from charlm import __version__
 from charlm.cli import looking, models, runs, training
 from charlm.cli.command import Command, Commands, set_option, suggest_recipes
 from charlm.cli.output import align, print_result, terminal_width
+from charlm.cli.progress import ProgressDisplay
 
 SECTIONS = {
     "Train": ("train", "plan", "tokenize", "tune"),
@@ -179,7 +180,7 @@ def info() -> None:
     from charlm.hardware import describe_machine, memory_bytes, versions
     from charlm.runs.folder import RUNS
 
-    precision = choose_precision()
+    precision = choose_precision(ProgressDisplay())
     packages = (
         "click",
         "pydantic",

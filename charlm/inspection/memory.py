@@ -107,7 +107,7 @@ class ImpulseResponse:
     positions: SampledCharacters
     """The characters that were replaced, one at a time."""
     unchanged: int
-    """Number of these replacements that did not change the state and were left out."""
+    """Number of other replacements, which did not change the state and were left out."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +270,7 @@ def impulse_response(
         linear=np.median(linear / changes[0], axis=1),
         kl=kl.mean(1),
         kl_errors=kl_errors,
-        positions=SampledCharacters.of(steps),
+        positions=SampledCharacters.of(steps[is_changed]),
         unchanged=len(steps) - count,
     )
 

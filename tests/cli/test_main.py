@@ -127,6 +127,15 @@ def test_info_has_the_version_of_a_package(name: str, info: dict[str, str]) -> N
     assert info[name] == installed.get(name, "-")
 
 
+def test_info_says_that_it_compiles_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.engine.kernel.LOADED", [])
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("CC", "false")
+    assert "kernel: compiling with false, once per processor" in charlm("info").stderr
+
+
 def test_info_has_the_precision_with_its_reason(info: dict[str, str]) -> None:
     precision = choose_precision()
     assert precision.reason

@@ -254,6 +254,17 @@ def test_a_line_is_not_the_start_of_a_file(trained: TrainedModel, tmp_path: Path
     assert row["nats_per_char"] == pytest.approx(float(nats.mean()))
 
 
+def test_a_line_does_not_begin_with_the_unknown_character(
+    trained: TrainedModel, tmp_path: Path
+) -> None:
+    vocabulary = Vocabulary(characters=("c", "a", "b", None, None), unknown_id=3, end_of_text_id=4)
+    model, lines = tmp_path / "m.safetensors", tmp_path / "lines.txt"
+    write_model(model, replace(trained, vocabulary=vocabulary))
+    lines.write_text("ab\n", encoding="utf-8")
+    (row,) = json_of("evaluate", model, lines, "--lines")
+    assert row["nats_per_char"] == pytest.approx(float(load(model).score([4, 1, 2]).mean()))
+
+
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize("options", ["", "--lines"])
 def test_a_model_with_an_unknown_encoding_is_refused(options: str) -> None:

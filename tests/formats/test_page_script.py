@@ -287,6 +287,12 @@ def test_a_click_shows_the_state_after_a_character(page: HtmlPage, model: Model)
     assert here == [number == 2 for number in range(9)]
 
 
+def test_a_character_that_is_gone_has_no_state(page: HtmlPage) -> None:
+    page.fill(prompt="The ferry")
+    problem = page.act('result = ""; page.goTo(99).catch((error) => { result = error.message; })')
+    assert problem == ""
+
+
 @pytest.mark.parametrize(
     ("keys", "index"),
     [

@@ -270,6 +270,7 @@ def test_replacements_without_an_effect_are_counted_separately() -> None:
     response = impulse_response(traced(alternating, np.repeat([1, 0], [70, 30])), positions=7)
     assert response is not None
     assert response.unchanged == 3  # characters 26, 34 and 42 of 1, 9, 17, 26, 34, 42 and 51
+    assert response.positions.count == 4
     assert response.state[0] == 1
 
 

@@ -131,6 +131,7 @@ def test_the_text_has_its_colours_again(page: ReportPage, event: str) -> None:
     page.node.run("passage.dispatch(values.event)", event=event)
     assert page.classes == COLOURS
     assert page.panel == "Point at a character, or press Tab and the arrow keys."
+    assert page.node.run("return panel.firstChild.className") == "help"
 
 
 def test_the_mouse_may_leave_a_text_that_has_the_focus(page: ReportPage) -> None:
@@ -166,3 +167,11 @@ def test_other_keys_belong_to_the_browser(
     page.on_character("mouseover", 3)
     assert not page.press(key, **modifiers)
     assert page.here == [3]
+
+
+@pytest.mark.parametrize(
+    ("key", "here"), [("F5", []), ("PageDown", []), ("ArrowDown", [0]), ("End", [0])]
+)
+def test_a_first_key_shows_the_first_character(page: ReportPage, key: str, here: list[int]) -> None:
+    assert page.press(key) == bool(here)
+    assert page.here == here

@@ -288,8 +288,8 @@ class Page {
   /** Shows the state after a character of the text; null = the last one. */
   async goTo(index) {
     const { children } = this.on.text;
-    const state = index === null ? this.last : children[index].state;
-    if (!state || (index !== null && !children[index])) return;  // the state was dropped, or the text has changed
+    const state = index === null ? this.last : children[index]?.state;
+    if (!state) return;  // the state was dropped, or the text has changed
     this.mark(index);
     this.state = state;
     this.drawState();

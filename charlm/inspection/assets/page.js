@@ -20,7 +20,7 @@ function bar(label, share, isTrue) {
 // The Tab key moves to the passage; the arrow keys and the mouse move through its characters.
 function reader(view) {
   const data = JSON.parse(view.querySelector("script").textContent), panel = view.querySelector(".panel");
-  const passage = view.querySelector(".passage"), help = panel.textContent, spans = passage.children;
+  const passage = view.querySelector(".passage"), help = panel.firstChild, spans = passage.children;
   const colours = Array.from(spans, (span) => span.className);
   let now = -1;
   drawLegend(view.querySelector(".legend"));
@@ -44,15 +44,15 @@ function reader(view) {
   function clear() {
     now = -1;
     paint(null, -1);
-    panel.textContent = help;
+    panel.replaceChildren(help);
   }
   function point(event) {
     const span = event.target.closest("span");
     if (span) show(Array.prototype.indexOf.call(spans, span));
   }
   passage.addEventListener("keydown", (event) => {
-    const goal = now < 0 ? 0 : placeAfterKey(event.key, spans, now);
-    if (goal === undefined || event.ctrlKey || event.altKey || event.metaKey || event.key === "Tab") return;
+    const next = placeAfterKey(event.key, spans, Math.max(now, 0)), goal = now < 0 ? 0 : next;
+    if (next === undefined || event.ctrlKey || event.altKey || event.metaKey) return;
     event.preventDefault();
     show(goal);
     spans[goal].scrollIntoView({ block: "nearest" });
