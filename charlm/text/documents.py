@@ -31,6 +31,7 @@ _SAVE_AS_TEXT = "save it as plain text"
 BINARY_FILES = {
     b"PK\x03\x04": ("a Word document or another ZIP archive", _SAVE_AS_TEXT),
     b"{\\rtf": ("a document in rich text format", _SAVE_AS_TEXT),
+    b"\xd0\xcf\x11\xe0": ("an old Word or Excel document", _SAVE_AS_TEXT),
     b"%PDF": ("a PDF", "extract its text first, for instance with pdftotext"),
 }
 """Kind of a file that is not plain text and advice, by its first bytes."""
@@ -236,8 +237,8 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
     """
     if encoding == "utf-8" and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
-    elif encoding == "utf-8":
-        _check_is_text(data, name, is_fixed=is_fixed)
+    elif encoding.lower().startswith("utf"):
+        _check_is_text(data, name, encoding=encoding, is_fixed=is_fixed)
     try:
         text = data.decode(encoding)
     except UnicodeError as error:
@@ -264,13 +265,13 @@ def is_utf8(data: bytes | bytearray) -> bool:
     return True
 
 
-def _check_is_text(data: bytes | bytearray, name: str, *, is_fixed: bool) -> None:
+def _check_is_text(data: bytes | bytearray, name: str, *, encoding: str, is_fixed: bool) -> None:
     """Raise UndecodableError for a binary file."""
     for start, (kind, advice) in BINARY_FILES.items():
         if data.startswith(start):
             raise UndecodableError(name, kind, advice)
-    if b"\0" in data:
-        advice = _advise("utf-8", is_fixed=is_fixed, example="utf-16-le")
+    if encoding == "utf-8" and b"\0" in data:
+        advice = _advise(encoding, is_fixed=is_fixed, example="utf-16-le")
         raise UndecodableError(name, "has zero bytes, so it is not plain text", advice)
 
 

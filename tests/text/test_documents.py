@@ -232,6 +232,7 @@ def test_an_invalid_byte_is_refused_with_its_offset(
         (b"PK\x03\x04", "a Word document or another ZIP archive; save it as"),
         (b"%PDF-1.4\n", "a PDF; extract its text first, for instance with"),
         (b"{\\rtf1}", "a document in rich text format; save it as"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\0\0", "an old Word or Excel document; save it as"),
         (
             b"ab\0",
             "has zero bytes, so it is not plain text; set its encoding, for instance -s corpus.enc",
@@ -242,6 +243,16 @@ def test_a_file_that_is_not_plain_text_is_refused(data: bytes, message: str) -> 
     with pytest.raises(CharlmError, match=f"^x: {re.escape(message)}"):
         decoded(data)
     assert decoded(data, "latin-1") == data.decode("latin-1")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "UTF-16LE"])
+def test_an_old_word_document_is_no_utf_16(encoding: str) -> None:
+    with pytest.raises(CharlmError, match=r"^x: an old Word or Excel document"):
+        decoded(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", encoding)
+
+
+def test_a_text_in_utf_16_has_zero_bytes() -> None:
+    assert decoded(b"a\0b\0", "utf-16-le") == "ab"
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
