@@ -438,8 +438,8 @@ static void clear_gradients(const Window *w) {
     memset(w->gradients[4 * w->layers], 0, 4 * w->characters);
 }
 
-/* Compute the losses and the last state of a part, and the gradients unless they are NULL. Return the number of floats of memory that this needs; without memory, do
-   nothing else. */
+/* Compute the losses and the last state of a part, and the gradients unless they are NULL. Return
+   the number of floats of memory that this needs; without memory, do nothing else. */
 long run(const Window *w, float *packed_weights, float *floats) {
     Layer layers[w->layers];
     Memory packed = {packed_weights, 0}, work = {floats, 0};

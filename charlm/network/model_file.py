@@ -49,7 +49,8 @@ MAX_CONFIG_CHARACTERS = 100_000
 DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"}
 """Names in safetensors of the dtypes that NumPy has."""
 UNCHOSEN_TEMPERATURE = 0.7
-"""Sampling temperature of a model whose training has not ended, unless the user sets one."""
+"""Sampling temperature of a model whose training has not ended, unless the user sets one; and the
+lowest that is chosen if the time is too short to compare temperatures."""
 
 Tensors = dict[str, NDArray[Any]]
 """Arrays of any dtype by name."""

@@ -117,5 +117,5 @@ def _most_likely(logits: Floats, _: float) -> int:
 def not_finite() -> CharlmError:
     """Return the error for logits that are not finite."""
     return CharlmError(
-        "the weights are not finite: no character can be chosen; use an earlier checkpoint"
+        "the logits are not finite: no character can be chosen; use an earlier checkpoint"
     )

@@ -40,6 +40,16 @@ STRIDE = 6
 """Number of characters between two states that are counted in the histogram."""
 REACHED = 0.1
 """Smallest gradient that counts as reaching back, as a share of its size at lag 0."""
+EVALUATED_CHARACTERS = 200_000
+"""Maximum number of characters of the validation text that an evaluation reads."""
+DIVERGED = (
+    "training has diverged: set a lower training.optimizer.learning_rate or training.clip_norm, "
+    "or change the initializers of the network"
+)
+OVERFLOWS = (
+    "the outputs of the network overflow; choose another activation, or initializers of smaller "
+    "weights"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,22 +104,8 @@ def reach(curve: LagCurve) -> int:
     return int(below[0]) if len(below) else len(curve.median)
 
 
-EVALUATED_CHARACTERS = 200_000
-"""Maximum number of characters of the validation text that an evaluation reads."""
-
-
 class DivergenceError(CharlmError):
     """Training has diverged."""
-
-
-DIVERGED = (
-    "training has diverged: set a lower training.optimizer.learning_rate or training.clip_norm, "
-    "or change the initializers of the network"
-)
-OVERFLOWS = (
-    "the outputs of the network overflow; choose another activation, or initializers of smaller "
-    "weights"
-)
 
 
 def check_finite(tensors: Tensors, *, step: int) -> None:

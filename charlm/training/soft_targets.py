@@ -114,8 +114,8 @@ def cross_predict(
     borders = np.linspace(0, len(ids), parts + 1).astype(int).tolist()
     on_event(Progress(TASK, 0, parts, "part"))
     for done, (start, end) in enumerate(itertools.pairwise(borders), start=1):
-        counted = np.concatenate([ids[:start], ids[end:]])
-        model = count_ngrams(counted, vocabulary_size=vocabulary_size, order=NGRAM_ORDER)
+        others = np.concatenate([ids[:start], ids[end:]])
+        model = count_ngrams(others, vocabulary_size=vocabulary_size, order=NGRAM_ORDER)
         row = max(start, 1) - 1
         for predicted in predict_ngrams(model, ids[:end], first=row + 1):
             yield slice(row, row + len(predicted)), predicted

@@ -13,7 +13,12 @@ import numpy as np
 
 from charlm.config.schema import Config
 from charlm.network.generation import TextRequest, generate_text
-from charlm.network.model_file import TrainedModel, read_model, write_model
+from charlm.network.model_file import (
+    UNCHOSEN_TEMPERATURE,
+    TrainedModel,
+    read_model,
+    write_model,
+)
 from charlm.network.sampler import Sampler
 from charlm.runs.folder import BEST, LAST
 from charlm.runs.run import Run
@@ -37,8 +42,6 @@ COMPARED_CHARACTERS = 5_000_000
 TYPICAL_CHARACTERS = 2 * TEXTS * CHARACTERS
 """Typical number of characters generated until a temperature is found; a temperature is rejected at
 its first repetitive text."""
-DEFAULT_TEMPERATURE = 0.7
-"""Lowest temperature that is used if the time is too short to compare temperatures."""
 
 
 Generate = Callable[[TrainedModel, TextRequest], Iterable[str]]
@@ -104,7 +107,7 @@ def choose_temperature(
                 is_blank = _longest_run(corpus.vocabulary.encode(text)) > longest_run
                 is_varied = not is_blank and _compression_ratio(text) >= lowest_ratio
             if is_varied and is_over():
-                return max(temperature, DEFAULT_TEMPERATURE)
+                return max(temperature, UNCHOSEN_TEMPERATURE)
             if is_varied:
                 return temperature
     return TEMPERATURES[-1]

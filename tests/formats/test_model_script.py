@@ -109,7 +109,7 @@ def test_logits_that_are_not_finite_are_an_error(
         try {{ choose(Float64Array.of(0, {logit}), settings, 0.5); }}
         catch (error) {{ return error.message; }}
     """
-    message = "The weights are not finite: no character can be chosen."
+    message = "The logits are not finite: no character can be chosen."
     assert script.run(body) == message
 
 

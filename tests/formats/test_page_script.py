@@ -452,7 +452,7 @@ def test_an_error_while_writing_is_shown(page: HtmlPage) -> None:
     page.fill(prompt="The ", seed=1)
     page.run("page.source.network.logitsBias.fill(NaN)")
     page.click("write")
-    assert page.text_of("status").startswith("The weights are not finite")
+    assert page.text_of("status").startswith("The logits are not finite")
     assert page.get("page.on.status.className") == "wrong"
     assert page.text_of("write") == "Write"
     page.click("restart")

@@ -136,13 +136,13 @@ def test_a_model_that_only_knows_the_unknown_id_is_refused(trained: TrainedModel
 def test_a_model_with_weights_of_nan_is_refused(trained: TrainedModel, temperature: float) -> None:
     bias = np.full(5, np.nan, np.float32)
     model = replace(trained, parameters=with_tensors(trained.parameters, {"logits.bias": bias}))
-    with pytest.raises(CharlmError, match="the weights are not finite"):
+    with pytest.raises(CharlmError, match="the logits are not finite"):
         generate(model, Sampler(temperature=temperature), length=1)
 
 
 def test_a_network_that_overflows_is_refused_without_a_warning() -> None:
     model = as_model(overflowing_parameters(), Vocabulary(tuple("abcde")))
-    with pytest.raises(CharlmError, match="the weights are not finite"):
+    with pytest.raises(CharlmError, match="the logits are not finite"):
         generate_text(model, TextRequest(3, GREEDY, seed=0, prompt="abcd")).finish()
 
 

@@ -137,7 +137,7 @@ def test_extreme_logits_do_not_overflow(
 def test_logits_that_are_not_finite_are_refused(logits: list[float], temperature: float) -> None:
     chooser = make_chooser(Sampler(temperature=temperature))
     with (
-        pytest.raises(CharlmError, match="the weights are not finite"),
+        pytest.raises(CharlmError, match="the logits are not finite"),
         np.errstate(invalid="ignore"),
     ):
         chooser(np.array(logits, np.float32), 0.5)

@@ -189,7 +189,7 @@ def test_log_probabilities_are_minus_the_scores_of_the_library(endless: TrainedM
 
 def test_a_network_that_overflows_is_refused_without_a_warning() -> None:
     model = as_model(overflowing_parameters(), Vocabulary(tuple("abcde")))
-    with pytest.raises(CharlmError, match="the weights are not finite"):
+    with pytest.raises(CharlmError, match="the logits are not finite"):
         answer(model, prompt="abcd", echo=True, logprobs=0, max_tokens=0)
 
 

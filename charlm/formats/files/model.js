@@ -175,7 +175,7 @@ function softmax(logits) {
 /** Chooses an id like charlm: temperature, then top-p, then the inverse of the cumulative distribution. */
 function choose(logits, { temperature, topP }, uniform) {
   const largest = logits.reduce((a, b) => Math.max(a, b), -Infinity);
-  if (!Number.isFinite(largest)) throw new Error("The weights are not finite: no character can be chosen.");
+  if (!Number.isFinite(largest)) throw new Error("The logits are not finite: no character can be chosen.");
   if (temperature === 0) return logits.indexOf(largest);
   const weights = logits.map((logit) => Math.exp((logit - largest) / temperature));
   if (topP < 1) keepLikeliest(weights, topP);
