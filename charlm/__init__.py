@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from charlm.formats.exporting import export
     from charlm.inspection.inspecting import inspect
     from charlm.runs.summary import list_runs
-    from charlm.tuning import tune
 
 __version__ = "0.2.0"
 __all__ = [
@@ -38,7 +37,6 @@ __all__ = [
     "resume",
     "tokenize",
     "train",
-    "tune",
 ]
 
 _MODULES = {
@@ -48,7 +46,6 @@ _MODULES = {
     "export": "charlm.formats.exporting",
     "inspect": "charlm.inspection.inspecting",
     "list_runs": "charlm.runs.summary",
-    "tune": "charlm.tuning",
 }
 
 if not TYPE_CHECKING:  # with it, a type checker would accept every name

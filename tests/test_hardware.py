@@ -222,7 +222,7 @@ def test_without_a_compiler_the_message_names_a_package_with_one(
 
 
 @pytest.mark.parametrize(
-    ("module", "distribution"), [("yaml", "pyyaml"), ("PIL", "pillow"), ("optuna", "optuna")]
+    ("module", "distribution"), [("yaml", "pyyaml"), ("PIL", "pillow"), ("onnx", "onnx")]
 )
 def test_a_missing_module_is_installed_by_its_name_on_pypi(
     module: str, distribution: str, monkeypatch: pytest.MonkeyPatch

@@ -14,8 +14,6 @@ from corpora import make_corpus
 from fake_runs import engine_of
 from models import read_parts
 
-pytest.importorskip("optuna", reason="missing: optuna")
-
 from charlm.api.evaluation import evaluate
 from charlm.api.model import load
 from charlm.config.file import load_config
@@ -30,7 +28,6 @@ from charlm.runs.run import Run
 from charlm.text.corpus import read_manifest
 from charlm.training.checkpoints import restore_run
 from charlm.training.session import Session
-from charlm.tuning import load_space
 
 
 def read_checkpoint(path: Path) -> object:
@@ -48,7 +45,6 @@ def read_checkpoint(path: Path) -> object:
 
 READERS: dict[str, Callable[[Path], object]] = {
     "mine.yaml": load_config,
-    "space.yaml": load_space,
     "best.safetensors": read_model,
     "corpus.json": lambda path: read_manifest(path.parent),
     "checkpoints/step-1.safetensors": read_checkpoint,

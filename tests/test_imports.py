@@ -8,7 +8,7 @@ from pathlib import Path
 import charlm
 
 PACKAGE = Path(charlm.__file__).parent
-ABOVE_LIBRARY = ("tuning", "inspection", "formats")
+ABOVE_LIBRARY = ("inspection", "formats")
 PACKAGES = (
     "__main__",
     "cli",
@@ -103,7 +103,7 @@ def test_a_module_imports_only_from_packages_below() -> None:
 
 def test_the_package_itself_is_outside_the_order() -> None:
     """The package itself imports the library lazily, and all others may import its version."""
-    library = {"api", "errors", "events", "formats", "inspection", "runs", "tuning"}
+    library = {"api", "errors", "events", "formats", "inspection", "runs"}
     assert {package_of(target) for target in own_imports(PACKAGE / "__init__.py")} <= library
     taken = {
         name

@@ -7,7 +7,7 @@ from conftest import fail_if_missing
 def test_a_module_that_skips_because_something_is_missing_fails_in_ci(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    missing, other = "missing: optuna", "this processor does not multiply bfloat16"
+    missing, other = "missing: onnx", "this processor does not multiply bfloat16"
     for ci, reason, outcome in (
         ("true", missing, "failed"),
         ("true", other, "skipped"),

@@ -19,7 +19,7 @@ from charlm.cli.output import align, print_result, terminal_width
 from charlm.cli.progress import ProgressDisplay
 
 SECTIONS = {
-    "Train": ("train", "plan", "tokenize", "tune"),
+    "Train": ("train", "plan", "tokenize"),
     "Use a model": ("sample", "evaluate", "serve", "export"),
     "Look at runs": ("runs", "inspect", "tensorboard"),
     "Setup": ("config", "info", "completion"),
@@ -57,7 +57,6 @@ for command in (
     training.train,
     training.plan,
     training.tokenize,
-    training.tune,
     models.sample,
     models.evaluate,
     models.serve,
@@ -187,7 +186,6 @@ def info() -> None:
         "safetensors",
         "tensorboard",
         "matplotlib",
-        "optuna",
         "onnx",
         "starlette",
     )

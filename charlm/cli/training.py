@@ -1,4 +1,4 @@
-"""The commands `train`, `plan`, `tokenize` and `tune`."""
+"""The commands `train`, `plan` and `tokenize`."""
 
 import shlex
 import sys
@@ -10,17 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from charlm.cli.command import (
-    COUNT,
     PATH,
-    POSITIVE,
     Command,
     json_option,
-    missing_package,
     quiet_option,
     recipe_option,
     set_option,
     suggest_runs,
-    text_argument,
     training_options,
 )
 from charlm.cli.output import print_json, print_result, say, show_perplexity, terminal_width, wrap
@@ -296,81 +292,3 @@ def tokenize(**options: Any) -> None:
     for omission in find_omissions(corpus):
         say(omission)
     print_result(f"{options['out']}: {corpus.summary}")
-
-
-@click.command(cls=Command)
-@click.argument(
-    "space",
-    type=PATH,
-    metavar="SPACE.yaml",
-    help="YAML file with a recipe and ranges of settings; or the word space, for the search space "
-    "that comes with charlm.",
-)
-@text_argument
-@click.option(
-    "--minutes",
-    type=POSITIVE,
-    metavar="X",
-    required=True,
-    help="Time limit for this command.",
-)
-@click.option(
-    "--trials",
-    type=COUNT,
-    metavar="N",
-    help="Largest number of trials, including earlier ones.  [default: no limit]",
-)
-@click.option(
-    "--trial-minutes",
-    type=POSITIVE,
-    metavar="X",
-    help="Time limit of each trial.  [default: a twentieth of --minutes, at least half a minute]",
-)
-@click.option(
-    "--out", type=PATH, help="Folder for the search.  [default: runs/tune-<name of the space>]"
-)
-@quiet_option
-@json_option
-def tune(*, as_json: bool, **options: Any) -> None:
-    """Search for a better recipe.
-
-    Every trial trains a run for the same time; a trial that is worse than half of the others at
-    the same point is stopped early. The best recipe is saved as a YAML file for charlm train.
-    Repeat the command to continue the search, even after an interruption.
-
-    Examples:
-      charlm tune space mytext.txt --minutes 60
-        search for an hour in the search space that comes with charlm
-      charlm tune mine.yaml mytext.txt --minutes 60 --trials 20 --out runs/mine
-        try at most 20 trials in a space of your own
-
-    """
-    from charlm.training.session import Stopped
-
-    try:
-        from charlm.tuning import tune as search
-    except ModuleNotFoundError as error:
-        raise missing_package("tune", error) from None
-    try:
-        with ProgressDisplay() as display:
-            result = search(**options, on_event=display)
-    except Stopped as stopped:
-        say(f"{stopped}; repeat the command to continue the search")
-        raise
-    study = result.study
-    states = [trial.state.name for trial in study.trials]
-    trials = counted(len(states), "trial")
-    say(f"{trials}: {states.count('PRUNED'):,} pruned, {states.count('FAIL'):,} failed")
-    say(f"compare the trials: charlm runs {shlex.quote(str(result.folder))}/trial-*")
-    recipe_nats, number = study.trials[0].value, study.best_trial.number
-    if as_json:
-        nats = {"nats_per_char": study.best_value, "recipe_nats_per_char": recipe_nats}
-        print_json({"best": result.best, "trial": number, "trials": len(states), **nats})
-        return
-    score = f"{study.best_value:.4f} nats per character"
-    if number and recipe_nats is not None:
-        score += f", {recipe_nats - study.best_value:.4f} better than the recipe"
-    print_result(f"{result.best}: best trial {number}: {score}")
-    text = "".join(f" {shlex.quote(str(source))}" for source in options["text"] or ())
-    minutes = f"--minutes {options['minutes']:g}"
-    say(f"train longer than a trial: charlm train{text} -c {as_argument(result.best)} {minutes}")

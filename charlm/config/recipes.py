@@ -1,6 +1,5 @@
-"""Files that come with charlm: recipes and a search space, a text and a model."""
+"""Files that come with charlm: recipes, a text and a model."""
 
-from collections.abc import Sequence
 from itertools import takewhile
 from pathlib import Path
 
@@ -19,8 +18,6 @@ def _shipped(name: str) -> Path:
 
 
 CONFIGS = _shipped("configs")
-SPACE = "space"
-"""Name of the search space in configs/, which is not a recipe."""
 DATA = _shipped("data")
 DEFAULT_CORPUS = DATA / "river_plays.txt"
 
@@ -32,7 +29,7 @@ def shipped_models() -> dict[str, Path]:
 
 def recipe_names() -> list[str]:
     """Return the names of the recipes that come with charlm, sorted."""
-    return sorted({path.stem for path in CONFIGS.glob("*.yaml")} - {SPACE})
+    return sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 
 
 def find_recipe(name: str) -> Path:
@@ -45,16 +42,6 @@ def find_recipe(name: str) -> Path:
         CharlmError: There is no such recipe or file; the message suggests a similar name.
 
     """
-    return _find(name, kind="recipe", names=recipe_names())
-
-
-def find_space(name: str) -> Path:
-    """Return the path of a search space, given its name in configs/ or its path."""
-    return _find(name, kind="search space", names=[SPACE])
-
-
-def _find(name: str, *, kind: str, names: Sequence[str]) -> Path:
-    """Return a file in configs/, or a YAML file; `names` are suggestions for a wrong name."""
     path = Path(name)
     shipped = CONFIGS / f"{name}.yaml"
     if name == shipped.stem and shipped.is_file():
@@ -65,15 +52,16 @@ def _find(name: str, *, kind: str, names: Sequence[str]) -> Path:
         raise CharlmError(f"{name}: not a {kind}, whose name ends in .yaml")
     if path.is_file() or (is_yaml and not file_hint):
         return path
-    raise CharlmError(f"{name}: no such {kind} or YAML file{_hint(name, names, file_hint)}")
+    raise CharlmError(f"{name}: no such recipe or YAML file{_hint(name, file_hint)}")
 
 
 def _is_yaml_file(path: Path) -> bool:
     return path.suffix in YAML_SUFFIXES and path.is_file()
 
 
-def _hint(name: str, names: Sequence[str], file_hint: str) -> str:
+def _hint(name: str, file_hint: str) -> str:
     """Return the end of a message about an unknown name, with a similar name or all names."""
+    names = recipe_names()
     near = None if Path(name).suffix in YAML_SUFFIXES else nearest(name, names)
     if near:
         return f"; did you mean {near}?"

@@ -9,8 +9,7 @@ import numpy as np
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
-from charlm.config.schema import CorpusConfig
-from charlm.events import Decided, OnEvent
+from charlm.events import Decided
 from charlm.network.architecture import architecture
 from charlm.runs.folder import CORPUS
 from charlm.runs.initial_weights import read_initial_weights
@@ -27,7 +26,6 @@ from charlm.text.corpus import (
 from charlm.text.documents import name_text
 from charlm.text.findings import find_problems
 from charlm.text.tokenization import tokenize
-from charlm.text.vocabulary import Vocabulary
 from charlm.training.choosing import MEMORIZE, Plan, Request, choose, new_engine
 from charlm.training.evaluating import prepare_evaluated_text
 from charlm.training.interface import EngineFactory
@@ -101,7 +99,7 @@ def start_run(
 
 
 def read_corpus(sources: Sequence[str], request: Request, folder: Path, session: Session) -> Corpus:
-    """Read the text of a new run into its folder.
+    """Write the text of a new run into its folder as a corpus, or link to an existing corpus.
 
     Raises:
         CharlmError: A setting is not valid, the text cannot be read, or the folder cannot be
@@ -114,33 +112,13 @@ def read_corpus(sources: Sequence[str], request: Request, folder: Path, session:
     if request.recipe is None and request.init is None and "corpus" not in request.overrides:
         short = load_config(find_recipe(MEMORIZE.recipe)).corpus
     target = folder / CORPUS
-    return make_corpus(
-        sources, target, settings, known=known, short=short, on_event=session.on_event
-    )
-
-
-def make_corpus(
-    sources: Sequence[str],
-    folder: Path,
-    settings: CorpusConfig,
-    *,
-    known: Vocabulary | None = None,
-    short: CorpusConfig | None = None,
-    on_event: OnEvent,
-) -> Corpus:
-    """Write a text as a corpus, or take over an existing corpus, and open it; see `tokenize`.
-
-    A run owns its corpus: it gets hard links to the files, which keep them if the other folder is
-    removed, or copies.
-
-    Raises:
-        CharlmError: The text cannot be read, or the folder cannot be written.
-
-    """
     if not is_one_corpus(sources):
-        return tokenize(sources, folder, settings, known=known, short=short, on_event=on_event)
+        return tokenize(
+            sources, target, settings, known=known, short=short, on_event=session.on_event
+        )
+    # A run owns its corpus: hard links keep the files if the other folder is removed.
     corpus = open_corpus(Path(sources[0]))
-    with new_folder(folder) as temporary:
+    with new_folder(target) as temporary:
         for name in (IDS_FILE, CORPUS_FILE):
             file = (corpus.folder / name).resolve()
             try:

@@ -71,21 +71,11 @@ FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] =
         },
     ),
     "resume": (charlm.resume, {"run": PATH}),
-    "tune": (
-        charlm.tune,
-        {
-            "space": PATH,
-            "text": (*PATH, []),
-            "minutes": (*NUMBER, 0),
-            "out": PATH,
-        },
-    ),
 }
 RIGHT: dict[str, dict[str, Any]] = {
     "evaluate": {"model": "river-plays"},
     "export": {"model": "river-plays", "out": "out", "format": "c"},
     "tokenize": {"sources": "text", "out": "out"},
-    "tune": {"space": "space", "minutes": 1},
 }
 """Arguments that a function needs."""
 CALLED = {("inspect", "run"): "model"}

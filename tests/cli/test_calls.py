@@ -29,7 +29,6 @@ TARGETS = {
     "export": "charlm.formats.exporting.export",
     "serve": "charlm.serving.server.serve",
     "runs": "charlm.runs.summary.list_runs",
-    "tune": "charlm.tuning.tune",
     "config": "charlm.config.file.load_config",
 }
 """The function that each command calls."""
@@ -65,14 +64,6 @@ CALLS: dict[str, dict[str, Any]] = {
         "init": Path("m"),
         "epochs": 3,
         "minutes": 1.5,
-    },
-    "tune s a b --minutes 9 --trials 5 --trial-minutes 1 --out o --json": {
-        **TEXT,
-        "space": Path("s"),
-        "minutes": 9,
-        "trials": 5,
-        "trial_minutes": 1,
-        "out": Path("o"),
     },
     (
         "sample m.safetensors -p ab -n 3 -t 0.5 --top-k 2 --top-p 0.9 --min-p 0.1 --seed 7 "
@@ -131,7 +122,6 @@ CALLS: dict[str, dict[str, Any]] = {
     "tokenize a --out o": {"sources": (Path("a"),), "out": Path("o")},
     "train": {},
     "plan": {},
-    "tune s --minutes 9": {"space": Path("s"), "minutes": 9},
     "sample m.safetensors --seed 7 --json": {"seed": 7},
     "evaluate": {},
     "inspect --json": {},
@@ -237,7 +227,6 @@ FAILURES = [
         "escap.yml: no such recipe or YAML file; did you mean escape.yaml?",
     ),
     ("sample m.safetensor", "must be a run or a model file; did you mean m.safetensors?"),
-    ("tune spce --minutes 1", "spce: no such search space or YAML file; did you mean space?"),
     ("sample nothing", "nothing: no such file or folder; must be a run or a model file"),
     ("sample", "runs/: no run here; train one with: charlm train"),
     ("tensorboard", "runs: no run here has been trained"),
@@ -257,10 +246,6 @@ FAILURES = [
     ),
     ("plan text.txt --minutes 3 --epochs 2", "minutes 3: training.epochs sets the length too;"),
     ("train --resume -r missing", "missing: not a run"),
-    (
-        "tune nonsense --minutes 1",
-        "nonsense: no such search space or YAML file; charlm comes with space",
-    ),
 ]
 """Command lines that fail, and a part of the message."""
 WRONG_USAGE = [
@@ -293,10 +278,9 @@ WRONG_USAGE = [
     ),
     ("train text.txt --epochs 0", "0 is not in the range"),
     ("plan text.txt --epochs 1.5", "'--epochs'"),
-    ("tune space --minutes 0", "0.0 is not in the range"),
+    ("plan text.txt --minutes 0", "0.0 is not in the range"),
     ("sample m.safetensors --top-k 0", "0 is not in the range"),
     ("serve m.safetensors --port 65536", "65536 is not in the range"),
-    ("tune space --minutes 1 --trial-minutes 0", "0.0 is not in the range"),
 ]
 """Command lines that are not valid, and a part of the message."""
 
@@ -311,22 +295,10 @@ def test_wrong_usage_is_reported_in_one_line(line: str, message: str) -> None:
     check_failure(line, message, code=2)
 
 
-@pytest.mark.parametrize(
-    ("command", "package", "installs"),
-    [
-        ("serve m.safetensors", "uvicorn", "starlette uvicorn"),
-        ("tune space --minutes 1", "optuna", "optuna"),
-    ],
-)
-def test_a_missing_package_is_named(
-    command: str, package: str, installs: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
     monkeypatch.setattr("charlm.hardware.versions", lambda *names: dict.fromkeys(names))
-    for module in ("charlm.serving.server", "charlm.tuning"):
-        monkeypatch.delitem(sys.modules, module, raising=False)
-        monkeypatch.delattr(module, raising=False)
-    name = command.partition(" ")[0]
-    check_failure(
-        command, f"charlm {name} needs {package}, which is not installed: pip install {installs}"
-    )
+    monkeypatch.delitem(sys.modules, "charlm.serving.server", raising=False)
+    monkeypatch.delattr("charlm.serving.server", raising=False)
+    message = "charlm serve needs uvicorn, which is not installed: pip install starlette uvicorn"
+    check_failure("serve m.safetensors", message)

@@ -43,7 +43,7 @@ def test_the_help_lists_every_command_in_its_section() -> None:
         elif title in sections and line.startswith("  ") and line[2] != " ":
             sections[title] += f"{line.split()[0]} "
     assert sections == {
-        "Train": "train plan tokenize tune ",
+        "Train": "train plan tokenize ",
         "Use a model": "sample evaluate serve export ",
         "Look at runs": "runs inspect tensorboard ",
         "Setup": "config info completion ",

@@ -1,12 +1,10 @@
-"""What `charlm train`, `plan`, `tokenize` and `tune` report."""
+"""What `charlm train`, `plan` and `tokenize` report."""
 
-import json
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from signal import Signals
-from types import SimpleNamespace
 from typing import Any
 from unittest.mock import Mock
 
@@ -353,61 +351,3 @@ def test_the_corpus_is_summarized(tmp_path: Path) -> None:
     assert (
         f"files: 1 left out: {sources}/01.txt (not valid utf-8 at byte 0 (0xFF))" in command.stderr
     )
-
-
-# Searching
-
-
-@pytest.fixture
-def search(monkeypatch: pytest.MonkeyPatch) -> Report:
-    """Return a function that runs `charlm tune`, whose trials end with these losses."""
-    optuna = pytest.importorskip("optuna", reason="missing: optuna")
-
-    def run(*losses: float | None, options: Sequence[str] = ()) -> Result:
-        """Search; None = a pruned trial."""
-        study = optuna.create_study()
-        for nats in losses:
-            state = {"state": optuna.trial.TrialState.PRUNED} if nats is None else {}
-            study.add_trial(optuna.create_trial(value=nats, **state))
-        folder = Path("runs/tune a")
-        result = SimpleNamespace(folder=folder, study=study, best=folder / "best.yaml")
-        monkeypatch.setattr("charlm.tuning.tune", Mock(return_value=result))
-        return charlm("tune", "space", "my text", "--minutes", 1, *options)
-
-    return run
-
-
-@pytest.mark.parametrize(
-    ("losses", "shown"),
-    [
-        pytest.param(
-            [1.3, None, 1.25, 1.4],
-            "2: 1.2500 nats per character, 0.0500 better than the recipe",
-            id="better",
-        ),
-        pytest.param([1.25, 1.3], "0: 1.2500 nats per character", id="recipe"),
-        pytest.param([None, 1.3], "1: 1.3000 nats per character", id="no recipe"),
-    ],
-)
-def test_a_search_compares_its_best_trial_with_the_recipe(
-    losses: list[float | None], shown: str, search: Report
-) -> None:
-    assert search(*losses).stdout == f"runs/tune a/best.yaml: best trial {shown}\n"
-
-
-def test_the_result_of_a_search_as_json(search: Report) -> None:
-    assert json.loads(search(1.3, None, 1.25, options=["--json"]).stdout) == {
-        "best": "runs/tune a/best.yaml",
-        "trial": 2,
-        "trials": 3,
-        "nats_per_char": 1.25,
-        "recipe_nats_per_char": 1.3,
-    }
-
-
-def test_a_search_ends_with_the_next_commands(search: Report) -> None:
-    assert messages(search(1.3, None, 1.25)) == [
-        "3 trials: 1 pruned, 0 failed",
-        "compare the trials: charlm runs 'runs/tune a'/trial-*",
-        "train longer than a trial: charlm train 'my text' -c 'runs/tune a/best.yaml' --minutes 1",
-    ]

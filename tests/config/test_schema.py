@@ -11,7 +11,7 @@ from charlm.config.file import (
     flatten,
     load_config,
 )
-from charlm.config.recipes import CONFIGS, find_recipe, find_space, recipe_names
+from charlm.config.recipes import CONFIGS, find_recipe, recipe_names
 from charlm.config.schema import (
     ACTIVATIONS,
     Config,
@@ -80,15 +80,11 @@ def test_a_recipe_is_found_by_name_or_path() -> None:
         find_recipe("text.txt")
 
 
-def test_the_search_space_is_proposed_for_a_search_only() -> None:
+def test_all_recipes_are_proposed_if_none_is_near() -> None:
     with pytest.raises(
-        CharlmError, match=r"^spac: no such recipe or YAML file; charlm comes with 5mb, "
+        CharlmError, match=r"^qqqq: no such recipe or YAML file; charlm comes with 5mb, "
     ):
-        find_recipe("spac")
-    with pytest.raises(
-        CharlmError, match=r"^spac: no such search space or YAML file; did you mean space\?"
-    ):
-        find_space("spac")
+        find_recipe("qqqq")
 
 
 def test_an_unknown_name_is_refused_even_if_charlm_comes_without_recipes(

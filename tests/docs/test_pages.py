@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 from itertools import product
@@ -16,13 +17,14 @@ import click
 import pytest
 from commands import all_commands, charlm
 from corpora import write_plays
+from docs.follow import short_search
 from models import make_random_model
 from pages import PAGES, ROOT, anchors, code_blocks, parse_command, quoted_commands, text_of
+from processes import started, wait_until
 
-from charlm.config.file import load_config, parse_yaml
+from charlm.config.file import flatten, load_config, parse_config, parse_yaml
 from charlm.config.recipes import find_recipe, recipe_names
 from charlm.network.model_file import TrainedModel, write_model
-from charlm.tuning import load_space
 
 LESSON = ROOT / "docs/lesson.ipynb"
 LINE = ROOT / ".ci/line"
@@ -83,16 +85,15 @@ def test_quoted_names_exist(page: Path) -> None:
         load_config(find_recipe("default"), overrides=[override])
 
 
-def test_quoted_yaml_is_a_config_or_a_search_space() -> None:
-    found = set()
+def test_quoted_yaml_is_a_config() -> None:
+    found = 0
     for page in PAGES:
         for block in code_blocks(page.read_text(encoding="utf-8"), "yaml"):
             values = parse_yaml(block, origin=page.name)
             if isinstance(values, dict):  # a list is of another program
-                Path("quoted.yaml").write_text(block, encoding="utf-8")
-                kind = load_space if "search" in values else load_config
-                found.add(type(kind(Path("quoted.yaml"))))
-    assert len(found) == 2
+                parse_config(values, origin=page.name)
+                found += 1
+    assert found
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/recipes.md"])
@@ -125,6 +126,27 @@ def test_quoted_library_code_runs(page: str) -> None:
     assert blocks
     for block in blocks:
         exec(block.replace('recipe="default"', 'recipe="tiny"'), {})
+
+
+@pytest.mark.slow
+def test_the_search_begins_with_the_recipe_even_after_a_kill() -> None:
+    pytest.importorskip("optuna", reason="missing: optuna")
+    write_plays(Path("mytext.txt"), characters=3000)
+    (program,) = code_blocks(text_of("docs/search.md"), "python")
+    Path("search.py").write_text(short_search(program), encoding="utf-8")
+    command = [sys.executable, "search.py"]
+    with started(command) as (search,):
+        wait_until(Path("runs/search/trial-0/metrics.jsonl").exists, [search])
+        search.kill()
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    assert "\ncharlm train mytext.txt -c default -s model.units=" in done.stdout
+    with contextlib.closing(sqlite3.connect("runs/search/study.db")) as study:
+        states = [state for (state,) in study.execute("select state from trials")]
+        values = dict(
+            study.execute("select param_name, param_value from trial_params where trial_id = 2")
+        )
+    assert states == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert values.items() <= flatten(load_config(find_recipe("default"))).items()
 
 
 def test_the_program_that_reads_a_model_writes_what_charlm_writes(

@@ -98,7 +98,7 @@ def named_runs(tmp_path: Path) -> Path:
     """Make runs in a folder, next to a folder that is not a run."""
     for age, name in enumerate(NAMES):
         os.utime(make_run(tmp_path / name) / "metrics.jsonl", (-age, -age))
-    (tmp_path / "tune-space").mkdir()
+    (tmp_path / "notes").mkdir()
     return tmp_path
 
 

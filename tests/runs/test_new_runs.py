@@ -5,14 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from fake_runs import begin_run
 from run_folders import contents, make_run, names
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.runs.run import free_folder, open_run, write_run
-from charlm.storage import only_writer
-from charlm.text.corpus import Corpus
+from charlm.runs.run import free_folder, write_run
 
 
 @pytest.mark.parametrize(
@@ -65,10 +62,3 @@ def test_config_yaml_is_written_last(tmp_path: Path) -> None:
     with pytest.raises(CharlmError, match=r"config\.yaml: not a regular file"):
         write_run(tmp_path, Config())
     assert names(tmp_path) == ["config.yaml", "metrics.jsonl"]
-
-
-def test_a_search_with_a_corpus_can_be_moved(tmp_path: Path, corpus: Corpus) -> None:
-    with only_writer(tmp_path):
-        begin_run(tmp_path / "trial-0000", (), text=corpus.folder)
-    moved = tmp_path.rename(tmp_path.with_name("moved"))
-    assert len(open_run(moved / "trial-0000").corpus.ids) == 20
