@@ -337,12 +337,6 @@ def _copies(copies: "Copies") -> str:
     help="New or empty folder; or a single file, FILE.html, FILE.onnx or FILE.keras, which is "
     "overwritten if it exists.",
 )
-@click.option(
-    "--check",
-    is_flag=True,
-    help="Before writing, run the exported model in its target program, which must be installed, "
-    "and fail if a logit differs from charlm's by more than 1e-4.",
-)
 @json_option
 def export(*, as_json: bool, **options: Any) -> None:
     """Export a model for use in another program.
@@ -352,8 +346,8 @@ def export(*, as_json: bool, **options: Any) -> None:
     Examples:
       charlm export --format html --out model.html
         make a page that generates text in a browser
-      charlm export tiny --format onnx --out model.onnx --check
-        export a run to ONNX, and compare its logits with charlm's
+      charlm export tiny --format onnx --out model.onnx
+        export a run to ONNX
       charlm export --format c --out model-c
         make a C library with an example program
 
@@ -368,12 +362,6 @@ def export(*, as_json: bool, **options: Any) -> None:
     if not result.path.is_dir():
         sizes = [f"{size:,} bytes" for size in result.files.values()]
     print_result(f"{result.path}: {', '.join(sizes)}")
-    check = result.check
-    if check is not None:
-        print_result(
-            f"{check.program}: logits differ by at most {check.largest_difference:.2g} over "
-            f"{check.characters:,} characters; {check.tolerance:g} is allowed"
-        )
 
 
 @click.command(cls=Command)

@@ -1,6 +1,6 @@
 """Export a model for other programs.
 
-ONNX is in `charlm.formats.onnx`; `charlm.formats.programs` runs an export to check it.
+ONNX is in `charlm.formats.onnx`.
 
 Axes: T time, V vocabulary, E embedding, H units. All arrays are float32.
 """
@@ -15,7 +15,6 @@ from string import Template
 from typing import Any, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm import __version__
 from charlm.api.model import Model, load
@@ -25,25 +24,24 @@ from charlm.config.file import dump_yaml
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import bits
 from charlm.events import OnEvent, ignore
-from charlm.formats import FormatName, onnx, programs
-from charlm.formats.programs import (
-    LICENSE,
-    MODEL_FILE,
-    Check,
-    ReadLogits,
-    check_export,
-    read_shipped,
-)
-from charlm.network.generation import choose_ids, encode_prompt, read_prompt
+from charlm.formats import FormatName, onnx
 from charlm.network.model_file import TrainedModel, model_bytes
 from charlm.network.rnn import Floats, Parameters
-from charlm.network.sampler import Sampler
 from charlm.runs.folder import model_name
-from charlm.runs.run import files_of, run_corpus
+from charlm.runs.run import files_of
 from charlm.runs.summary import known_score, scored_characters
 from charlm.storage import check_free, new_folder, write_file
-from charlm.text.corpus import Corpus
 from charlm.wording import escape_controls
+
+FILES = Path(__file__).parent / "files"
+LICENSE = "LICENSE"
+MODEL_FILE = "model.safetensors"
+"""Name of the model file in an export, so that charlm can read the folder too."""
+
+
+def read_shipped(name: str) -> str:
+    """Return the text of a file in files/."""
+    return (FILES / name).read_text(encoding="utf-8")
 
 
 def export_html(model: TrainedModel, *, title: str) -> dict[str, bytes]:
@@ -114,7 +112,7 @@ def export_torch(model: TrainedModel) -> dict[str, bytes]:
 
 C_RESERVED = 0xFFFFFFFF
 """Code point of reserved ids in model.bin."""
-C_FILES = ("charlm.h", *programs.C_SOURCES)
+C_FILES = ("charlm.h", "charlm.c", "main.c")
 """Files of the library and the example program."""
 
 
@@ -177,12 +175,8 @@ def export_keras(model: TrainedModel) -> dict[str, bytes]:
 class Format:
     """A format of `charlm export`."""
 
-    reader: str
-    """Program that reads the format, for the user."""
     export: Callable[[TrainedModel, str], dict[str, bytes]]
     """Function of a model and its name; it returns the contents of the files by file name."""
-    read_logits: ReadLogits
-    """Function that runs an export in its program."""
     usage: str
     """Instructions in Markdown; a `string.Template` with `layers`, `units` and `temperature`."""
     suffix: str | None = None
@@ -191,33 +185,22 @@ class Format:
 
 FORMATS: Mapping[FormatName, Format] = {
     "html": Format(
-        "a browser",
         lambda model, title: export_html(model, title=title),
-        programs.run_browser,
         "Open `index.html` in a browser. It needs neither a server nor an internet connection.",
         ".html",
     ),
     "onnx": Format(
-        "onnxruntime",
         lambda model, _: onnx.export_onnx(model),
-        programs.run_onnx,
         read_shipped("onnx.md"),
         ".onnx",
     ),
-    "torch": Format(
-        "PyTorch",
-        lambda model, _: export_torch(model),
-        programs.run_torch,
-        read_shipped("torch.md"),
-    ),
+    "torch": Format(lambda model, _: export_torch(model), read_shipped("torch.md")),
     "keras": Format(
-        "Keras",
         lambda model, _: export_keras(model),
-        programs.run_keras,
         read_shipped("keras.md"),
         ".keras",
     ),
-    "c": Format("C", lambda model, _: export_c(model), programs.run_c, read_shipped("c.md")),
+    "c": Format(lambda model, _: export_c(model), read_shipped("c.md")),
 }
 
 MIN_TEMPERATURE = 0.01
@@ -247,12 +230,6 @@ def folder_files(
     }
 
 
-CHECKED_CHARACTERS = 10_000
-"""Largest length T of the text that a check reads."""
-CHECKED_LOGITS = 1 << 22
-"""Maximum number of logits T V that a check compares; a browser needs 100 bytes for each."""
-
-
 @dataclass(frozen=True)
 class Export:
     """Result of `export`."""
@@ -261,8 +238,6 @@ class Export:
     """Path of the folder, or of the single file."""
     files: Mapping[str, int]
     """Size in bytes of each file."""
-    check: Check | None
-    """Result of the check; None if not requested."""
 
 
 def export(
@@ -270,7 +245,6 @@ def export(
     out: str | Path,
     *,
     format: FormatName,
-    check: bool = False,
     on_event: OnEvent = ignore,
 ) -> Export:
     """Export a model for another program. Nothing is written if an error occurs.
@@ -280,14 +254,11 @@ def export(
         out: A new or empty folder for the export, a README.md, a license and the model file; or a
             single file with the suffix of the format, which is replaced.
         format: html, onnx, torch, keras or c.
-        check: Whether to run the export first and compare its logits over up to 10,000 characters
-            (fewer for more than 419 ids) of the validation text, the training text or a generated
-            text.
         on_event: See `charlm.load`.
 
     Raises:
-        CharlmError: There is no such model, the format does not support the network, a package or
-            a program is missing, the check fails, or `out` cannot be written.
+        CharlmError: There is no such model, the format does not support the network, a package is
+            missing, or `out` cannot be written.
 
     """
     check_name("format", format, get_args(FormatName))
@@ -298,12 +269,6 @@ def export(
     check_not_read(path, read=files_of(model.path))
     title = escape_controls(model_name(model.path)) or "charlm"
     files = chosen.export(model.trained, title)
-    result = None
-    if check:
-        ids = text_to_check(model, run_corpus(model.path, model.trained))
-        result = check_export(
-            files, ids, model=model.trained, program=chosen.reader, read_logits=chosen.read_logits
-        )
     if is_file:
         (data,) = files.values()
         files = {path.name: data}
@@ -313,7 +278,7 @@ def export(
         with new_folder(path) as folder:
             for name, data in files.items():
                 write_file(folder / name, data)
-    return Export(path, {name: len(data) for name, data in files.items()}, result)
+    return Export(path, {name: len(data) for name, data in files.items()})
 
 
 def _is_single_file(path: Path, name: FormatName) -> bool:
@@ -326,20 +291,6 @@ def _is_single_file(path: Path, name: FormatName) -> bool:
         raise CharlmError(f"{path}: the format {name} needs a folder{file}")
     check_free(path)
     return False
-
-
-def text_to_check(model: Model, corpus: Corpus | None) -> NDArray[Any]:
-    """Return the text that a check reads, integers [T]: part of the corpus, or generated."""
-    length = max(1, min(CHECKED_CHARACTERS, CHECKED_LOGITS // len(model.vocabulary)))
-    if corpus is not None:
-        for split in ("validation", "train"):
-            ids = corpus.split(split, at_most=length)
-            if len(ids) >= length or (split == "train" and len(ids)):
-                return np.asarray(ids, np.int64)
-    with np.errstate(over="ignore", invalid="ignore"):  # choose_ids raises a CharlmError
-        *_, state = read_prompt(model.trained.parameters, encode_prompt(model.vocabulary, ""))
-        generated = choose_ids(model.trained, state, sampler=Sampler(), seed=1, length=length)
-        return np.array([*generated])
 
 
 def describe_model(model: TrainedModel) -> str:

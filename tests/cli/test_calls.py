@@ -94,11 +94,10 @@ CALLS: dict[str, dict[str, Any]] = {
         "out": Path("o"),
         "only": ("units", "memory"),
     },
-    "export m --format onnx --out o --check --json": {
+    "export m --format onnx --out o --json": {
         "model": Path("m"),
         "format": "onnx",
         "out": Path("o"),
-        "check": True,
     },
     (
         "serve a b --host ::1 --port 5 --allow-host c --allow-host d --allow-origin https://e "

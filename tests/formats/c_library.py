@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from charlm.formats.exporting import export_c
-from charlm.formats.programs import FILES
+from charlm.formats.exporting import FILES, export_c
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Floats
 

@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import reference
 from formats.html_page import shown_number
-from formats.networks import make_deep_model
+from formats.networks import IDS, NETWORKS, make_deep_model, make_model
 
 from charlm.api.model import Model
 from charlm.formats.exporting import export_html
@@ -123,6 +125,20 @@ def test_the_same_seed_gives_the_text_of_charlm_also_in_parts(
     assert browser.text_of("text") == "The " + expected
     assert "100 characters" in browser.text_of("status")
     assert "seed 7" in browser.text_of("status")
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=str)
+def test_the_logits_are_those_of_the_reference(
+    browser: Browser, network: dict[str, Any], tmp_path: Path
+) -> None:
+    model = browser.open(tmp_path / "page.html", make_model(**network))
+    body = """
+        const {network} = page.source, state = network.zeroState();
+        return arguments[0].map((id) => Array.from(network.step(id, state)));
+    """
+    expected, _ = reference.read(model.trained.parameters, IDS.tolist())
+    logits = browser.script(body, IDS.tolist())
+    np.testing.assert_allclose(logits, expected, atol=1e-5, rtol=1e-5)
 
 
 def test_the_keyboard_starts_and_stops_the_text(browser: Browser, model: Model) -> None:

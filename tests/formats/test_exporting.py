@@ -10,14 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from formats.networks import NETWORKS, STRANGE, make_model
-from models import make_random_model
 from run_folders import contents, names
 
 from charlm.api.model import Model, load
 from charlm.config.file import dump_yaml
 from charlm.errors import CharlmError
 from charlm.formats import FormatName
-from charlm.formats.exporting import FORMATS, export, export_html, folder_files, text_to_check
+from charlm.formats.exporting import FORMATS, export, export_html, folder_files
 from charlm.network.model_file import TrainedModel
 
 # The README.md
@@ -79,7 +78,7 @@ def test_the_result_has_the_size_of_every_file_in_the_folder(model: Model, tmp_p
     result = export(model, folder, format="torch")
     sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     assert sizes.keys() == {"torch_network.py", "model.safetensors", "README.md", "LICENSE"}
-    assert (result.path, result.files, result.check) == (folder, sizes, None)
+    assert (result.path, result.files) == (folder, sizes)
 
 
 def test_the_exported_model_file_is_the_model(model: Model, tmp_path: Path) -> None:
@@ -116,33 +115,6 @@ def test_a_refused_export_leaves_nothing_behind(model: Model, tmp_path: Path) ->
     with pytest.raises(CharlmError, match=message):
         export(sigmoid, tmp_path / "out", format="torch")
     assert names(tmp_path) == ["model.safetensors"]
-
-
-COMPILER = """#!/bin/sh
-while [ $# -gt 1 ]; do shift; done
-printf "#!/bin/sh\\nhead -c 200000 /dev/zero" > "$1"
-chmod +x "$1"
-"""
-"""A C compiler whose program writes zeros."""
-
-
-def test_a_failed_check_leaves_nothing_behind(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "cc").write_text(COMPILER, encoding="utf-8")
-    (tmp_path / "cc").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    monkeypatch.delenv("CC", raising=False)
-    message = r"check: a logit of C differs by .* over 10,000 characters; .* nothing was"
-    with pytest.raises(CharlmError, match=message):
-        export(model, tmp_path / "out", format="c", check=True)
-    assert names(tmp_path) == ["cc", "model.safetensors"]
-
-
-def test_the_text_of_a_check_is_shorter_for_a_large_vocabulary() -> None:
-    trained = make_random_model([*map(chr, range(100, 5100))])
-    ids = text_to_check(Model(Path("m"), trained), None)
-    assert len(ids) == 838  # of 5,000 logits each: 4,190,000, at most 2^22
 
 
 # The web page
