@@ -2,8 +2,7 @@
 
        cc -O3 main.c charlm.c -lm -o run
        ./run model.bin "The " 500        a prompt, and how many characters to generate
-       ./run model.bin "The " 500 0.7 1  also the temperature (0.5) and the seed (the time)
-       ./run model.bin --logits < ids    for checks: the float32 logits after each int32 id */
+       ./run model.bin "The " 500 0.7 1  also the temperature (0.5) and the seed (the time) */
 
 #include "charlm.h"
 
@@ -55,21 +54,13 @@ int main(int count, char **arguments) {
     float *state = (float *)calloc(charlm_state_size(model), sizeof(float));
     require(state != NULL, "not enough memory");
     int32_t id;
-    size_t left_out, logits = (size_t)charlm_vocabulary_size(model);
-    if (strcmp(prompt, "--logits") == 0) {
-        while (fread(&id, sizeof id, 1, stdin) == 1) {
-            require(charlm_step(model, state, id) == CHARLM_OK, "the model has no such id");
-            fwrite(charlm_logits(model, state), sizeof(float), logits, stdout);
-        }
-        length = 0;
-    } else {
-        charlm_status status = charlm_read_text(model, state, prompt, strlen(prompt), &left_out);
-        require(status == CHARLM_OK, "the prompt is not UTF-8");
-        if (left_out) fprintf(stderr, "run: left out %lu characters\n", (unsigned long)left_out);
-        fputs(prompt, stdout);
-    }
+    size_t left_out;
+    charlm_status status = charlm_read_text(model, state, prompt, strlen(prompt), &left_out);
+    require(status == CHARLM_OK, "the prompt is not UTF-8");
+    if (left_out) fprintf(stderr, "run: left out %lu characters\n", (unsigned long)left_out);
+    fputs(prompt, stdout);
     for (; length >= 1; length--) {
-        charlm_status status = charlm_sample(model, state, temperature, &random, &id);
+        status = charlm_sample(model, state, temperature, &random, &id);
         require(status == CHARLM_OK, "no character can be chosen");
         if (!print(model, id)) break;
         charlm_step(model, state, id);
