@@ -230,15 +230,13 @@ def _expectation(message: str) -> str:
 
 
 _MAPPING = "must be a mapping of keys to values"
-_LIST = "must be a list"
 _EXPECTED = {
     "extra_forbidden": "there is no such key",
     "missing": "is missing",
     "model_type": _MAPPING,
     "model_attributes_type": _MAPPING,
     "dict_type": _MAPPING,
-    "tuple_type": _LIST,
-    "list_type": _LIST,
+    "list_type": "must be a list",
 }
 """Messages that replace messages of Pydantic, by the type of the error."""
 

@@ -241,17 +241,11 @@ class TrainingConfig(_Section):
     """Temperature T of the loss: training minimises the cross-entropy of softmax(logits / T). A
     network that has memorised its text is too confident; a value below 1 makes it less confident
     (Guo et al. 2017)."""
-    teachers: Annotated[tuple[str, ...], Field(strict=False)] = ()
-    """Runs or model files to learn from, with the vocabulary of the text. Soft targets are the
-    softmax of their mean logits (Hinton et al. 2015)."""
-    teacher_weight: Share = 0.5
-    """Weight w of the teachers: training minimises (1 - w) times the cross-entropy with the text
-    plus w times the cross-entropy with the soft targets."""
     ngram_weight: Share = 0.0
-    """Weight of n-gram soft targets, which keep a network from memorising a small text (compare
-    Xie et al. 2017). They are interpolated modified Kneser-Ney probabilities of up to 12
-    characters; each tenth of the text is predicted from the other nine. Both weights together must
-    be at most 1."""
+    """Weight w of n-gram soft targets, which keep a network from memorising a small text (compare
+    Xie et al. 2017): training minimises (1 - w) times the cross-entropy with the text plus w times
+    the cross-entropy with the soft targets. They are interpolated modified Kneser-Ney probabilities
+    of up to 12 characters; each tenth of the text is predicted from the other nine."""
     clip_norm: PositiveFloat | None = 1.0
     """Largest global norm of the gradients; larger gradients are scaled down. null = no limit."""
     average_momentum: Annotated[float, Field(ge=0, lt=1)] | None = None
@@ -289,11 +283,6 @@ class TrainingConfig(_Section):
         """Whether the run has no steps."""
         return self.steps == 0
 
-    @property
-    def soft_weight(self) -> float:
-        """Total weight of soft targets, 0 to 1."""
-        return (self.teacher_weight if self.teachers else 0.0) + self.ngram_weight
-
     @model_validator(mode="before")
     @classmethod
     def _add_default_length(cls, values: Any) -> Any:
@@ -302,13 +291,9 @@ class TrainingConfig(_Section):
         return values
 
     @model_validator(mode="after")
-    def _check_length_and_weights(self) -> "TrainingConfig":
+    def _check_length(self) -> "TrainingConfig":
         if self.epochs is None and self.steps is None:
             raise ValueError("epochs or steps must be set")
-        if self.soft_weight > 1:
-            raise ValueError(
-                f"teacher_weight + ngram_weight: found {self.soft_weight:g}; must be at most 1"
-            )
         return self
 
 

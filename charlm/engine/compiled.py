@@ -148,7 +148,7 @@ class CompiledStep:
             soft=np.ascontiguousarray(soft[:, part], np.float32) if soft.size else None,
             masks=draw_masks(self._config.model, seed, time=len(window) - 1, rows=rows),
             temperature=training.loss_temperature,
-            soft_weight=training.soft_weight,
+            soft_weight=training.ngram_weight,
             share=share,
         )
         gradient.loss[0] = share * losses.mean(dtype=np.float64)

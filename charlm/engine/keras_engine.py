@@ -109,13 +109,13 @@ class KerasEngine:
             windows: Ids, int32 [K, T + 1, R].
             rates: Learning rate of each step, float32 [K].
             reset_state: Whether the first window starts from the zero state.
-            soft_targets: The teachers' probabilities of the next character, float16 [K, T, R, V];
+            soft_targets: Probabilities of the next character by the n-grams, float16 [K, T, R, V];
                 None = zeros, which are only useful to measure the time of a step if the config has
-                teachers.
+                a weight of n-grams.
 
         """
         if soft_targets is None:
-            width = self.model.logits.units if self.settings.soft_weight else 0
+            width = self.model.logits.units if self.settings.ngram_weight else 0
             count, length, rows = windows.shape
             soft_targets = np.zeros((count, length - 1, rows, width), np.float16)
         if reset_state:

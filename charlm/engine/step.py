@@ -49,8 +49,7 @@ def objective(
         (1 - w) * H(text, p) + w * H(q, p),  p = softmax(logits / temperature)
 
     H is the cross entropy, and w is the weight of the soft targets q, the probabilities of the
-    teachers (Hinton et al. 2015). H is linear in its first argument, so both terms are computed as
-    one cross entropy.
+    n-grams. H is linear in its first argument, so both terms are computed as one cross entropy.
 
     Args:
         settings: The temperature of the loss, and w.
@@ -63,7 +62,7 @@ def objective(
 
     """
     logits = logits / settings.loss_temperature
-    weight = settings.soft_weight
+    weight = settings.ngram_weight
     if not weight:
         return mean_nats(targets, logits)
     hard = tf.one_hot(targets, logits.shape[-1])

@@ -34,7 +34,6 @@ def read_blocks(
     *,
     block: int = BLOCK,
     values_at_once: int = VALUES_AT_ONCE,
-    width: int = 0,
 ) -> Iterator[tuple[Floats, State]]:
     """Read ids in blocks of t steps.
 
@@ -48,8 +47,6 @@ def read_blocks(
         block: The largest t, 1 or more.
         values_at_once: Maximum number of values in an array of logits or outputs; limits the
             memory.
-        width: Smallest number of values to assume for each character; the largest width of several
-            networks gives all of them equal blocks.
 
     Yields:
         The logits after each character of a block, float32 [t, B, V], and the state after the
@@ -57,7 +54,7 @@ def read_blocks(
 
     """
     streams = ids.shape[1]
-    size = max(1, min(block, values_at_once // (max(width, parameters.width) * streams)))
+    size = max(1, min(block, values_at_once // (parameters.width * streams)))
     groups = np.array_split(np.arange(streams), max(1, streams // STREAMS_PER_THREAD))
     if len(groups) == 1:
         for start in range(0, len(ids), size):
@@ -135,36 +132,6 @@ def cut_segments(
 def segment_count(length: int, *, streams: int, warm_up: int) -> int:
     """Return the number of segments that `cut_segments` makes from `length` ids."""
     return max(1, min(streams, length // max(1, 2 * warm_up)))
-
-
-def read_segments(
-    parameters: Parameters, ids: NDArray[Any], *, streams: int, warm_up: int, width: int = 0
-) -> Iterator[tuple[Floats, NDArray[np.int64]]]:
-    """Read a text in segments, side by side.
-
-    Args:
-        parameters: The weights.
-        ids: The text; see `cut_segments`.
-        streams: Maximum number of segments.
-        warm_up: Number of ids to read before each segment.
-        width: See `read_blocks`.
-
-    Yields:
-        Logits, float32 [m, V], and the position of the last id before each prediction, int64 [m].
-        Each position from 0 to n - 2 occurs once.
-
-    """
-    segments = cut_segments(ids, streams=streams, warm_up=warm_up)
-    state = parameters.zero_state(len(segments.starts))
-    if segments.before is not None:
-        *_, (_, state) = read_blocks(parameters, segments.before[:-1], state)
-        segments.forget_first(state)
-    time = 0
-    for logits, _ in read_blocks(parameters, segments.ids[:-1], state, width=width):
-        positions = segments.starts + np.arange(time, time + len(logits))[:, None]
-        is_real = positions < len(ids) - 1
-        yield logits[is_real], positions[is_real]
-        time += len(logits)
 
 
 class Stepper:

@@ -250,7 +250,7 @@ def choose(
 
     Raises:
         CharlmError: The text is too short, a recipe or a setting is not valid, the initial weights
-            or a teacher do not fit, there is too little memory, or the workers differ.
+            do not fit, there is too little memory, or the workers differ.
         Stopped: A signal arrived.
 
     """

@@ -207,7 +207,6 @@ MISTAKES = {
     "training: {optimizer: {momentum: 0.5}}": (
         "training.optimizer: .*; adam has no momentum; .* sgd or muon"
     ),
-    "training: {teachers: tiny}": "training.teachers: found 'tiny'; must be a list",
     "training: {precision: 16}": (
         "training.precision: found 16; must be 'auto', 'float32' or 'bfloat16'"
     ),
@@ -215,9 +214,6 @@ MISTAKES = {
         "training.clip_norm: found 0; .* greater than or equal to 0.000000001"
     ),
     "training: {steps: null, epochs: null}": "training: found {.*}; epochs or steps must be set",
-    "training: {ngram_weight: 0.6, teachers: [a]}": (
-        "training: .*; teacher_weight .* found 1.1; .*"
-    ),
     "corpus: {validation_fraction: 0.5, test_fraction: 0.5}": (
         "corpus: found .*; validation_fraction .* than 1"
     ),

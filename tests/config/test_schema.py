@@ -8,25 +8,18 @@ from commands import charlm
 
 from charlm.config import recipes
 from charlm.config.file import (
-    flatten,
     load_config,
 )
 from charlm.config.recipes import CONFIGS, find_recipe, recipe_names
 from charlm.config.schema import (
     ACTIVATIONS,
-    Config,
     SamplingConfig,
-    TrainingConfig,
 )
 from charlm.errors import CharlmError
 from charlm.network.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
 
 
-def test_the_weights_of_the_soft_targets_leave_something_to_the_text() -> None:
-    assert (
-        TrainingConfig(ngram_weight=0.9).soft_weight == 0.9
-    )  # teacher_weight counts with teachers
-    assert TrainingConfig(ngram_weight=0.5, teachers=("a",)).soft_weight == 1
+def test_numpy_has_every_activation() -> None:
     assert {*ACTIVATIONS} == {*NUMPY_ACTIVATIONS}
 
 
@@ -44,11 +37,6 @@ def test_the_schema_that_ships_is_up_to_date() -> None:
         "config", "schema"
     ).stdout
     assert is_current, "regenerate it: PYTHONPATH=tests python -m docs.settings"
-
-
-def test_a_list_is_a_single_setting_as_json_has_it() -> None:
-    config = Config(training=TrainingConfig(teachers=("a",)))
-    assert flatten(config)["training.teachers"] == ["a"]
 
 
 @pytest.mark.parametrize("name", recipe_names())

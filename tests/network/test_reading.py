@@ -8,9 +8,7 @@ import reference
 from arrays import check_close
 from models import overflowing_parameters, random_parameters
 
-from charlm.network.reading import Stepper, cut_segments, read_blocks, read_segments
-
-TEXT = np.random.default_rng(4).integers(0, 5, 101)
+from charlm.network.reading import Stepper, cut_segments, read_blocks
 
 
 @pytest.mark.parametrize(
@@ -44,7 +42,6 @@ def test_blocks_have_the_logits_of_the_whole_text(
         pytest.param(1, {"block": 40}, [40, 40, 21], id="at most the block"),
         pytest.param(1, {"values_at_once": 250}, [50, 50, 1], id="logits of five characters"),
         pytest.param(2, {"values_at_once": 250}, [25, 25, 25, 25, 1], id="two streams"),
-        pytest.param(1, {"values_at_once": 250, "width": 10}, [25, 25, 25, 25, 1], id="width"),
         pytest.param(64, {"block": 60}, [60, 41], id="several threads"),
     ],
 )
@@ -90,30 +87,6 @@ def test_the_ids_before_a_segment_warm_up() -> None:
     segments = cut_segments(np.arange(11), streams=2, warm_up=2)
     assert segments.before is not None
     assert segments.before[:, 1].tolist() == [3, 4, 5]
-
-
-@pytest.mark.parametrize(
-    ("width", "counts"),
-    [pytest.param(0, [100], id="any"), pytest.param(52_000, [40, 40, 20], id="wide")],
-)
-def test_segments_are_read_in_blocks_of_two_million_values(width: int, counts: list[int]) -> None:
-    segments = read_segments(random_parameters(), TEXT, streams=4, warm_up=3, width=width)
-    assert [len(positions) for _, positions in segments] == counts
-
-
-def test_segments_are_read_side_by_side() -> None:
-    segments = read_segments(random_parameters(), TEXT, streams=4, warm_up=3)
-    assert [positions.tolist() for _, positions in segments] == [
-        [start + time for time in range(25) for start in (0, 25, 50, 75)]
-    ]
-
-
-@pytest.mark.parametrize("streams", [2, 4])
-def test_segments_have_the_logits_of_a_stream_if_the_network_forgets(streams: int) -> None:
-    parameters = random_parameters(layers=2, scale=0.3)
-    expected, _ = parameters.unroll(TEXT[:-1, None], parameters.zero_state(1))
-    for logits, positions in read_segments(parameters, TEXT, streams=streams, warm_up=20):
-        np.testing.assert_allclose(logits, expected[positions, 0], atol=1e-4)
 
 
 IDS = np.random.default_rng(2).integers(0, 5, 6)

@@ -174,11 +174,10 @@ def interrupt_while_counting(event: Event) -> None:
     ("react", "setting", "error"),
     [
         (ignore, "model={layers: 64, units: 65536}", "memory"),
-        (ignore, "training.teachers=[missing]", "missing"),
         (crash_while_counting, NGRAMS, "crash"),
         (interrupt_while_counting, NGRAMS, "SIGTERM"),
     ],
-    ids=["memory", "no teacher", "an error", "a signal"],
+    ids=["memory", "an error", "a signal"],
 )
 @pytest.mark.parametrize("path", [None, "made/run"])
 def test_a_start_that_fails_leaves_nothing_behind(
