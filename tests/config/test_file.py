@@ -88,12 +88,12 @@ def test_epochs_or_steps_replace_both(override: Overrides, expected: dict[str, A
     check_override(LENGTH, override, expected)
 
 
-def test_a_config_without_a_length_has_ten_epochs() -> None:
-    assert flatten(load("training: {batch_size: 3}")).items() >= length(10, None, 3).items()
+def test_a_config_without_a_length_has_twenty_epochs() -> None:
+    assert flatten(load("training: {batch_size: 3}")).items() >= length(20, None, 3).items()
 
 
 def test_a_config_with_steps_has_no_epochs() -> None:
-    assert flatten(load("training: {steps: 3}")).items() >= length(None, 3, 64).items()
+    assert flatten(load("training: {steps: 3}")).items() >= length(None, 3, 16).items()
 
 
 @pytest.mark.parametrize(

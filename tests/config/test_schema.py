@@ -7,14 +7,9 @@ import pytest
 from commands import charlm
 
 from charlm.config import recipes
-from charlm.config.file import (
-    load_config,
-)
+from charlm.config.file import dotted, flatten, load_config, read_config
 from charlm.config.recipes import CONFIGS, find_recipe, recipe_names
-from charlm.config.schema import (
-    ACTIVATIONS,
-    SamplingConfig,
-)
+from charlm.config.schema import ACTIVATIONS, Config, SamplingConfig
 from charlm.errors import CharlmError
 from charlm.network.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
 
@@ -46,6 +41,13 @@ def test_a_recipe_names_its_schema(name: str) -> None:
     found = re.fullmatch(r"# yaml-language-server: \$schema=(\S+)", first)
     assert found is not None
     assert find_recipe(name).parent / found[1] == CONFIGS / "schema.json"
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_names_only_what_differs_from_the_defaults(name: str) -> None:
+    named = dotted(read_config(find_recipe(name)))
+    defaults = flatten(Config())
+    assert [key for key, value in named if defaults.get(key, {}) == value] == []
 
 
 def test_a_recipe_is_found_by_name_or_path() -> None:

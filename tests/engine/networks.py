@@ -37,7 +37,8 @@ def config(
         "use_bias": use_bias,
         **(rnn or {}),
     }
-    settings = {"units": 8, **model}
+    plain = {"layers": 1, "units": 8, "input_initializer": None, "skip_connections": False}
+    settings = {**plain, **model}
     return Config(seed=seed, model=ModelConfig(**settings, rnn=RnnConfig(**arguments)))
 
 

@@ -53,7 +53,8 @@ class Trainer:
     ) -> None:
         if compiled and not any(shutil.which(name) for name in COMPILERS):
             pytest.skip("missing: a C compiler")
-        fixed = {"steps": 1, "clip_norm": None, "parts": 2}
+        fixed: dict[str, Any] = {"steps": 1, "clip_norm": None, "parts": 2}
+        fixed |= {"precision": "float32", "state_reset": 0.0, "average_momentum": None}
         settings = TrainingConfig(**{**fixed, **(training or {})})
         network = config(**model).model_copy(update={"training": settings})
         self.model = build_model(network, V, precision=settings.precision)

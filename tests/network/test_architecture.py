@@ -8,7 +8,7 @@ from models import random_parameters
 from charlm.config.schema import Config
 from charlm.network.architecture import Architecture, architecture
 
-PLAIN = {"layers": 2, "units": 4}
+PLAIN = {"layers": 2, "units": 4, "skip_connections": False}
 COMPLEX = {
     **PLAIN,
     "embedding": 3,
@@ -42,7 +42,7 @@ def test_an_architecture_has_the_settings_of_its_config(model: dict[str, Any]) -
         "model.layers": 2,
         "model.units": 4,
         "model.embedding": model.get("embedding"),
-        "model.skip_connections": model.get("skip_connections", False),
+        "model.skip_connections": model["skip_connections"],
         "model.rnn.use_bias": rnn["use_bias"],
         "model.rnn.activation": rnn["activation"],
     }

@@ -348,7 +348,7 @@ def test_a_network_must_fit_into_the_memory(
 ) -> None:
     corpus = make_corpus(tmp_path, "abc" * 20)
     training = {"epochs": 1, "optimizer": {"name": optimizer}}
-    config = Config.model_validate({"model": {"units": 2}, "training": training})
+    config = Config.model_validate({"model": {"layers": 1, "units": 2}, "training": training})
     available = iter([4 * numbers * WEIGHTS, 4 * numbers * WEIGHTS - 1])
     monkeypatch.setattr("charlm.training.choosing.memory_bytes", lambda: next(available))
     new_engine(config, corpus, FakeEngines(), on_event=ignore)

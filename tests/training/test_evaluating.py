@@ -69,7 +69,7 @@ def test_a_network_is_scored_on_the_validation_text(tmp_path: Path) -> None:
     evaluation = evaluate(corpus)
     score = estimate_stream(evaluation.model.parameters, corpus.split("validation"))
     assert evaluation.score == score
-    assert (len(evaluation.sample), len(evaluation.probes)) == (9, 1)
+    assert (len(evaluation.sample), len(evaluation.probes)) == (9, 4)
     kept = score_of(evaluation.model.facts)
     assert kept is not None
     assert kept.block_means == pytest.approx(score.block_means, abs=1e-6)
