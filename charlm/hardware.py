@@ -9,7 +9,7 @@ import resource
 import shlex
 import shutil
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -84,19 +84,14 @@ def install_command(module: str) -> str:
     return f"pip install {' '.join(missing or [package])}"
 
 
-def core_count(*, quota: Path = CPU_QUOTA) -> int:
-    """Return the number of cores that this process may use.
-
-    Args:
-        quota: File with the CPU time of the container.
-
-    """
+def core_count() -> int:
+    """Return the number of cores that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
     with contextlib.suppress(OSError, ValueError, ZeroDivisionError):  # no container, or no limit
-        time, period = map(int, quota.read_text(encoding="ascii").split())
+        time, period = map(int, CPU_QUOTA.read_text(encoding="ascii").split())
         return max(1, min(cores, -(-time // period)))
     return cores
 
@@ -210,21 +205,13 @@ def compiler_environment(folder: Path) -> dict[str, str]:
     return {**os.environ, **dict.fromkeys(COMPILER_FOLDERS, str(folder))}
 
 
-def memory_bytes(
-    *, control_group: Path = CONTROL_GROUP, sysconf: Callable[[str], int] = os.sysconf
-) -> int | None:
-    """Return the memory of the machine or of its container, in bytes; None = unknown.
-
-    Args:
-        control_group: File with the memory limit of the container.
-        sysconf: Function like `os.sysconf`.
-
-    """
+def memory_bytes() -> int | None:
+    """Return the memory of the machine or of its container, in bytes; None = unknown."""
     limits = []
     with contextlib.suppress(OSError, ValueError):  # unknown
-        limits.append(sysconf("SC_PHYS_PAGES") * sysconf("SC_PAGE_SIZE"))
+        limits.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
     with contextlib.suppress(OSError, ValueError):  # no container, or no limit
-        limits.append(int(control_group.read_text(encoding="ascii")))
+        limits.append(int(CONTROL_GROUP.read_text(encoding="ascii")))
     return min((limit for limit in limits if limit > 0), default=None)
 
 

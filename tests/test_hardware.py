@@ -3,7 +3,6 @@
 import os
 import platform
 import re
-from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -16,13 +15,16 @@ PHYSICAL_BYTES = 1000 * 4096
 SYSTEM = {"SC_PHYS_PAGES": 1000, "SC_PAGE_SIZE": 4096}
 
 
-def memory(limit: Path, sysconf: Callable[[str], int] = SYSTEM.__getitem__) -> int | None:
-    """Return the memory of a machine, with a limit of a container in a file."""
-    return hardware.memory_bytes(control_group=limit, sysconf=sysconf)
+@pytest.fixture
+def limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the path of the missing file with the limit of a container, on a small machine."""
+    monkeypatch.setattr(os, "sysconf", SYSTEM.__getitem__)
+    monkeypatch.setattr(hardware, "CONTROL_GROUP", tmp_path / "memory.max")
+    return tmp_path / "memory.max"
 
 
 @pytest.mark.parametrize(
-    ("limit", "expected"),
+    ("content", "expected"),
     [
         pytest.param(f"{PHYSICAL_BYTES - 1}\n", PHYSICAL_BYTES - 1, id="lower limit"),
         pytest.param(f"{PHYSICAL_BYTES + 1}\n", PHYSICAL_BYTES, id="higher limit"),
@@ -31,13 +33,14 @@ def memory(limit: Path, sysconf: Callable[[str], int] = SYSTEM.__getitem__) -> i
         pytest.param("\xff", PHYSICAL_BYTES, id="not ASCII"),
     ],
 )
-def test_the_memory_is_limited_by_the_container(limit: str, expected: int, tmp_path: Path) -> None:
-    (tmp_path / "limit").write_text(limit, encoding="latin-1")
-    assert memory(tmp_path / "limit") == expected
+def test_the_memory_is_limited_by_the_container(content: str, expected: int, limit: Path) -> None:
+    limit.write_text(content, encoding="latin-1")
+    assert hardware.memory_bytes() == expected
 
 
+@pytest.mark.usefixtures("limit")
 def test_outside_a_container_the_memory_is_that_of_the_machine() -> None:
-    assert memory(Path("missing")) == PHYSICAL_BYTES
+    assert hardware.memory_bytes() == PHYSICAL_BYTES
 
 
 @pytest.mark.parametrize(
@@ -45,8 +48,10 @@ def test_outside_a_container_the_memory_is_that_of_the_machine() -> None:
     [ValueError("unrecognized configuration name"), OSError(22, "Invalid argument")],
     ids=["unknown name", "system error"],
 )
-def test_the_memory_may_be_unknown(error: Exception) -> None:
-    assert memory(Path("missing"), Mock(side_effect=error)) is None
+@pytest.mark.usefixtures("limit")
+def test_the_memory_may_be_unknown(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sysconf", Mock(side_effect=error))
+    assert hardware.memory_bytes() is None
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux has /proc")
@@ -173,7 +178,8 @@ def test_the_cores_are_limited_by_the_container(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {*range(64)}, raising=False)
     if quota is not None:
         (tmp_path / "cpu.max").write_text(quota, encoding="ascii")
-    assert hardware.core_count(quota=tmp_path / "cpu.max") == cores
+    monkeypatch.setattr(hardware, "CPU_QUOTA", tmp_path / "cpu.max")
+    assert hardware.core_count() == cores
 
 
 # The C compiler

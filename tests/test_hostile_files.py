@@ -18,7 +18,6 @@ from charlm.api.evaluation import evaluate
 from charlm.api.model import load
 from charlm.config.file import load_config
 from charlm.config.schema import Config
-from charlm.engine.runtime import read_tf_config
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
 from charlm.formats.exporting import FORMATS, folder_files
@@ -48,9 +47,6 @@ READERS: dict[str, Callable[[Path], object]] = {
     "best.safetensors": read_model,
     "corpus.json": lambda path: read_manifest(path.parent),
     "checkpoints/step-1.safetensors": read_checkpoint,
-    "TF_CONFIG": lambda path: read_tf_config(
-        {path.name: path.read_text("utf-8", "surrogateescape")}
-    ),
 }
 CONTENTS = {
     "lists in lists": b"[" * 100_000,
@@ -64,7 +60,7 @@ CONTENTS = {
     "cut off": b'{"format": 1, "sha',
     "not UTF-8": b'{"format": "\xff"}',
 }
-MAY_BE = {("mine.yaml", "nothing"), ("mine.yaml", "null"), ("TF_CONFIG", "nothing")}
+MAY_BE = {("mine.yaml", "nothing"), ("mine.yaml", "null")}
 
 
 @pytest.mark.parametrize(("file", "name"), sorted({*product(READERS, CONTENTS)} - MAY_BE))

@@ -26,11 +26,11 @@ TRAINING = ""
 """Name of the bar of the training steps, which stays on the screen."""
 
 
-def line_columns(descriptor: int = 2) -> int:
+def line_columns() -> int:
     """Return the width of a line on standard error without the prefix, in columns."""
     columns = 0
     with contextlib.suppress(OSError):  # not a terminal
-        columns = os.get_terminal_size(descriptor).columns
+        columns = os.get_terminal_size(2).columns
     return (columns or COLUMNS) - PREFIX_COLUMNS
 
 
@@ -87,15 +87,10 @@ def _progress(event: Event) -> Progress | None:
 
 
 class ProgressDisplay:
-    """Shows the events of a task on standard error; a context manager that removes the bar.
+    """Shows the events of a task on standard error; a context manager that removes the bar."""
 
-    Args:
-        has_bar: Whether to show a progress bar; None = on a terminal, if the command is not quiet.
-
-    """
-
-    def __init__(self, *, has_bar: bool | None = None) -> None:
-        self._has_bar = shows_progress() if has_bar is None else has_bar
+    def __init__(self) -> None:
+        self._has_bar = shows_progress()
         self._bar: tqdm[NoReturn] | None = None
         self._task = ""
 

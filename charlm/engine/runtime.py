@@ -13,7 +13,7 @@ import platform
 import signal
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Literal
 
@@ -174,7 +174,7 @@ class _TfConfig(BaseModel):
     task: _Task
 
 
-def read_tf_config(variables: Mapping[str, str] = os.environ) -> tuple[int, int]:
+def read_tf_config() -> tuple[int, int]:
     """Return the number of workers in the variable TF_CONFIG, and the index of this worker.
 
     Without the variable, the results are 1 and 0.
@@ -183,7 +183,7 @@ def read_tf_config(variables: Mapping[str, str] = os.environ) -> tuple[int, int]
         CharlmError: The variable is not valid.
 
     """
-    text = variables.get("TF_CONFIG", "")
+    text = os.environ.get("TF_CONFIG", "")
     if not text.strip():
         return 1, 0
     with contextlib.suppress(ValidationError):

@@ -21,7 +21,8 @@ from charlm.hardware import core_count
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State
 
 BLOCK = 2048
-VALUES_AT_ONCE = 1 << 21  # 8 MB
+VALUES_AT_ONCE = 1 << 21
+"""Maximum number of values in an array of logits or outputs, 8 MB."""
 STREAMS_PER_THREAD = 32
 """Minimum number of streams in a thread. The groups are the same on every machine, so the results
 are bit-identical."""
@@ -33,7 +34,6 @@ def read_blocks(
     state: State,
     *,
     block: int = BLOCK,
-    values_at_once: int = VALUES_AT_ONCE,
 ) -> Iterator[tuple[Floats, State]]:
     """Read ids in blocks of t steps.
 
@@ -45,8 +45,6 @@ def read_blocks(
         ids: Integers [T, B].
         state: The state before the first character.
         block: The largest t, 1 or more.
-        values_at_once: Maximum number of values in an array of logits or outputs; limits the
-            memory.
 
     Yields:
         The logits after each character of a block, float32 [t, B, V], and the state after the
@@ -54,7 +52,7 @@ def read_blocks(
 
     """
     streams = ids.shape[1]
-    size = max(1, min(block, values_at_once // (parameters.width * streams)))
+    size = max(1, min(block, VALUES_AT_ONCE // (parameters.width * streams)))
     groups = np.array_split(np.arange(streams), max(1, streams // STREAMS_PER_THREAD))
     if len(groups) == 1:
         for start in range(0, len(ids), size):

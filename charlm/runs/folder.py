@@ -42,22 +42,19 @@ _TIME = re.compile(r"^\d{8}-\d{6}-")
 """Start of the names of folders that `make_folder` makes."""
 
 
-def make_folder(
-    text_name: str, *, under: Path = RUNS, now: Callable[[], time.struct_time] = time.localtime
-) -> Path:
+def make_folder(text_name: str, *, under: Path = RUNS) -> Path:
     """Make a folder for a new run, named after the time and the text, and return it.
 
     Args:
         text_name: The name of the text.
         under: The folder of all runs.
-        now: Function that returns the local time.
 
     Raises:
         OSError: The folder cannot be made.
 
     """
     under.mkdir(parents=True, exist_ok=True)
-    stem = f"{time.strftime('%Y%m%d-%H%M%S', now())}-{text_name}"
+    stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{text_name}"
     for number in itertools.count(1):
         folder = under / (stem if number == 1 else f"{stem}-{number}")
         with contextlib.suppress(FileExistsError):

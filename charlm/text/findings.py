@@ -118,21 +118,14 @@ class Copies:
     """Beginning of the longest row of copied characters; "" if nothing is copied."""
 
 
-def find_copies(text: str, training: str, *, min_span: int = MIN_SPAN) -> Copies:
-    """Find the spans of a text that occur in the training text.
-
-    Args:
-        text: The text.
-        training: The training text.
-        min_span: Length of the shortest span that counts as copied, 1 or more.
-
-    """
-    windows = {*_windows(text, min_span)}
-    common = windows.intersection(_windows(training, min_span))
+def find_copies(text: str, training: str) -> Copies:
+    """Find the spans of a text that occur in the training text."""
+    windows = {*_windows(text, MIN_SPAN)}
+    common = windows.intersection(_windows(training, MIN_SPAN))
     copied = bytearray(len(text))
-    for start, window in enumerate(_windows(text, min_span)):
+    for start, window in enumerate(_windows(text, MIN_SPAN)):
         if window in common:
-            copied[start : start + min_span] = b"x" * min_span
+            copied[start : start + MIN_SPAN] = b"x" * MIN_SPAN
     if not common:
         return Copies(0.0, "")
     longest = max(copied.split(b"\0"), key=len)

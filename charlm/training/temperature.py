@@ -6,7 +6,7 @@ or repeats one character, such as a space, more often in a row.
 """
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -44,10 +44,6 @@ TYPICAL_CHARACTERS = 2 * TEXTS * CHARACTERS
 its first repetitive text."""
 
 
-Generate = Callable[[TrainedModel, TextRequest], Iterable[str]]
-"""A function that generates a text in chunks, like `generate_text`."""
-
-
 def set_temperature(run: Run, lock: Lock, *, is_over: Callable[[], bool]) -> float:
     """Choose the temperature of a finished run, write it to its models, and return it.
 
@@ -76,7 +72,6 @@ def choose_temperature(
     model: TrainedModel,
     *,
     is_over: Callable[[], bool] = lambda: False,
-    generate: Generate = generate_text,
 ) -> float:
     """Return the lowest of TEMPERATURES at which the output is about as varied as the text.
 
@@ -86,7 +81,6 @@ def choose_temperature(
         model: The network.
         is_over: Function that returns whether a time limit has passed; no further text is then
             generated.
-        generate: Function that generates the texts.
 
     Raises:
         CharlmError: The logits are not finite.
@@ -103,7 +97,7 @@ def choose_temperature(
             for request in _requests(config, temperature, length):
                 if is_over() or not is_varied:
                     break
-                text = "".join(generate(model, request))
+                text = "".join(generate_text(model, request))
                 is_blank = _longest_run(corpus.vocabulary.encode(text)) > longest_run
                 is_varied = not is_blank and _compression_ratio(text) >= lowest_ratio
             if is_varied and is_over():

@@ -1,10 +1,6 @@
 """What the user sees of a training: its size, the progress bar, and evaluations."""
 
-import fcntl
 import os
-import pty
-import struct
-import termios
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +13,11 @@ from charlm.events import Evaluated, Event, Note, Progress, StepsTaken
 # The progress bar
 
 
+@pytest.fixture
+def bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(progress, "shows_progress", lambda: True)
+
+
 def steps_taken(step: int, speed: float) -> StepsTaken:
     """Return the event of a run of 50 steps after a step with a loss of 1.25 nats."""
     return StepsTaken(
@@ -24,6 +25,7 @@ def steps_taken(step: int, speed: float) -> StepsTaken:
     )
 
 
+@pytest.mark.usefixtures("bar")
 @pytest.mark.parametrize(
     ("step", "speed", "line"),
     [
@@ -35,7 +37,7 @@ def steps_taken(step: int, speed: float) -> StepsTaken:
 def test_the_bar_shows_the_step_the_speed_and_the_loss(
     step: int, speed: float, line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ProgressDisplay(has_bar=True) as display:
+    with ProgressDisplay() as display:
         display(steps_taken(step, speed))
     shown = capsys.readouterr().err.strip().split("\r")[-1].lstrip()
     assert shown.startswith(f"{2 * step}%|")
@@ -48,8 +50,9 @@ def test_there_is_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.usefixtures("bar")
 def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressDisplay(has_bar=True) as display:
+    with ProgressDisplay() as display:
         display(steps_taken(1, 32.0))
         display(Note("a message"))
     before, line, after = capsys.readouterr().err.partition("charlm: a message")
@@ -58,14 +61,16 @@ def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> 
     assert "step 1 of 50" in after
 
 
+@pytest.mark.usefixtures("bar")
 def test_the_progress_of_a_task_is_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    with ProgressDisplay(has_bar=True) as display:
+    with ProgressDisplay() as display:
         display(Progress("report", 1, 3, "part", "runs/\x1b: units"))
     shown = capsys.readouterr().err
     assert "report  33%|" in shown
     assert r"| part 1 of 3, runs/\x1b: units" in shown
 
 
+@pytest.mark.usefixtures("bar")
 @pytest.mark.parametrize(
     ("event", "is_left"),
     [
@@ -76,7 +81,7 @@ def test_the_progress_of_a_task_is_a_bar(capsys: pytest.CaptureFixture[str]) -> 
 def test_only_the_bar_of_the_steps_is_left_on_the_screen(
     event: Event, is_left: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ProgressDisplay(has_bar=True) as display:
+    with ProgressDisplay() as display:
         display(event)
     last = capsys.readouterr().err.split("\r")[-1]
     assert ("100%" in last) == is_left
@@ -96,7 +101,7 @@ def test_only_the_bar_of_the_steps_is_left_on_the_screen(
 def test_a_long_scoring_is_told_without_a_bar(
     event: Event, lines: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ProgressDisplay(has_bar=False) as display:
+    with ProgressDisplay() as display:
         display(event)
     assert capsys.readouterr().err.splitlines() == lines
 
@@ -146,9 +151,6 @@ def test_the_line_of_an_evaluation_ends_with_as_much_of_the_sample_as_fits(colum
     assert line == expected
 
 
-def test_the_width_of_a_line_is_that_of_the_terminal() -> None:
-    ours, its = pty.openpty()
-    fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, 57, 0, 0))
-    assert progress.line_columns(its) == 57 - len("charlm: ")
-    os.close(its)
-    os.close(ours)
+def test_the_width_of_a_line_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((57, 24)))
+    assert progress.line_columns() == 57 - len("charlm: ")

@@ -8,6 +8,7 @@ import reference
 from arrays import check_close
 from models import overflowing_parameters, random_parameters
 
+from charlm.network import reading
 from charlm.network.reading import Stepper, cut_segments, read_blocks
 
 
@@ -24,12 +25,14 @@ def test_blocks_have_the_logits_of_the_whole_text(
     streams: int,
     block: int,
     values: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(reading, "VALUES_AT_ONCE", values)
     parameters = random_parameters(layers=2, scale=0.5)
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 5, (101, streams))
     state = tuple(rng.standard_normal((streams, 4)).astype(np.float32) for _ in range(2))
-    blocks = [*read_blocks(parameters, ids, state, block=block, values_at_once=values)]
+    blocks = [*read_blocks(parameters, ids, state, block=block)]
     expected, last = parameters.unroll(ids, state)
     logits = np.concatenate([logits for logits, _ in blocks])
     _, last_of_blocks = blocks[-1]
@@ -37,22 +40,25 @@ def test_blocks_have_the_logits_of_the_whole_text(
 
 
 @pytest.mark.parametrize(
-    ("streams", "limits", "lengths"),
+    ("streams", "block", "values", "lengths"),
     [
-        pytest.param(1, {"block": 40}, [40, 40, 21], id="at most the block"),
-        pytest.param(1, {"values_at_once": 250}, [50, 50, 1], id="logits of five characters"),
-        pytest.param(2, {"values_at_once": 250}, [25, 25, 25, 25, 1], id="two streams"),
-        pytest.param(64, {"block": 60}, [60, 41], id="several threads"),
+        pytest.param(1, 40, 1 << 20, [40, 40, 21], id="at most the block"),
+        pytest.param(1, 100, 250, [50, 50, 1], id="logits of five characters"),
+        pytest.param(2, 100, 250, [25, 25, 25, 25, 1], id="two streams"),
+        pytest.param(64, 60, 1 << 20, [60, 41], id="several threads"),
     ],
 )
 def test_a_block_has_a_limited_length(
     streams: int,
-    limits: dict[str, int],
+    block: int,
+    values: int,
     lengths: list[int],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(reading, "VALUES_AT_ONCE", values)
     parameters = random_parameters()
     ids = np.zeros((101, streams), int)
-    blocks = read_blocks(parameters, ids, parameters.zero_state(streams), **limits)
+    blocks = read_blocks(parameters, ids, parameters.zero_state(streams), block=block)
     assert [len(logits) for logits, _ in blocks] == lengths
 
 

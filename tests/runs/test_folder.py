@@ -27,11 +27,13 @@ def make_run(folder: Path, *models: str, written_at: int = 0) -> Path:
     return folder
 
 
-def test_a_new_folder_has_a_name_of_its_own_with_the_time_of_its_text(tmp_path: Path) -> None:
-    noon = time.struct_time((2001, 2, 3, 12, 0, 0, 5, 34, 0))
+def test_a_new_folder_has_a_name_of_its_own_with_the_time_of_its_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time, "strftime", lambda _format: "20010203-120000")
     runs = tmp_path / "deep/runs"
     for name in ("20010203-120000-plays", "20010203-120000-plays-2", "20010203-120000-plays-3"):
-        assert folder.make_folder("plays", under=runs, now=lambda: noon) == runs / name
+        assert folder.make_folder("plays", under=runs) == runs / name
         assert (runs / name).is_dir()
 
 

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charlm.text import findings
 from charlm.text.findings import Copies, find_copies
 
 
@@ -27,7 +28,9 @@ def test_copies_are_the_same_as_by_brute_force(
 ) -> None:
     start, length = copied
     text += training[start : start + length]
-    copies = find_copies(text, training, min_span=min_span)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(findings, "MIN_SPAN", min_span)
+        copies = find_copies(text, training)
     covered = covered_positions(text, training, min_span)
     assert copies.share == pytest.approx(sum(covered) / max(1, len(text)))
     rows = "".join("x" if is_covered else " " for is_covered in covered).split(" ")

@@ -16,6 +16,7 @@ from charlm.training.timing import TimeLimit
 
 LENGTH = "sampling.length=8"
 LETTERS = "".join(random.Random(1).choices(string.ascii_letters, k=12_000))
+Choose = Callable[..., float]
 IsGood = Callable[[float, int], bool]
 """Function that returns whether the text of a temperature and a seed is varied."""
 
@@ -43,15 +44,20 @@ class Generator:
         yield from random.Random(request.seed).choices(letters, k=request.length)
 
 
-def choose(run: Trained, generator: Generator, *, texts_in_time: int = 99) -> float:
-    """Choose the temperature of a run whose time is over after some texts."""
-    return choose_temperature(
-        run.config,
-        open_run(run.folder).corpus,
-        run.model("best.safetensors"),
-        is_over=lambda: generator.texts >= texts_in_time,
-        generate=generator,
-    )
+@pytest.fixture
+def choose(run: Trained, monkeypatch: pytest.MonkeyPatch) -> Choose:
+    """Return a function that chooses the temperature of a run whose time is over after texts."""
+
+    def choose(generator: Generator, *, texts_in_time: int = 99) -> float:
+        monkeypatch.setattr("charlm.training.temperature.generate_text", generator)
+        return choose_temperature(
+            run.config,
+            open_run(run.folder).corpus,
+            run.model("best.safetensors"),
+            is_over=lambda: generator.texts >= texts_in_time,
+        )
+
+    return choose
 
 
 @pytest.mark.parametrize(
@@ -65,9 +71,9 @@ def choose(run: Trained, generator: Generator, *, texts_in_time: int = 99) -> fl
     ids=["all are good", "from 0.8 on", "one of four is bad below 0.7", "none is good"],
 )
 def test_the_lowest_temperature_with_varied_texts_is_chosen(
-    is_good: IsGood, chosen: float, run: Trained
+    is_good: IsGood, chosen: float, choose: Choose
 ) -> None:
-    assert choose(run, Generator(is_good)) == chosen
+    assert choose(Generator(is_good)) == chosen
 
 
 @pytest.mark.parametrize(
@@ -79,25 +85,24 @@ def test_the_lowest_temperature_with_varied_texts_is_chosen(
     ids=["86% of the bits of the text", "96% of the bits of the text"],
 )
 def test_a_text_is_varied_if_it_is_compressed_little_better_than_the_training_text(
-    letters: int, chosen: float, run: Trained
+    letters: int, chosen: float, choose: Choose
 ) -> None:
     generator = Generator(lambda *_: False, string.ascii_letters[:letters])
-    assert choose(run, generator) == chosen
+    assert choose(generator) == chosen
 
 
 @pytest.mark.parametrize(("blanks", "chosen"), [(2, 0.5), (3, 1.0)])
 def test_a_text_repeats_a_character_at_most_twice_as_often_in_a_row_as_the_training_text(
-    blanks: int, chosen: float, run: Trained
+    blanks: int, chosen: float, choose: Choose
 ) -> None:
     """LETTERS has at most three equal letters in a row."""
 
-    def generate(model: TrainedModel, request: TextRequest) -> Iterator[str]:
-        text = "".join(Generator(lambda *_: True)(model, request))
-        yield text[:-9] + blanks * 3 * "a" + text[-9 + 3 * blanks :]
+    class Repeating(Generator):
+        def __call__(self, model: TrainedModel, request: TextRequest) -> Iterator[str]:
+            text = "".join(super().__call__(model, request))
+            yield text[:-9] + blanks * 3 * "a" + text[-9 + 3 * blanks :]
 
-    corpus = open_run(run.folder).corpus
-    model = run.model("best.safetensors")
-    assert choose_temperature(run.config, corpus, model, generate=generate) == chosen
+    assert choose(Repeating(lambda *_: True)) == chosen
 
 
 @pytest.mark.parametrize(
@@ -110,10 +115,10 @@ def test_a_text_repeats_a_character_at_most_twice_as_often_in_a_row_as_the_train
     ids=["before the first text", "after a bad text at 0.7", "after two good texts at 0.8"],
 )
 def test_a_search_whose_time_is_over_generates_no_further_text(
-    lowest_good: float, texts: int, chosen: float, run: Trained
+    lowest_good: float, texts: int, chosen: float, choose: Choose
 ) -> None:
     generator = Generator(lambda heat, _: heat >= lowest_good)
-    assert choose(run, generator, texts_in_time=texts) == chosen
+    assert choose(generator, texts_in_time=texts) == chosen
     assert generator.texts == texts
 
 
