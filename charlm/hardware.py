@@ -40,16 +40,6 @@ HAS_TENSORFLOW = sys.version_info < (3, 14) and (sys.platform, platform.machine(
     "x86_64",
 )
 """Whether TensorFlow has a wheel for this machine and this Python."""
-DISTRIBUTIONS = {
-    "yaml": "pyyaml",
-    "google": "protobuf",
-    "PIL": "pillow",
-    "absl": "absl-py",
-    "h11": "uvicorn",
-}
-"""Package of each module whose name differs from the name of its package."""
-NEEDED_TOGETHER = (("tensorflow", "tensorboard"), ("starlette", "uvicorn"))
-"""Packages that are installed together, for training and for `charlm serve`."""
 PACKAGES = ("numpy", "tensorflow", "keras", "torch")
 COMPILERS = ("cc", "gcc", "clang")
 """C compilers to look for if $CC is not set."""
@@ -73,15 +63,6 @@ def describe_machine() -> dict[str, str | int | None]:
 def versions(*packages: str) -> dict[str, str | None]:
     """Return the installed version of each package without importing it; None = not installed."""
     return {package: _version(package) for package in packages}
-
-
-def install_command(module: str) -> str:
-    """Return the command that installs a missing module and the packages that belong to it."""
-    package = DISTRIBUTIONS.get(module, module)
-    group = next((group for group in NEEDED_TOGETHER if package in group), (package,))
-    wanted = [name for name in group if name != "tensorflow" or HAS_TENSORFLOW]
-    missing = [name for name, version in versions(*wanted).items() if version is None]
-    return f"pip install {' '.join(missing or [package])}"
 
 
 def core_count() -> int:

@@ -225,13 +225,3 @@ def test_without_a_compiler_the_message_names_a_package_with_one(
         match=r"^no C compiler \(looked for cc, gcc, clang\); pip install nothing_such ",
     ):
         hardware.find_compiler(put_programs(tmp_path))
-
-
-@pytest.mark.parametrize(
-    ("module", "distribution"), [("yaml", "pyyaml"), ("PIL", "pillow"), ("onnx", "onnx")]
-)
-def test_a_missing_module_is_installed_by_its_name_on_pypi(
-    module: str, distribution: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(hardware, "versions", lambda *packages: dict.fromkeys(packages))
-    assert hardware.install_command(module) == f"pip install {distribution}"

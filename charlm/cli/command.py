@@ -177,25 +177,13 @@ def _exit_codes() -> Iterator[None]:
         say_error(f"{place}{error.strerror or type(error).__name__}")
         sys.exit(1)
     except ModuleNotFoundError as error:
-        from charlm.hardware import install_command
-
         package = (error.name or "charlm").partition(".")[0]
         if package == "charlm":
             raise
-        say_error(f"{package}: this package is not installed: {install_command(package)}")
+        say_error(f"{package}: this package is not installed: pip install {package}")
         sys.exit(1)
     except KeyboardInterrupt as stopped:
         sys.exit(getattr(stopped, "exit_code", 130))
-
-
-def missing_package(command: str, error: ModuleNotFoundError) -> CharlmError:
-    """Return the error for a command whose optional package is not installed."""
-    from charlm.hardware import install_command
-
-    package = str(error.name).partition(".")[0]
-    return CharlmError(
-        f"charlm {command} needs {package}, which is not installed: {install_command(package)}"
-    )
 
 
 Suggestions = list[CompletionItem[str]]

@@ -18,7 +18,6 @@ from charlm.cli.command import (
     Command,
     host_option,
     json_option,
-    missing_package,
     model_argument,
     models_argument,
     port_option,
@@ -33,6 +32,7 @@ from charlm.cli.output import (
     write_result,
 )
 from charlm.cli.progress import ProgressDisplay
+from charlm.errors import CharlmError
 from charlm.formats import FormatName
 from charlm.wording import counted
 
@@ -414,6 +414,6 @@ def serve(**options: Any) -> None:
     try:
         from charlm.serving import server
     except ModuleNotFoundError as error:
-        raise missing_package("serve", error) from None
+        raise CharlmError(f"charlm serve needs {error.name}: pip install '.[serve]'") from None
     key = os.environ.get("CHARLM_API_KEY")
     server.serve(**options, key=key, announce=print_result, on_event=ProgressDisplay())

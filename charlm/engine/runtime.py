@@ -20,7 +20,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, ValidationError
 
 from charlm.errors import CharlmError
-from charlm.hardware import HAS_TENSORFLOW, core_count, install_command
+from charlm.hardware import HAS_TENSORFLOW, core_count
 
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 """Variables that TensorFlow reads when it is imported; values set by the user are kept.
@@ -36,7 +36,7 @@ def check_tensorflow() -> None:
         return
     problem = "TensorFlow is needed for this, but is not installed"
     if HAS_TENSORFLOW:
-        raise CharlmError(f"{problem}: {install_command('tensorflow')}")
+        raise CharlmError(f"{problem}: pip install tensorflow tensorboard")
     machine = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
     raise CharlmError(
         f"{problem}: it needs Python 3.11 to 3.13 on Linux or on a Mac with Apple silicon; found "

@@ -296,8 +296,6 @@ def test_wrong_usage_is_reported_in_one_line(line: str, message: str) -> None:
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    monkeypatch.setattr("charlm.hardware.versions", lambda *names: dict.fromkeys(names))
     monkeypatch.delitem(sys.modules, "charlm.serving.server", raising=False)
     monkeypatch.delattr("charlm.serving.server", raising=False)
-    message = "charlm serve needs uvicorn, which is not installed: pip install starlette uvicorn"
-    check_failure("serve m.safetensors", message)
+    check_failure("serve m.safetensors", "charlm serve needs uvicorn: pip install '.[serve]'")

@@ -180,9 +180,9 @@ def run_command(call: Callable[[], object], *options: str) -> Result:
             "charlm: text.txt: Permission denied\n",
         ),
         (
-            ModuleNotFoundError(name="absl.logging"),
+            ModuleNotFoundError(name="matplotlib.figure"),
             1,
-            "charlm: absl: this package is not installed: pip install absl-py\n",
+            "charlm: matplotlib: this package is not installed: pip install matplotlib\n",
         ),
         (output.OutputClosedError(), 0, ""),  # nobody reads standard output any more
         (KeyboardInterrupt(), 130, ""),
