@@ -11,7 +11,6 @@ import importlib.util
 import os
 import platform
 import signal
-import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -94,37 +93,11 @@ def import_tensorflow() -> None:
     check_tensorflow()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # TensorFlow imports Keras
     # A signal would interrupt an import in the main thread, and leave half-imported modules.
-    with _silence(), _plain_keras(), ThreadPoolExecutor(1) as thread:
+    with _silence(), ThreadPoolExecutor(1) as thread:
         thread.submit(importlib.import_module, "tensorflow").result()
     _set_keras()
-
-
-@contextlib.contextmanager
-def _plain_keras() -> Iterator[None]:
-    """Prevent Keras from reading the user's settings or importing matplotlib during a block.
-
-    TensorFlow imports Keras. Keras would read the number format of every weight from the user's
-    keras.json, fail on unknown values, and write the file if it is missing. It would also import
-    matplotlib.pyplot, which takes half a second and writes caches into the user's home. Without
-    matplotlib, only `keras.visualization.plot_image_gallery` does not work.
-    """
-    if "keras" in sys.modules:
-        yield
-        return
-    before = {name: os.environ.get(name) for name in ("KERAS_HOME", "KERAS_BACKEND")}
-    # None marks a module that must not be imported.
-    hidden = sys.modules.setdefault("matplotlib", None) is None  # type: ignore[arg-type]
-    os.environ.update(KERAS_HOME=os.devnull, KERAS_BACKEND="tensorflow")
-    try:
-        yield
-    finally:
-        if hidden:
-            del sys.modules["matplotlib"]
-        for name, value in before.items():
-            os.environ.pop(name)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _set_keras() -> None:
