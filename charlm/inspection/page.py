@@ -3,7 +3,6 @@
 Its content policy enforces this.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from itertools import chain
@@ -61,40 +60,36 @@ NO_RUN = (
 )
 
 
-def draw(name: str, results: Mapping[Line, Any], *, is_wide: bool = False) -> Figure:
-    """Draw the figure of a section, with a legend at the top.
+def draw(name: str, results: Mapping[Line, Any]) -> Figure:
+    """Draw the figure of a section: axes below each other, with a legend at the top.
 
     Args:
         name: Name of a section with a figure.
         results: What the section has measured of each run, one or more.
-        is_wide: Whether to put axes side by side, up to three in a row.
 
     """
     from matplotlib.figure import Figure
 
     section = SECTIONS[name]
     titles = section.panels(results)
-    columns = min(3, len(titles)) if is_wide else 1
-    rows = math.ceil(len(titles) / columns)
-    width = 2 * WIDTH if is_wide else WIDTH
+    count = len(titles)
     with figure_style():
-        figure = Figure(figsize=(width, rows * HEIGHT), layout="constrained")
-        axes = [figure.add_subplot(rows, columns, place + 1) for place in range(len(titles))]
+        figure = Figure(figsize=(WIDTH, count * HEIGHT), layout="constrained")
+        axes = [figure.add_subplot(count, 1, place + 1) for place in range(count)]
         for each, title in zip(axes, titles, strict=True):
             each.set_title(title)
         section.plot(axes, results)
-        _draw_legend(figure, columns=3 if is_wide else 1)
+        _draw_legend(figure)
     return figure
 
 
-def _draw_legend(figure: Figure, *, columns: int) -> None:
+def _draw_legend(figure: Figure) -> None:
     """Draw a legend of all labels above the axes, and increase the height of the figure for it."""
     pairs = (zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes)
     handles = {label: handle for handle, label in chain.from_iterable(pairs)}
-    lines = math.ceil(len(handles) / columns)
-    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * lines)
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * len(handles))
     if handles:
-        figure.legend([*handles.values()], [*handles], loc="outside upper left", ncols=columns)
+        figure.legend([*handles.values()], [*handles], loc="outside upper left")
 
 
 def render_page(reports: Sequence[Report]) -> str:
@@ -155,13 +150,11 @@ def _section(name: str, results: Mapping[Line, Any]) -> str:
 
 
 def _figure(name: str, results: Mapping[Line, Any]) -> str:
-    """Return a figure in two layouts, for narrow and for wide screens."""
+    """Return a figure with its caption."""
     caption = safe(SECTIONS[name].caption(results))
-    narrow = svg_url(draw(name, results))
-    wide = svg_url(draw(name, results, is_wide=True))
+    url = svg_url(draw(name, results))
     return (
-        f'<figure><picture><source media="(min-width: 50rem)" srcset="{wide}">'
-        f'<img class="chart" alt="{caption}" src="{narrow}"></picture>'
+        f'<figure><img class="chart" alt="{caption}" src="{url}">'
         f"<figcaption>{caption}</figcaption></figure>"
     )
 

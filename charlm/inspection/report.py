@@ -92,7 +92,7 @@ class Report:
 
         groups = group_reports([self])
         names = [name for name in self.results if hasattr(SECTIONS[name], "plot")]
-        return {name: draw(name, results_of(groups, name), is_wide=True) for name in names}
+        return {name: draw(name, results_of(groups, name)) for name in names}
 
     def _repr_html_(self) -> str:
         """Return the page in a frame, which isolates its style and script from a notebook."""

@@ -38,5 +38,5 @@ def themed(figure: Figure) -> str:
 if __name__ == "__main__":
     for picture, (section, runs) in SECTIONS.items():
         results = results_of(group_reports(inspect_runs(runs, only=section)), section)
-        drawn = themed(draw(section, results, is_wide=True))
+        drawn = themed(draw(section, results))
         (PICTURES / f"{picture}.svg").write_text(drawn, encoding="utf-8")

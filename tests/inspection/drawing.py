@@ -70,7 +70,7 @@ def outline(nodes: list[Any], parent: str = "") -> Iterator[str]:
             shown = [
                 f"{key}={value}"
                 for key, value in attributes.items()
-                if key not in {"src", "srcset", "content"}
+                if key not in {"src", "content"}
             ]
             yield " ".join([name, *shown])
             yield from outline(children, name)

@@ -295,7 +295,7 @@ def test_both_meanings_of_the_error_are_explained_where_both_occur(class_page: s
 
 def test_each_explanation_is_there_once(class_page: str) -> None:
     assert class_page.count("The network starts from the zero state") == 1
-    assert class_page.count("<figcaption>") == class_page.count("<picture>") == 1
+    assert class_page.count("<figcaption>") == class_page.count("<img") == 1
     assert class_page.count('class="reader"') == 1
 
 
@@ -305,16 +305,6 @@ def test_a_figure_has_a_line_for_each_run(name: str) -> None:
     (legend,) = draw(name, results_of(group_reports(reports), name)).legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert {"seed 1", "seed 2"} <= {*labels}
-
-
-@pytest.mark.parametrize(("is_wide", "size"), [(False, 4.8), (True, 9.6)])
-def test_a_figure_is_narrow_or_wide(is_wide: bool, size: float) -> None:
-    results = results_of(group_reports([report()]), "memory")
-    figure = draw("memory", results, is_wide=is_wide)
-    assert figure.get_figwidth() == size
-    figure.draw_without_rendering()
-    tops = {round(axes.get_position().y1, 2) for axes in figure.axes}
-    assert len(tops) == (1 if is_wide else 3)
 
 
 # Experiments
