@@ -49,7 +49,7 @@ def find_recipe(name: str) -> Path:
     file_hint = "" if path.exists() else near_file_hint(path, suits=_is_yaml_file, similarity=0.6)
     is_yaml = path.suffix in YAML_SUFFIXES
     if path.is_file() and path.suffix and not is_yaml:
-        raise CharlmError(f"{name}: not a {kind}, whose name ends in .yaml")
+        raise CharlmError(f"{name}: not a recipe, whose name ends in .yaml")
     if path.is_file() or (is_yaml and not file_hint):
         return path
     raise CharlmError(f"{name}: no such recipe or YAML file{_hint(name, file_hint)}")
