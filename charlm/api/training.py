@@ -1,8 +1,6 @@
 """Tokenize a text, plan a training run, train a model, and resume a run."""
 
-import contextlib
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,7 +18,7 @@ from charlm.network.architecture import architecture
 from charlm.runs.folder import CORPUS, check_is_run, find_run, newest_unfinished_run
 from charlm.runs.initial_weights import read_initial_model
 from charlm.runs.run import Outcome
-from charlm.storage import is_run, temporary_folder, writing
+from charlm.storage import is_run, temporary_folder
 from charlm.text.corpus import Corpus, read_manifest
 from charlm.text.findings import find_problems
 from charlm.text.tokenization import check_same_text
@@ -189,8 +187,8 @@ def train(
     Sets TensorFlow's threads for the whole process. In the main thread, Ctrl-C, SIGTERM and SIGHUP
     save a checkpoint and end the training; in other threads, signals are left to the program.
 
-    With several workers in TF_CONFIG, every worker must make the same call on its own copies of
-    the text and the models. Only worker 0 emits events and writes `run`.
+    With several workers in TF_CONFIG, worker 0 trains, and the same function on the others follows
+    it, ignores its arguments, and ends the program with worker 0.
 
     Args:
         text: One or several of: files, folders, .gz files, - for standard input; every file is a
@@ -221,25 +219,26 @@ def train(
     check_tensorflow()
     session = Session(on_event)
     started = session.clock()
-    sources = as_sources(text)
-    path = None if run is None else Path(check_path("run", run))
-    if path is not None and resume and is_run(path):
-        with _training(session, path, may_continue=True) as (engines, session, own_run):
-            check_same_text(sources, read_manifest(path / CORPUS), owner=path)
-            # Its recipe and initial weights may be gone, so they are not read.
-            if any((recipe, overrides, epochs, minutes, init)):
-                session.note(f"{path}: continuing with the settings that this run began with")
-            return continue_run(own_run or path, engines=engines, session=session)
-    request = _request(recipe, overrides, epochs, minutes, init)
-    with _training(session, path, may_continue=False) as (engines, session, path):
-        return start_run(sources, request, path, engines=engines, session=session, started=started)
+    with stop_on_signal(session.interruption), connected_engines(session) as engines:
+        sources = as_sources(text)
+        path = None if run is None else Path(check_path("run", run))
+        if path is None or not resume or not is_run(path):
+            request = _request(recipe, overrides, epochs, minutes, init)
+            return start_run(
+                sources, request, path, engines=engines, session=session, started=started
+            )
+        check_same_text(sources, read_manifest(path / CORPUS), owner=path)
+        # Its recipe and initial weights may be gone, so they are not read.
+        if any((recipe, overrides, epochs, minutes, init)):
+            session.note(f"{path}: continuing with the settings that this run began with")
+        return continue_run(path, engines=engines, session=session)
 
 
 def resume(run: str | Path | None = None, *, on_event: OnEvent = ignore) -> Outcome:
     """Continue a run from its newest checkpoint, exactly as if it had not been interrupted.
 
-    A finished run is left as it is. With several workers, see `train`, each needs the run folder or
-    a copy of it. The number of workers may change; the result then differs in the last bits.
+    A finished run is left as it is. With several workers, see `train`. Their number may change; the
+    result then differs in the last bits.
 
     Args:
         run: Folder of the run, or a part of its name under runs/; None = the
@@ -255,31 +254,7 @@ def resume(run: str | Path | None = None, *, on_event: OnEvent = ignore) -> Outc
     """
     check_tensorflow()
     session = Session(on_event)
-    folder = newest_unfinished_run() if run is None else find_run(Path(check_path("run", run)))
-    check_is_run(folder)
-    with _training(session, folder, may_continue=True) as (engines, session, path):
-        return continue_run(path or folder, engines=engines, session=session)
-
-
-@contextlib.contextmanager
-def _training(
-    session: Session, path: Path | None, *, may_continue: bool
-) -> Iterator[tuple[KerasEngines, Session, Path | None]]:
-    """Handle signals and connect the workers during a block.
-
-    Yields:
-        The engines; the session of this worker, since only worker 0 emits events; and the folder
-        that this worker writes: the run on worker 0, else a temporary folder, with a copy of the
-        run if it may continue.
-
-    """
     with stop_on_signal(session.interruption), connected_engines(session) as engines:
-        if engines.workers.index == 0:
-            yield engines, session, path
-            return
-        with temporary_folder() as scratch:
-            copy = scratch / "run"
-            if path is not None and may_continue and is_run(path):
-                with writing(copy):
-                    shutil.copytree(path, copy, symlinks=True)
-            yield engines, replace(session, on_event=ignore), copy
+        folder = newest_unfinished_run() if run is None else find_run(Path(check_path("run", run)))
+        check_is_run(folder)
+        return continue_run(folder, engines=engines, session=session)

@@ -107,9 +107,7 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
             "overrides": [],
         }
     command = _longer_command(outcome, options) if outcome.is_improving else None
-    if outcome.worker != 0:
-        say(f"{outcome.reason}; the run is on worker 0")
-    elif as_json:
+    if as_json:
         command_facts = {
             "model": outcome.folder / BEST,
             "minutes": minutes,

@@ -29,12 +29,11 @@ from charlm.engine.kernel import (
 )
 from charlm.engine.model import CharacterRNN
 from charlm.engine.optimizer import POLYNOMIALS, Muon, average_share
-from charlm.engine.step import StepResult, part_sizes
+from charlm.engine.step import StepResult, Workers, part_sizes
 from charlm.hardware import core_count
 from charlm.network.architecture import Architecture
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
-from charlm.training.workers import Workers
 
 
 class CompiledStep:

@@ -5,7 +5,7 @@ steps in one call, L layers, H units.
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,14 +16,14 @@ from charlm.engine.compiled import CompiledStep
 from charlm.engine.kernel import CompiledReader, load_kernel
 from charlm.engine.model import build_model, copied, named_seeds, named_weights
 from charlm.engine.optimizer import build_optimizer, named_slots
-from charlm.engine.step import KerasStep
+from charlm.engine.step import KerasStep, Workers
+from charlm.errors import CharlmError
 from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.text.vocabulary import Ids
 from charlm.training.interface import StepMetrics
-from charlm.training.workers import Workers
 
 Variables = dict[str, Any]
 """Variables of Keras, or arrays that the compiled steps change, by name."""
@@ -37,7 +37,6 @@ class KerasEngine:
         batches: Division of the text into windows.
         vocabulary_size: V, the number of ids.
         workers: The workers that share each batch; None = a single worker.
-        clock: Function that returns the time in seconds.
 
     Raises:
         CharlmError: Keras does not have, or cannot use, an initializer, regularizer or constraint
@@ -52,15 +51,19 @@ class KerasEngine:
         *,
         vocabulary_size: int,
         workers: Workers | None = None,
-        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.settings = config.training
         self.batches = batches
         self.workers = workers or Workers()
-        self._clock = clock
         self.model = build_model(config, vocabulary_size, precision=self.settings.precision)
-        self.rows = self.workers.rows(batches.batch_size)
-        """Rows of a batch that this worker reads."""
+        height = batches.batch_size // self.workers.count
+        if height * self.workers.count != batches.batch_size:
+            raise CharlmError(
+                f"training.batch_size: found {batches.batch_size}; must be divisible by "
+                f"{self.workers.count}, the number of workers in TF_CONFIG"
+            )
+        self.rows = slice(self.workers.index * height, (self.workers.index + 1) * height)
+        """Rows of a batch that this worker computes."""
         optimizer = build_optimizer(self.settings.optimizer)
         optimizer.build(self.model.trainable_variables)
         self._weights: Variables = named_weights(self.model)
@@ -82,7 +85,7 @@ class KerasEngine:
             slots=self._slots,
             config=config,
             workers=self.workers,
-            height=self.rows.stop - self.rows.start,
+            height=height,
         )
         self._variables = self._name_variables()
         self.state = self._zero_state()
@@ -106,10 +109,10 @@ class KerasEngine:
         """Take K steps of training.
 
         Args:
-            windows: Ids, int32 [K, T + 1, R].
+            windows: Ids, int32 [K, T + 1, B].
             rates: Learning rate of each step, float32 [K].
             reset_state: Whether the first window starts from the zero state.
-            soft_targets: Probabilities of the next character by the n-grams, float16 [K, T, R, V];
+            soft_targets: Probabilities of the next character by the n-grams, float16 [K, T, B, V];
                 None = zeros, which are only useful to measure the time of a step if the config has
                 a weight of n-grams.
 
@@ -118,9 +121,10 @@ class KerasEngine:
             width = self.model.logits.units if self.settings.ngram_weight else 0
             count, length, rows = windows.shape
             soft_targets = np.zeros((count, length - 1, rows, width), np.float16)
+        windows, soft_targets = windows[:, :, self.rows], soft_targets[:, :, self.rows]
         if reset_state:
             self.state = self._zero_state()
-        started = self._clock()
+        started = time.perf_counter()
         losses, norms = [], []
         steps = zip(windows, soft_targets, rates, self._resets(len(rates)), strict=True)
         for window, soft, rate, resets in steps:
@@ -128,7 +132,7 @@ class KerasEngine:
             self.state, loss, norm = self.step(window, soft, self.state, float(rate))
             losses.append(loss)
             norms.append(norm)
-        return StepMetrics(losses, norms, self._clock() - started)
+        return StepMetrics(losses, norms, time.perf_counter() - started)
 
     def parameters(self) -> Parameters:
         """Return a copy of the weights for NumPy, or of their average if one is kept."""
@@ -150,8 +154,9 @@ class KerasEngine:
         """
         tensors = copied(self._variables)
         for index, layer in enumerate(self.state):
-            gathered = self.workers.gather(layer)
-            tensors[f"state/rnn.{index}"] = gathered.reshape(-1, gathered.shape[-1])
+            rows = np.zeros((self.batches.batch_size, layer.shape[1]), np.float32)
+            rows[self.rows] = layer
+            tensors[f"state/rnn.{index}"] = self.workers.total(rows)
         return tensors
 
     def shapes(self) -> dict[str, tuple[int, ...]]:

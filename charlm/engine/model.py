@@ -18,7 +18,6 @@ import tensorflow as tf
 
 from charlm.config.file import nest, parse_config
 from charlm.config.schema import Config, ModelConfig
-from charlm.engine.workers import LOST
 from charlm.errors import CharlmError
 from charlm.network.architecture import ONE_HOT, Architecture, architecture
 from charlm.network.model_file import Tensors, TrainedModel
@@ -28,6 +27,13 @@ Tensor = Any
 State = tuple[Tensor, ...]
 """The hidden state of each layer, float32 [B, H] for each layer, lowest first."""
 _SEEDING = threading.Lock()
+LOST = (
+    tf.errors.UnavailableError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+)
+"""Errors of an all-reduce if another worker has ended, or has not answered for ten seconds."""
 
 
 class CharacterRNN(keras.Model):

@@ -8,15 +8,13 @@ a part from the first character of the window to the last.
 
 import contextlib
 import importlib.util
+import json
 import os
 import platform
 import signal
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Annotated, Literal
-
-from pydantic import BaseModel, Field, ValidationError
 
 from charlm.errors import CharlmError
 from charlm.hardware import HAS_TENSORFLOW, core_count
@@ -134,19 +132,6 @@ def _silence() -> Iterator[None]:
             os.close(saved)
 
 
-class _Task(BaseModel):
-    type: Literal["worker"]
-    index: int = Field(ge=0)
-
-
-_Address = Annotated[str, Field(pattern=r"^\S+:\d{1,5}$")]
-
-
-class _TfConfig(BaseModel):
-    cluster: dict[Literal["worker"], list[_Address]] = Field(min_length=1)
-    task: _Task
-
-
 def read_tf_config() -> tuple[int, int]:
     """Return the number of workers in the variable TF_CONFIG, and the index of this worker.
 
@@ -156,14 +141,16 @@ def read_tf_config() -> tuple[int, int]:
         CharlmError: The variable is not valid.
 
     """
-    text = os.environ.get("TF_CONFIG", "")
-    if not text.strip():
+    text = os.environ.get("TF_CONFIG", "").strip()
+    if not text:
         return 1, 0
-    with contextlib.suppress(ValidationError):
-        config = _TfConfig.model_validate_json(text)
-        workers = config.cluster["worker"]
-        if config.task.index < len(workers):
-            return len(workers), config.task.index
+    with contextlib.suppress(ValueError, RecursionError):
+        match json.loads(text):
+            case {
+                "cluster": {"worker": [*workers]},
+                "task": {"type": "worker", "index": int(index)},
+            } if 0 <= index < len(workers):
+                return len(workers), index
     raise CharlmError(
         'TF_CONFIG: must be {"cluster": {"worker": ["HOST:PORT", ...]}, "task": {"type": "worker", '
         '"index": N}}, with N from 0 to the number of workers less 1'

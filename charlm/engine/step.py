@@ -22,7 +22,22 @@ from charlm.engine.model import CharacterRNN, Tensor, keras_errors, shift_seeds
 from charlm.engine.optimizer import average_share
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats
-from charlm.training.workers import Workers
+
+
+class Workers:
+    """The workers that share each batch, here a single one; `charlm.engine.workers` has several."""
+
+    count: int = 1
+    index: int = 0
+    """Number of this worker, from 0."""
+
+    def sum(self, tensors: list[Any]) -> list[Any]:
+        """Sum each float32 tensor over all workers, inside a TensorFlow graph."""
+        return tensors
+
+    def total(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the sum of an array over all workers."""
+        return array
 
 
 class StepResult(NamedTuple):

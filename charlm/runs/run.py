@@ -192,8 +192,6 @@ class Outcome:
     """Whether the validation text is too short to tell which model is the best."""
     is_improving: bool = False
     """Whether the last of several evaluations is the best, so that more training helps."""
-    worker: int = 0
-    """Number of this worker in TF_CONFIG; only worker 0 has the folder of the run."""
 
     @property
     def nats_per_char(self) -> float | None:

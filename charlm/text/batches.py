@@ -60,24 +60,21 @@ class Batches:
         """Return the random position of the first id of an epoch, the same for the same seed."""
         return int(np.random.default_rng([self.seed, epoch]).integers(0, self._largest_offset + 1))
 
-    def positions(
-        self, *, epoch: int, first: int, count: int, rows: slice = slice(None)
-    ) -> NDArray[np.int64]:
+    def positions(self, *, epoch: int, first: int, count: int) -> NDArray[np.int64]:
         """Return the positions in the text of the ids of consecutive windows.
 
         Args:
             epoch: Number of the epoch, 0 or more.
             first: The first window, 0 to `steps_per_epoch` - 1.
             count: N, the number of windows.
-            rows: The streams to read.
 
         Returns:
-            int64 [N, T + 1, B], B being the number of streams read. The first T rows of a window
-            are the inputs, the last T the targets.
+            int64 [N, T + 1, B]. The first T rows of a window are the inputs, the last T the
+            targets.
 
         """
-        streams = np.arange(self.batch_size)[rows]
-        windows = np.arange(first, first + count)[:, None] + self._first_windows(epoch)[rows]
+        streams = np.arange(self.batch_size)
+        windows = np.arange(first, first + count)[:, None] + self._first_windows(epoch)
         starts = self.offset(epoch) + streams * self._stream_length
         starts = starts + windows % self.steps_per_epoch * self.sequence_length  # [N, B]
         times = np.arange(self.sequence_length + 1)[:, None]

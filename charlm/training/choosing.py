@@ -17,7 +17,7 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, merge
 from charlm.errors import CharlmError
 from charlm.events import OnEvent
-from charlm.hardware import core_count, memory_bytes
+from charlm.hardware import memory_bytes
 from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters
@@ -31,7 +31,6 @@ from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
 from charlm.training.soft_targets import SoftTargets, memory_problem, open_soft_targets
 from charlm.training.timing import Timing, time_engine
-from charlm.training.workers import Workers
 from charlm.wording import counted
 
 FEWEST_CHARACTERS = 20
@@ -250,7 +249,7 @@ def choose(
 
     Raises:
         CharlmError: The text is too short, a recipe or a setting is not valid, the initial weights
-            do not fit, there is too little memory, or the workers differ.
+            do not fit, or there is too little memory.
         Stopped: A signal arrived.
 
     """
@@ -271,11 +270,11 @@ def choose(
             minutes=minutes,
             end=end,
         )
-        if end is None or _reads_enough(plan, left=_left(plan, session, engines.workers)):
+        if end is None or _reads_enough(plan, left=_left(plan, session)):
             break
     plan = _add_soft_targets(plan, folder, session)
     if end is not None:
-        plan = _fit_length(plan, request, left=_left(plan, session, engines.workers))
+        plan = _fit_length(plan, request, left=_left(plan, session))
     _note_few_steps(plan, session)
     return plan
 
@@ -333,13 +332,13 @@ def _reads_enough(plan: Plan, *, left: float) -> bool:
     return steps * plan.engine.batches.characters_per_step >= fewest
 
 
-def _left(plan: Plan, session: Session, workers: Workers) -> float:
+def _left(plan: Plan, session: Session) -> float:
     """Return the seconds of the time limit that are left for steps and evaluations."""
     assert plan.end is not None, "the plan has a time limit"
     assert plan.minutes is not None, "the plan has a time limit"
     unplanned = (1 - USED_SHARE) * 60 * plan.minutes
     left = plan.end - session.clock() - unplanned - plan.timing.end_seconds
-    return workers.broadcast_seconds(max(0.0, left))
+    return max(0.0, left)
 
 
 def _add_soft_targets(plan: Plan, folder: Path, session: Session) -> Plan:
@@ -382,19 +381,14 @@ def resolve(
 
     Raises:
         CharlmError: The corpus settings do not fit the text, this machine lacks something
-            that the config asks for, or the workers differ.
+            that the config asks for.
 
     """
-    training = config.training
-    parts = training.parts or engines.workers.default_parts(training.batch_size, cores=core_count())
     settings = resolve_corpus_settings(corpus, config.corpus)
     config = config.model_copy(update={"corpus": settings}).with_training(
-        parts=parts,
-        initial_weights=None if request.init is None else request.init.sha256,
+        initial_weights=None if request.init is None else request.init.sha256
     )
-    config = engines.resolve(config, on_event=on_event, is_recorded=False)
-    engines.workers.check_same(config, corpus)
-    return config
+    return engines.resolve(config, on_event=on_event, is_recorded=False)
 
 
 def new_engine(

@@ -20,7 +20,6 @@ from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.text.vocabulary import Ids
-from charlm.training.workers import Workers
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of tensors by name."""
@@ -42,10 +41,6 @@ class Engine(Protocol):
 
     batches: Batches
     """Division of the training text into windows."""
-    rows: slice
-    """Rows of a batch that this worker reads."""
-    workers: Workers = Workers()
-    """Workers that share each batch."""
     library: str | None = None
     """SHA-256 of the compiled kernel, which determines the last bits of the results; None =
     Keras."""
@@ -69,12 +64,12 @@ class Engine(Protocol):
         """Take K steps of training, one for each window.
 
         Args:
-            windows: Ids, int32 [K, T + 1, B], only the columns `rows`; the first T rows of a window
-                are the inputs, the last T the targets.
+            windows: Ids, int32 [K, T + 1, B]; the first T rows of a window are the inputs, the last
+                T the targets.
             rates: Learning rate of each step, float32 [K].
             reset_state: Whether the first window starts from the zero state, as in a new epoch.
-            soft_targets: Probabilities of the next character, float16 [K, T, B, V], only the
-                columns `rows`; None if the run has no soft targets.
+            soft_targets: Probabilities of the next character, float16 [K, T, B, V];
+                None if the run has no soft targets.
 
         """
 
@@ -110,9 +105,6 @@ class Engine(Protocol):
 class EngineFactory(Protocol):
     """A factory for the engines of a program."""
 
-    workers: Workers = Workers()
-    """Workers that share each batch."""
-
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> Engine:
         """Return an engine with random weights.
 
@@ -127,7 +119,7 @@ class EngineFactory(Protocol):
         """
 
     def resolve(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
-        """Return the config with the kernel and the precision that this machine trains with.
+        """Return the config with the parts, kernel and precision that this machine trains with.
 
         Args:
             config: Every setting.

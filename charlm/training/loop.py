@@ -111,7 +111,7 @@ class Training:
         state, batches = self.state, self.schedule.batches
         first = state.step
         epoch, window = self.schedule.place(first)
-        positions = batches.positions(epoch=epoch, first=window, count=count, rows=self.engine.rows)
+        positions = batches.positions(epoch=epoch, first=window, count=count)
         ids = self.run.corpus.split("train")[positions]
         soft_targets = None
         if self.soft_targets is not None:
@@ -147,8 +147,8 @@ class Training:
         if schedule.evaluates_at(state.step):
             if state.evaluated_step != state.step:
                 self.evaluate()
-        elif self.engine.workers.broadcast(state.seconds - self.saved_seconds >= SAVE_SECONDS):
-            self.save()  # every worker has a part of the state
+        elif state.seconds - self.saved_seconds >= SAVE_SECONDS:
+            self.save()
 
     def record_start(self) -> None:
         """Evaluate step 0 of a run with initial weights or without steps, or save it if wanted."""
@@ -367,20 +367,15 @@ def _take_all_steps(training: Training) -> tuple[str, Signals | None]:
         training.record()
         reason = _reason_to_end(training, step_seconds=step_seconds)
         signal = session.interruption.signal
-        count, number = training.engine.workers.agree(
-            step=state.step,
-            count=0 if reason or signal else training.next_count(step_seconds=step_seconds),
-            signal=0 if reason or signal is None else signal,
-        )
-        if not count:
+        if reason or signal:
             state.elapsed_seconds = session.clock() - started
             _save_last_step(training, has_ended=reason is not None)
-            if reason is not None:  # with the last evaluation
-                state.elapsed_seconds = session.clock() - started
-            if number:
-                signal = Signals(number)
+            if reason is None:
+                assert signal is not None
                 return f"stopped by {signal.name}", signal
-            return reason or "ended by worker 0", None
+            state.elapsed_seconds = session.clock() - started  # with the last evaluation
+            return reason, None
+        count = training.next_count(step_seconds=step_seconds)
         seconds = state.seconds
         losses = training.take_steps(count)
         step_seconds = max(1e-9, (state.seconds - seconds) / count)
@@ -390,7 +385,6 @@ def _take_all_steps(training: Training) -> tuple[str, Signals | None]:
 
 def _save_last_step(training: Training, *, has_ended: bool) -> None:
     """Save the last step of this session, after an evaluation if the run has ended."""
-    has_ended = bool(training.engine.workers.broadcast(has_ended))
     if has_ended and training.state.evaluated_step != training.state.step:
         training.log_steps()
         training.evaluate()
@@ -456,5 +450,4 @@ def _outcome(
         signal=signal,
         is_uncertain=text.is_short and state.best_step not in {0, state.step},
         is_improving=is_last and training.schedule.evaluations > 1 and is_reliable,
-        worker=training.engine.workers.index,
     )

@@ -66,7 +66,7 @@ def time_engine(
     session: Session,
     minutes: float | None,
 ) -> Timing:
-    """Time a few steps and an evaluation on worker 0, and set the engine back to its first state.
+    """Time a few steps and an evaluation, and set the engine back to its first state.
 
     Args:
         config: Resolved config of the run.
@@ -82,7 +82,7 @@ def time_engine(
     """
     if config.training.is_untrained and minutes is None:
         return Timing()
-    clock, broadcast = session.clock, engine.workers.broadcast_seconds
+    clock = session.clock
     first_state = engine.tensors()
     limit = TIMED_SECONDS if minutes is None else min(TIMED_SECONDS, TIMED_SHARE * 60 * minutes)
     step_seconds = _time_steps(config, corpus, engine, session, limit=limit)
@@ -97,24 +97,24 @@ def time_engine(
         with contextlib.suppress(CharlmError), one_thread():
             str(generate_text(model, TextRequest(TIMED_CHARACTERS, Sampler(), config.seed)))
         end_seconds = TYPICAL_CHARACTERS / TIMED_CHARACTERS * (clock() - evaluated)
-    return Timing(step_seconds, broadcast(evaluated - started), broadcast(end_seconds))
+    return Timing(step_seconds, evaluated - started, end_seconds)
 
 
 def _time_steps(
     config: Config, corpus: Corpus, engine: Engine, session: Session, *, limit: float
 ) -> float:
     """Return the median time of a step after the first, for which Keras builds a graph."""
-    batches, broadcast = engine.batches, engine.workers.broadcast_seconds
+    batches = engine.batches
     rates = np.array([config.training.optimizer.learning_rate], np.float32)
     ids = corpus.split("train")
     seconds: list[float] = []
     for step in range(TIMED_STEPS + 1):
         started = session.clock()
         epoch, window = divmod(step, batches.steps_per_epoch)
-        positions = batches.positions(epoch=epoch, first=window, count=1, rows=engine.rows)
+        positions = batches.positions(epoch=epoch, first=window, count=1)
         windows = np.asarray(ids[positions], np.int32)
         engine.take_steps(windows, rates, reset_state=window == 0)
-        seconds.append(broadcast(session.clock() - started))
+        seconds.append(session.clock() - started)
         if len(seconds) > 1 and sum(seconds) > limit:
             break
     return max(1e-9, statistics.median(seconds[1:]))

@@ -136,7 +136,7 @@ def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Out
 
     Raises:
         CharlmError: The folder is not a run, another process trains it, the corpus or the initial
-            weights are missing or damaged, the workers differ, or `run_loop` raises it.
+            weights are missing or damaged, or `run_loop` raises it.
         Stopped: A signal arrived before the run began, or a second signal arrived.
 
     """
@@ -149,7 +149,6 @@ def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Out
         return outcome
     with only_writer(path, clock=session.clock) as lock:
         run = open_run(path)
-        engines.workers.check_same(run.config, run.corpus)
         config = engines.resolve(run.config, on_event=session.on_event, is_recorded=True)
         engine = new_engine(
             config,
