@@ -53,11 +53,10 @@ class Command(click.Command):
             try:
                 return super().parse_args(ctx, args)
             except click.NoSuchOption as error:
-                hint = _hint_for_option(error, ctx.command)
-                if hint is None:
+                if all(param.name != "overrides" for param in self.params):
                     raise
-                option = error.option_name
-                raise click.UsageError(f"{option}: no such option; {hint}", ctx) from None
+                settings = "Settings are changed with -s KEY=VALUE, see: charlm config show default"
+                raise click.UsageError(f"{error.format_message()} {settings}", ctx) from None
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; with --json, print an error as JSON too."""
@@ -104,52 +103,12 @@ class Commands(Command, click.Group):
             with formatter.section(title):
                 formatter.write_dl(rows)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Return the named command; the error for an unknown name suggests a similar name."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.NoSuchCommand as error:
-            from charlm.config.file import ALIASES
-
-            meant = ALIASES.get(error.command_name, "")
-            if not meant.startswith("charlm "):
-                raise
-            message = f"{error.command_name}: no such command; did you mean {meant}?"
-            raise click.UsageError(message, ctx) from None
-
     def invoke(self, ctx: click.Context) -> Any:
         """Run the named command, and flush standard output."""
         with _exit_codes():
             result = super().invoke(ctx)
             write_result("")
             return result
-
-
-def _hint_for_option(error: click.NoSuchOption, command: click.Command) -> str | None:
-    """Return which option or setting to use instead of an unknown option.
-
-    The answer is None if click's own suggestion is better, or if nothing is similar.
-    """
-    from charlm.config.file import NO_GATES, NO_GPU, as_hint, meaning
-
-    word = error.option_name.lstrip("-").replace("-", "_")
-    options = {name for param in command.params for name in param.opts}
-    meant = meaning(word, similarity=1.0)
-    if meant is None and error.possibilities:
-        return None
-    meant = meant or meaning(word) or ""
-    same_option = f"--{meant.rpartition('.')[2]}"
-    if same_option in options:
-        return as_hint(same_option)
-    if meant in {NO_GATES, NO_GPU, *options}:
-        return as_hint(meant)
-    if "--set" not in options:
-        return None
-    if "." in meant:
-        return f"did you mean -s {meant}=VALUE?"
-    return "settings are changed with -s KEY=VALUE; charlm config show default lists them"
 
 
 @contextlib.contextmanager

@@ -17,52 +17,17 @@ from charlm.errors import CharlmError, several_problems
 from charlm.storage import read_file
 from charlm.wording import nearest, short_repr
 
-NO_GPU = "there is no training on a graphics card"
-NO_GATES = "gated cells are not included"
-ALIASES = {
-    "lr": "training.optimizer.learning_rate",
-    "hidden": "model.units",
-    "block_size": "training.sequence_length",
-    "iters": "training.steps",
-    "dropout": "model.layer_dropout",
-    "temp": "sampling.temperature",
-    "output": "--run",
-    "recipe": "--config",
-    "generate": "charlm sample",
-    "gpu": NO_GPU,
-    "lstm": NO_GATES,
-    "cell": NO_GATES,
-}
-"""Names in other programs: the setting, option or command that they mean, or why there is none."""
 
-
-def meaning(name: str, model: type[BaseModel] = Config, *, similarity: float = 0.63) -> str | None:
-    """Return the meaning of an unknown name: a key, a value of ALIASES, or None if none is near.
-
-    Args:
-        name: The unknown dotted key, or the last part of a key.
-        model: The model without this key; ALIASES belong to Config alone.
-        similarity: Minimum similarity of the last part, from 0 to 1; 1 = equal.
-
-    """
-    word = name.rpartition(".")[2].lower()
-    aliases = ALIASES if model is Config else {}
-    if word in aliases:
-        return aliases[word]
+def nearest_key(name: str, model: type[BaseModel] = Config) -> str | None:
+    """Return the key that an unknown dotted key, or the last part of a key, resembles most."""
     fields = dict(walk(model))
     by_last_name = {key.rpartition(".")[2]: key for key in reversed(fields)}
-    by_last_name |= {alias: meant for alias, meant in aliases.items() if meant in fields}
-    near = nearest(word, by_last_name, similarity=similarity)
+    near = nearest(name.rpartition(".")[2].lower(), by_last_name)
     meant = nearest(name, fields, similarity=0.85) or by_last_name.get(near or "")
     section = section_of(fields[meant]) if meant else None
     if section is not None and "name" in section.model_fields:
         return f"{meant}.name"
     return meant
-
-
-def as_hint(meant: str) -> str:
-    """Return the meaning of an unknown name as the end of a message."""
-    return meant if meant in {NO_GPU, NO_GATES} else f"did you mean {meant}?"
 
 
 Overrides = str | Iterable[str] | Mapping[str, Any]
@@ -248,8 +213,8 @@ def _hint(problem: Mapping[str, Any], key: str, model: type[BaseModel]) -> str |
         near = nearest(problem["input"], re.findall("'(.*?)'", problem["ctx"]["expected"]))
         return f"did you mean {near}?" if near else None
     if kind in {"extra_forbidden", "model_type"}:
-        meant = meaning(key, model)
-        return as_hint(meant) if meant not in {None, key} else None
+        meant = nearest_key(key, model)
+        return f"did you mean {meant}?" if meant not in {None, key} else None
     return None
 
 

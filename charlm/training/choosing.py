@@ -30,22 +30,15 @@ from charlm.training.interface import Engine, EngineFactory
 from charlm.training.schedule import Schedule, make_schedule
 from charlm.training.session import Session
 from charlm.training.soft_targets import SoftTargets, memory_problem, open_soft_targets
-from charlm.training.timing import Timing, time_engine
+from charlm.training.timing import EVALUATION_SHARE, TimeLimit, Timing, time_engine
 from charlm.wording import counted
 
 FEWEST_CHARACTERS = 20
 """Length below which a text is refused, since a network can learn nothing from it."""
 FEW_STEPS = 200
 """Number of steps that a network needs to learn more than how frequent each character is."""
-EVALUATION_SHARE = 0.2
-"""Largest share of a time limit for evaluations; at least one evaluation takes place in any
-case."""
 MAX_MINUTES = 1_000_000
 """Largest time limit, about two years."""
-MAX_STEPS = 1_000_000_000
-"""Maximum number of steps that a config accepts."""
-USED_SHARE = 0.97
-"""Share of a time limit that is planned; the rest is for unmeasured work, such as the exit."""
 TWO_SLOTS = {"adam", "adamw"}
 """Optimizers that always keep two numbers for each weight."""
 
@@ -195,16 +188,19 @@ class Plan:
     candidate: Candidate
     timing: Timing
     """Measured times of the parts of the run."""
-    minutes: float | None
+    limit: TimeLimit | None
     """Time limit; None = no limit."""
-    end: float | None
-    """End of the command by the clock of the session; None = no limit."""
     soft_targets: SoftTargets | None = None
 
     @cached_property
     def schedule(self) -> Schedule:
         """The schedule of the run."""
         return make_schedule(self.config.training, self.engine.batches)
+
+    @property
+    def minutes(self) -> float | None:
+        """Time limit; None = no limit."""
+        return None if self.limit is None else self.limit.minutes
 
     @property
     def evaluations(self) -> int:
@@ -214,8 +210,7 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Expected time from the first step to the end."""
-        steps = self.schedule.total * self.timing.step_seconds
-        return steps + self.evaluations * self.timing.evaluation_seconds + self.timing.end_seconds
+        return self.timing.total(steps=self.schedule.total, evaluations=self.evaluations)
 
     @property
     def may_end_early(self) -> bool:
@@ -257,7 +252,9 @@ def choose(
     minutes = request.minutes
     if minutes is None and not request.length_key:
         minutes = candidates[0].minutes
-    end = None if minutes is None else started + 60 * minutes
+    limit = None
+    if minutes is not None:
+        limit = TimeLimit(minutes, started + 60 * minutes, session.clock)
     text = prepare_evaluated_text(corpus)
     for candidate in candidates:
         plan = _make_plan(
@@ -267,14 +264,19 @@ def choose(
             text,
             engines=engines,
             session=session,
-            minutes=minutes,
-            end=end,
+            limit=limit,
         )
-        if end is None or _reads_enough(plan, left=_left(plan, session)):
+        if limit is None or _reads_enough(plan, limit):
             break
     plan = _add_soft_targets(plan, folder, session)
-    if end is not None:
-        plan = _fit_length(plan, request, left=_left(plan, session))
+    if limit is not None:
+        limit.evaluation_seconds = plan.timing.evaluation_seconds
+        steps, evaluations = plan.timing.fitting(
+            limit.left(),
+            evaluations=plan.config.training.evaluations,
+            is_fixed="evaluations" in request.training,
+        )
+        plan = plan.with_training(steps=steps, epochs=None, evaluations=evaluations)
     _note_few_steps(plan, session)
     return plan
 
@@ -307,8 +309,7 @@ def _make_plan(
     *,
     engines: EngineFactory,
     session: Session,
-    minutes: float | None,
-    end: float | None,
+    limit: TimeLimit | None,
 ) -> Plan:
     """Make the engine of a recipe, and time its parts."""
     on_event = session.on_event
@@ -319,26 +320,18 @@ def _make_plan(
         initial = adapt_initial_model(request.init, config, corpus, on_event=on_event)
         weights = initial.parameters
     engine = new_engine(config, corpus, engines, initial=weights, on_event=on_event)
+    minutes = None if limit is None else limit.minutes
     timing = time_engine(config, corpus, engine, text, session=session, minutes=minutes)
-    return Plan(config, corpus, initial, engine, text, candidate, timing, minutes, end)
+    return Plan(config, corpus, initial, engine, text, candidate, timing, limit)
 
 
-def _reads_enough(plan: Plan, *, left: float) -> bool:
-    """Return whether a recipe reads enough of its text in a number of seconds."""
+def _reads_enough(plan: Plan, limit: TimeLimit) -> bool:
+    """Return whether a recipe reads enough of its text in the time that is left."""
     candidate = plan.candidate
     characters = len(plan.corpus.split("train"))
     fewest = max(candidate.fewest_characters, candidate.fewest_epochs * characters)
-    steps = (1 - EVALUATION_SHARE) * left / max(plan.timing.step_seconds, 1e-9)
-    return steps * plan.engine.batches.characters_per_step >= fewest
-
-
-def _left(plan: Plan, session: Session) -> float:
-    """Return the seconds of the time limit that are left for steps and evaluations."""
-    assert plan.end is not None, "the plan has a time limit"
-    assert plan.minutes is not None, "the plan has a time limit"
-    unplanned = (1 - USED_SHARE) * 60 * plan.minutes
-    left = plan.end - session.clock() - unplanned - plan.timing.end_seconds
-    return max(0.0, left)
+    steps = fewest / plan.engine.batches.characters_per_step
+    return plan.timing.total(steps=steps, evaluations=0) <= (1 - EVALUATION_SHARE) * limit.left()
 
 
 def _add_soft_targets(plan: Plan, folder: Path, session: Session) -> Plan:
@@ -352,25 +345,13 @@ def _add_soft_targets(plan: Plan, folder: Path, session: Session) -> Plan:
     return replace(plan, soft_targets=targets)
 
 
-def _fit_length(plan: Plan, request: Request, *, left: float) -> Plan:
-    """Return the plan with the steps and evaluations that fit into the seconds left."""
-    evaluation_seconds = max(plan.timing.evaluation_seconds, 1e-9)
-    evaluations = plan.config.training.evaluations
-    if "evaluations" not in request.training:
-        affordable = int(EVALUATION_SHARE * left / evaluation_seconds)
-        evaluations = max(1, min(evaluations, affordable))
-    left -= evaluations * evaluation_seconds
-    steps = min(MAX_STEPS, max(1, int(left / plan.timing.step_seconds)))
-    return plan.with_training(steps=steps, epochs=None, evaluations=evaluations)
-
-
 def _note_few_steps(plan: Plan, session: Session) -> None:
     steps = plan.schedule.total
     settings = plan.config.training
-    is_chosen = plan.minutes is None and settings.steps is not None
+    is_chosen = plan.limit is None and settings.steps is not None
     if steps >= FEW_STEPS or settings.is_untrained or is_chosen:
         return
-    longer = "more --minutes" if plan.minutes is not None else "more --epochs"
+    longer = "more --minutes" if plan.limit is not None else "more --epochs"
     session.note(f"{counted(steps, 'step')} will teach the network little; train with {longer}")
 
 

@@ -405,8 +405,7 @@ def _reason_to_end(training: Training, *, step_seconds: float) -> str | None:
         return f"no new best in {patience} evaluations"
     if limit is None or step_seconds == math.inf:
         return None
-    is_near = limit.is_near(training.session.clock(), step_seconds=step_seconds)
-    return TIME_LIMIT if is_near else None
+    return TIME_LIMIT if limit.is_near(step_seconds=step_seconds) else None
 
 
 def _choose_temperature(training: Training) -> float | None:
@@ -414,12 +413,11 @@ def _choose_temperature(training: Training) -> float | None:
 
     The result is None if the user has set the temperature, or if there is no model.
     """
-    run, session, limit = training.run, training.session, training.limit
+    run, limit = training.run, training.limit
     if training.state.best_nats is None or not run.config.sampling.chooses_temperature:
         return None
-    return set_temperature(
-        run, training.lock, is_over=lambda: limit is not None and session.clock() > limit.end
-    )
+    is_over = (lambda: False) if limit is None else limit.is_over
+    return set_temperature(run, training.lock, is_over=is_over)
 
 
 def _outcome(

@@ -39,9 +39,6 @@ MAX_RUN = 2
 """Largest number of equal characters in a row of a generated text, as a multiple of the text's."""
 COMPARED_CHARACTERS = 5_000_000
 """Number of characters at the end of the text in which the longest such row is found."""
-TYPICAL_CHARACTERS = 2 * TEXTS * CHARACTERS
-"""Typical number of characters generated until a temperature is found; a temperature is rejected at
-its first repetitive text."""
 
 
 def set_temperature(run: Run, lock: Lock, *, is_over: Callable[[], bool]) -> float:

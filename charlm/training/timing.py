@@ -1,34 +1,32 @@
-"""The time of a run's parts on this machine, measured with its real engine, and its time limit."""
+"""The time that the parts of a run take on this machine, and what fits into a time limit."""
 
 import contextlib
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.network.generation import TextRequest, generate_text
-from charlm.network.sampler import Sampler
 from charlm.text.corpus import Corpus
-from charlm.training.evaluating import (
-    EvaluatedText,
-    evaluate_network,
-    network_of,
-    one_thread,
-)
+from charlm.training.evaluating import EvaluatedText, evaluate_network, network_of
 from charlm.training.interface import Engine
 from charlm.training.session import Session
-from charlm.training.temperature import TYPICAL_CHARACTERS
 
 TIMED_STEPS, TIMED_SECONDS = 10, 3.0
 """Maximum number of steps that are timed, and the maximum time for them."""
 TIMED_SHARE = 0.03
 """Largest share of a time limit for timing steps."""
-TIMED_CHARACTERS = 200
-"""Number of characters generated to time the end of a run."""
+EVALUATION_SHARE = 0.2
+"""Largest share of a time limit for evaluations; at least one evaluation takes place in any
+case."""
+END_SECONDS, END_SHARE = 1.5, 0.03
+"""Time and share of a time limit that are kept to choose the temperature and to exit."""
 EXIT_SECONDS = 1.0
-"""Time of a command after its temperature is chosen: to write the models and the last messages."""
+"""The part of it after the temperature is chosen."""
+MAX_STEPS = 1_000_000_000
+"""Maximum number of steps that a config accepts."""
 
 
 @dataclass(frozen=True)
@@ -37,24 +35,50 @@ class Timing:
 
     step_seconds: float = 0.0
     evaluation_seconds: float = 0.0
-    end_seconds: float = 0.0
-    """Time to choose the sampling temperature."""
+
+    def total(self, *, steps: float, evaluations: int) -> float:
+        """Return the time of some steps and evaluations."""
+        return steps * self.step_seconds + evaluations * self.evaluation_seconds
+
+    def fitting(self, seconds: float, *, evaluations: int, is_fixed: bool) -> tuple[int, int]:
+        """Return the numbers of steps and evaluations that fit into a time, each 1 or more.
+
+        Args:
+            seconds: The time.
+            evaluations: The wanted number of evaluations.
+            is_fixed: Whether there must be as many, even if they take too large a share.
+
+        """
+        if not is_fixed:
+            affordable = EVALUATION_SHARE * seconds / max(self.evaluation_seconds, 1e-9)
+            evaluations = max(1, min(evaluations, int(affordable)))
+        seconds -= self.total(steps=0, evaluations=evaluations)
+        return min(MAX_STEPS, max(1, int(seconds / self.step_seconds))), evaluations
 
 
 @dataclass
 class TimeLimit:
-    """The time limit of a command, which ends a run early if it has not taken all its steps."""
+    """The time limit of a command."""
 
+    minutes: float
     end: float
-    """Latest time to choose the temperature, by the clock of the session."""
-    evaluation_seconds: float
+    """Time by the clock at which the command must have ended."""
+    clock: Callable[[], float]
+    evaluation_seconds: float = 0.0
     """Time of the last evaluation."""
-    end_seconds: float
-    """Time to choose the sampling temperature."""
 
-    def is_near(self, now: float, *, step_seconds: float) -> bool:
+    def left(self) -> float:
+        """Return the seconds for steps and evaluations, 0 or more."""
+        kept = END_SECONDS + END_SHARE * 60 * self.minutes
+        return max(0.0, self.end - self.clock() - kept)
+
+    def is_near(self, *, step_seconds: float) -> bool:
         """Return whether there is only time for an evaluation and the end, not for a step."""
-        return now + step_seconds + self.evaluation_seconds + self.end_seconds > self.end
+        return self.left() < step_seconds + self.evaluation_seconds
+
+    def is_over(self) -> bool:
+        """Return whether there is no more time to choose the temperature."""
+        return self.clock() > self.end - EXIT_SECONDS
 
 
 def time_engine(
@@ -91,13 +115,7 @@ def time_engine(
     started = clock()
     with contextlib.suppress(CharlmError):  # the first evaluation of the run reports an overflow
         evaluate_network(engine, model, text, config=config, train_nats=0.0)
-    evaluated = clock()
-    end_seconds = 0.0
-    if config.sampling.chooses_temperature:
-        with contextlib.suppress(CharlmError), one_thread():
-            str(generate_text(model, TextRequest(TIMED_CHARACTERS, Sampler(), config.seed)))
-        end_seconds = TYPICAL_CHARACTERS / TIMED_CHARACTERS * (clock() - evaluated)
-    return Timing(step_seconds, evaluated - started, end_seconds)
+    return Timing(step_seconds, clock() - started)
 
 
 def _time_steps(

@@ -32,7 +32,6 @@ from charlm.training.interface import EngineFactory
 from charlm.training.loop import run_loop
 from charlm.training.session import Session
 from charlm.training.soft_targets import open_soft_targets
-from charlm.training.timing import EXIT_SECONDS, TimeLimit
 from charlm.wording import as_argument, counted, duration, short_number
 
 
@@ -81,12 +80,6 @@ def start_run(
             write_run(temporary, plan.config, initial=plan.initial)
         run = Run(folder, plan.config, replace(plan.corpus, folder=folder / CORPUS))
         _announce(plan, session)
-        limit = None
-        if plan.end is not None:
-            timing = plan.timing
-            limit = TimeLimit(
-                plan.end - EXIT_SECONDS, timing.evaluation_seconds, timing.end_seconds
-            )
         return run_loop(
             run,
             plan.engine,
@@ -94,7 +87,7 @@ def start_run(
             session=session,
             text=plan.text,
             soft_targets=plan.soft_targets,
-            limit=limit,
+            limit=plan.limit,
         )
 
 
