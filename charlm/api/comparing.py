@@ -15,7 +15,7 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
     A run is compared with the best run only if its text and its validation loss are known.
     """
     keys = differing_settings(group)
-    scores = [_score(run) for run in group]
+    scores = [run.score or Score(math.nan, 0) for run in group]
     best = min(
         (score for run, score in zip(group, scores, strict=True) if _is_comparable(run)),
         key=lambda score: score.nats_per_char,
@@ -35,7 +35,7 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
             "run": str(run.folder),
             "state": run.state,
             "step": run.step,
-            "split": run.split,
+            "split": run.score and run.score.split,
             "nats_per_char": run.nats_per_char,
             "standard_error": score.standard_error,
             "above_best": above,
@@ -78,12 +78,5 @@ def compare_seeds(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
 
 
 def _is_comparable(run: RunSummary) -> bool:
-    is_scored = run.split == "validation" and run.nats_per_char is not None
+    is_scored = run.score is not None and run.score.split == "validation"
     return is_scored and run.text is not None
-
-
-def _score(run: RunSummary) -> Score:
-    """Return the score of the best model of a run, or a score on 0 characters without a model."""
-    if run.nats_per_char is None:
-        return Score(math.nan, 0)
-    return Score(run.nats_per_char, int(run.scored_characters or 0), run.block_means)

@@ -173,3 +173,8 @@ def check_not_read(out: Path, *, read: Collection[Path]) -> None:
             raise CharlmError(f"{out}: also an input file; choose another file")
         if path.resolve() in out.resolve().parents:
             raise CharlmError(f"{out}: in the input folder {path}; choose another file")
+
+
+def to_number(value: Any) -> int | float | None:
+    """Return a value from a file if it is a number, 0 or more and below 1e18, else None."""
+    return value if type(value) in {int, float} and 0 <= value < 1e18 else None

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.checks import check_name, check_whole
+from charlm.config.checks import check_name, check_whole, to_number
 from charlm.errors import CharlmError
 from charlm.network.reading import (
     BLOCK,
@@ -52,6 +52,34 @@ class Score:
     """Number of scored characters: all except the first."""
     block_means: tuple[float, ...] = field(default=(), repr=False)
     """Mean of each complete block of ERROR_BLOCK characters, in text order."""
+    split: str | None = None
+    """Part of the text of a run that was scored; None = another text."""
+
+    @classmethod
+    def from_fields(cls, fields: object) -> "Score | None":
+        """Return the score in the untrusted fields of a model file, or None."""
+        if not isinstance(fields, dict):
+            return None
+        nats, characters = map(to_number, map(fields.get, ("nats_per_char", "characters")))
+        if nats is None:
+            return None
+        means = fields.get("block_means")
+        are_numbers = isinstance(means, list) and None not in map(to_number, means)
+        return cls(
+            nats,
+            int(characters or 0),
+            tuple(means or ()) if are_numbers else (),
+            fields.get("split"),
+        )
+
+    def to_fields(self) -> dict[str, Any]:
+        """Return the score for a model file."""
+        fields: dict[str, Any] = {"split": self.split, "nats_per_char": self.nats_per_char}
+        if self.characters:
+            fields["characters"] = self.characters
+        if self.block_means:
+            fields["block_means"] = [round(mean, 6) for mean in self.block_means]
+        return fields
 
     @property
     def standard_error(self) -> float | None:

@@ -22,14 +22,13 @@ from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, scrip
 from charlm.config.checks import check_name, check_not_read, check_path
 from charlm.config.file import dump_yaml
 from charlm.errors import CharlmError
-from charlm.evaluation.scoring import bits
+from charlm.evaluation.scoring import Score, bits
 from charlm.events import OnEvent, ignore
 from charlm.formats import FormatName, onnx
 from charlm.network.model_file import TrainedModel, model_bytes
 from charlm.network.rnn import Floats, Parameters
 from charlm.runs.folder import model_name
 from charlm.runs.run import files_of
-from charlm.runs.summary import known_score, scored_characters
 from charlm.storage import check_free, new_folder, write_file
 from charlm.wording import escape_controls
 
@@ -303,17 +302,12 @@ def describe_model(model: TrainedModel) -> str:
         f"{len(model.vocabulary):,} characters",
     ]
     description = ", ".join(parts)
-    nats = known_score(model.facts)
-    if nats is None:
+    score = Score.from_fields(model.facts.get("score"))
+    if score is None or score.split != "validation":
         return f"{description}."
-    score = f"{nats:.2f} nats ({bits(nats):.2f} bits) per character"
-    return f"{description}; {score} on {_measured_on(model)}."
-
-
-def _measured_on(model: TrainedModel) -> str:
-    """Return the text on which the score in a model file was measured."""
-    characters = scored_characters(model.facts)
-    return "validation text" if characters is None else f"{characters:,} validation characters"
+    nats = score.nats_per_char
+    loss = f"{nats:.2f} nats ({bits(nats):.2f} bits) per character"
+    return f"{description}; {loss} on {score.characters:,} validation characters."
 
 
 def readme(model: TrainedModel, *, title: str, usage: str) -> str:

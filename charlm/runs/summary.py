@@ -15,9 +15,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from charlm.config.checks import check_each
+from charlm.config.checks import check_each, to_number
 from charlm.config.file import dotted, read_yaml
 from charlm.errors import CharlmError
+from charlm.evaluation.scoring import Score
 from charlm.network.model_file import read_architecture, read_fields
 from charlm.runs.folder import (
     BEST,
@@ -67,14 +68,8 @@ class RunSummary:
     state: State
     step: float | None
     """Last step in the log or of the newest checkpoint, whichever is later."""
-    split: str | None
-    """Text that was scored: `validation`, or `train` if there is no validation text."""
-    nats_per_char: float | None
-    """Loss of the best model."""
-    block_means: tuple[float, ...]
-    """Mean losses of blocks of the text, see `charlm.evaluation.scoring`; may be empty."""
-    scored_characters: float | None
-    """Number of characters that were scored."""
+    score: Score | None
+    """Score of the best model on the validation text, or else on the training text."""
     best_step: float | None
     """Step of the best model."""
     seconds: float | None
@@ -91,6 +86,11 @@ class RunSummary:
     corpus."""
     settings: Mapping[str, Any]
     """Every setting by its dotted key."""
+
+    @property
+    def nats_per_char(self) -> float | None:
+        """Loss of the best model."""
+        return None if self.score is None else self.score.nats_per_char
 
 
 def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSummary:
@@ -114,15 +114,11 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
         steps = [number for number in (step, *saved) if number is not None]
         best = folder / BEST
         model = read_fields(best) if best.exists() else {}
-        score = _score_of(model)
         return RunSummary(
             folder,
             state=_state_of(folder),
             step=max(steps, default=None),
-            split=score.get("split"),
-            nats_per_char=to_number(score.get("nats_per_char")),
-            block_means=_numbers(score.get("block_means")),
-            scored_characters=to_number(score.get("characters")),
+            score=Score.from_fields(model.get("score")),
             best_step=to_number(model.get("step")),
             seconds=seconds,
             characters_per_second=speed,
@@ -140,13 +136,6 @@ def _state_of(folder: Path) -> State:
     if is_held(folder):
         return "training"
     return "done" if (folder / ENDED_FILE).is_file() else "stopped"
-
-
-def _numbers(values: Any) -> tuple[float, ...]:
-    """Return the numbers in a list from a file; empty if the value is not a list of numbers."""
-    if not isinstance(values, list) or None in map(to_number, values):
-        return ()
-    return tuple(values)
 
 
 class Configured(Protocol):
@@ -212,26 +201,6 @@ def _read_text(corpus: Path) -> RunText:
     return RunText(manifest.name, sha256, manifest.splits["validation"])
 
 
-def _score_of(facts: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return the score in the fields of a model file, empty before the first evaluation."""
-    score = facts.get("score")
-    return score if isinstance(score, dict) else {}
-
-
-def known_score(facts: Mapping[str, Any]) -> float | None:
-    """Return the validation loss in the fields of a model file, in nats per character, or None."""
-    score = _score_of(facts)
-    if score.get("split") != "validation":
-        return None
-    return to_number(score.get("nats_per_char"))
-
-
-def scored_characters(facts: Mapping[str, Any]) -> int | None:
-    """Return the number of characters of the score in the fields of a model file, or None."""
-    characters = to_number(_score_of(facts).get("characters"))
-    return None if characters is None else int(characters)
-
-
 ReportError = Callable[[Path, CharlmError], object]
 """A function that is called with the folder of an unreadable run and its error."""
 
@@ -291,11 +260,6 @@ def read_position(path: Path) -> tuple[float | None, float | None, float | None]
     characters = to_number(timed.get("characters"))
     speed = to_number(characters / seconds) if characters is not None and seconds else None
     return to_number(last.get("step")), seconds, speed
-
-
-def to_number(value: Any) -> int | float | None:
-    """Return a value from a file if it is a number, 0 or more and below 1e18, else None."""
-    return value if type(value) in {int, float} and 0 <= value < 1e18 else None
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:

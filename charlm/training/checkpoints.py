@@ -38,7 +38,7 @@ from charlm.storage import (
     writing,
 )
 from charlm.text.vocabulary import name_some
-from charlm.training.evaluating import check_finite, score_of
+from charlm.training.evaluating import check_finite
 from charlm.training.interface import Engine, Shapes
 from charlm.training.logs import keep_lines
 from charlm.training.session import Session
@@ -198,7 +198,7 @@ def _read_best(path: Path, state: LoopState) -> Score | None:
         raise
     except CharlmError:
         return None
-    return score_of(facts) if facts.get("step") == state.best_step else None
+    return Score.from_fields(facts.get("score")) if facts.get("step") == state.best_step else None
 
 
 def _with_its_weights(run: Run) -> str:

@@ -1,6 +1,5 @@
 """An evaluation of a network in training: its loss on the validation text, a sample, and probes."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
@@ -197,18 +196,9 @@ def evaluate_network(
                 )
         sample = sample_text(config, model)
         probes = [] if text.windows is None else probe(model.parameters, text.windows)
-    facts = {**model.facts, "score": _score_facts(score, text)}
+    score = replace(score, split=text.split)
+    facts = {**model.facts, "score": score.to_fields()}
     return EvaluatedNetwork(score, replace(model, facts=facts), sample, probes)
-
-
-def _score_facts(score: Score, text: EvaluatedText) -> dict[str, Any]:
-    """Return a score as the fields of a model file."""
-    facts: dict[str, Any] = {"split": text.split, "nats_per_char": score.nats_per_char}
-    if text.ids is not None:
-        facts["characters"] = score.characters
-    if score.block_means:
-        facts["block_means"] = [round(mean, 6) for mean in score.block_means]
-    return facts
 
 
 def network_of(
@@ -221,15 +211,6 @@ def network_of(
         config=config.model_dump(mode="json"),
         facts={"step": step, "epoch": epoch, CORPUS: corpus_identity(corpus)},
     )
-
-
-def score_of(fields: Mapping[str, Any]) -> Score | None:
-    """Return the score in the fields of a model file, or None."""
-    facts = fields.get("score")
-    if facts is None:
-        return None
-    block_means = tuple(facts.get("block_means", ()))
-    return Score(facts["nats_per_char"], facts.get("characters", 0), block_means)
 
 
 def sample_text(config: Config, model: TrainedModel) -> str:

@@ -23,11 +23,12 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from charlm.config.checks import to_number
 from charlm.evaluation.baselines import NGRAM
 from charlm.evaluation.scoring import bits
 from charlm.network.gradients import spectral_radius
 from charlm.network.rnn import Floats
-from charlm.runs.summary import parse_line, to_number
+from charlm.runs.summary import parse_line
 from charlm.storage import METRICS_FILE, write_file, writing
 from charlm.training.evaluating import EvaluatedNetwork, reach
 

@@ -95,8 +95,6 @@ def charlm(
     kernel: str,
 ) -> Figures:
     """Measure the step that `charlm train` takes, with ten steps in one call."""
-    from charlm.training.workers import Workers
-
     settings = {
         "batch_size": batch,
         "sequence_length": time,
@@ -104,7 +102,9 @@ def charlm(
         "kernel": kernel,
         "clip_norm": 1.0,
     }
-    settings["parts"] = Workers().default_parts(batch, cores=core_count())
+    from charlm.engine.factory import MIN_ROWS
+
+    settings["parts"] = max(1, min(core_count(), batch // MIN_ROWS))
     engine = engine_of("tiny", {"model": {"layers": layers, "units": units}, "training": settings})
     import numpy as np
 

@@ -11,7 +11,6 @@ import tensorflow as tf
 from arrays import bytes_of, check_close
 from engine.networks import OPTIMIZERS
 from fake_engine import OF_ENGINES
-from fake_runs import ticking
 from numpy.typing import NDArray
 
 from charlm.config.file import load_config
@@ -21,13 +20,14 @@ from charlm.engine import kernel
 from charlm.engine.factory import KerasEngines
 from charlm.engine.keras_engine import KerasEngine
 from charlm.engine.kernel import load_kernel
+from charlm.engine.step import Workers
+from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.events import Event, Note, ignore
 from charlm.hardware import multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, StepMetrics
 from charlm.training.session import Session
-from charlm.training.workers import Workers
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -188,16 +188,17 @@ def test_a_worker_has_the_state_of_its_rows() -> None:
     engine = make("training.state_reset=0", workers=second)
     engine.restore(whole.tensors())
     check_close([engine.state], [whole.state[:, B // 2 :]])
-    windows = IDS[BATCHES.positions(epoch=0, first=0, count=1)][..., B // 2 :]
+    windows = IDS[BATCHES.positions(epoch=0, first=0, count=1)]
     engine.take_steps(windows, np.zeros(1, np.float32), reset_state=True)
     assert engine.state.shape == (2, B // 2, 8)
 
 
-def test_the_time_of_the_steps_is_that_of_the_clock() -> None:
-    config = load_config(find_recipe("tiny"), overrides=SETTINGS)
-    engines = KerasEngines(Session(clock=ticking(0.25)))
-    engine = engines(config, BATCHES, vocabulary_size=V)
-    assert [take(engine, first, 2).seconds for first in (0, 2)] == [0.25, 0.25]
+def test_rows_that_cannot_be_divided_evenly_are_refused() -> None:
+    four = Workers()
+    four.count = 4
+    message = rf"training\.batch_size: found {B}; must be divisible by 4, the number of workers"
+    with pytest.raises(CharlmError, match=message):
+        make(workers=four)
 
 
 @pytest.mark.parametrize("name", ["compiled", "keras"])

@@ -18,11 +18,10 @@ from charlm.config.schema import TrainingConfig
 from charlm.engine import compiled as compiled_step
 from charlm.engine.compiled import CompiledStep, draw_masks
 from charlm.engine.model import build_model, copied, named_seeds, named_weights
-from charlm.engine.step import KerasStep, StepResult, part_sizes
+from charlm.engine.step import KerasStep, StepResult, Workers, part_sizes
 from charlm.errors import CharlmError
 from charlm.hardware import COMPILERS, multiplies_bfloat16
 from charlm.network.rnn import nats
-from charlm.training.workers import Workers
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 

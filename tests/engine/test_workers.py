@@ -1,6 +1,6 @@
-"""Connected workers: how they add numbers. Real ones are in tests/faults.
+"""Connected workers: what they add and send. Real ones are in tests/faults.
 
-A strategy plays the other worker here: it has the same numbers as this one.
+A strategy plays the other workers here: they have the same numbers as this one, or none.
 """
 
 import json
@@ -13,23 +13,20 @@ import pytest
 import tensorflow as tf
 from arrays import check_close
 
+from charlm.config.schema import Config
 from charlm.engine import runtime, workers
-from charlm.engine.factory import connected_engines
-from charlm.engine.workers import ConnectedWorkers
+from charlm.engine.factory import MIN_ROWS, KerasEngines, connected_engines
+from charlm.engine.workers import PIECE_BYTES, ConnectedWorkers
 from charlm.errors import CharlmError
+from charlm.events import ignore
 from charlm.training.session import Session
-from charlm.training.workers import Workers
 
 
 class PlayedStrategy:
     """A strategy with two replicas that have the same numbers."""
 
-    def __init__(self) -> None:
-        self.calls = 0
-
-    def run(self, function: Callable[..., Any], args: tuple[Any, ...]) -> Any:
-        self.calls += 1
-        return function(*args)
+    def run(self, function: Callable[[], Any]) -> Any:
+        return function()
 
 
 class PlayedReplica:
@@ -58,13 +55,13 @@ def strategies(monkeypatch: pytest.MonkeyPatch) -> list[PlayedStrategy]:
     return made
 
 
-def test_all_tensors_are_added_at_once(strategies: list[PlayedStrategy]) -> None:
+@pytest.mark.usefixtures("strategies")
+def test_tensors_are_added() -> None:
     matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
     tensors = [tf.constant(1.5), tf.constant(matrix), tf.constant([7.0])]
     sums = ConnectedWorkers(2, 0).sum(tensors)
     check_close(sums, [3.0, 2 * matrix, [14.0]])
     assert [total.shape for total in sums] == [(), (2, 3), (1,)]
-    assert strategies[0].calls == 1
 
 
 @pytest.mark.usefixtures("strategies")
@@ -92,30 +89,61 @@ def test_an_address_that_cannot_be_used_is_reported(
     assert str(refused.value) == "TF_CONFIG: worker 1: in use; is its port in use?"
 
 
+# What worker 0 sends
+
+
+class Played(ConnectedWorkers):
+    """Worker 0 of two, whose numbers are kept, or worker 1, which gets them."""
+
+    def __init__(self, index: int, sent: list[Any]) -> None:
+        self.count = 2
+        self.index = index
+        self.sent = sent
+
+    def total(self, array: Any) -> Any:
+        if self.index:
+            assert not array.any()
+            return self.sent.pop(0)
+        self.sent.append(array)
+        return array
+
+
+@pytest.mark.parametrize("count", [0, 3, PIECE_BYTES])
+def test_all_workers_get_the_value_of_worker_0(count: int) -> None:
+    sent: list[Any] = []
+    value = ("take_steps", np.arange(count), {"reset_state": True})
+    Played(0, sent).share(value)
+    name, array, settings = Played(1, sent).share()
+    assert (name, array.tolist(), settings) == ("take_steps", [*range(count)], value[2])
+    assert not sent
+
+
+@pytest.mark.parametrize(
+    ("rows", "cores", "parts"),
+    [(64, 2, 2), (64, 32, 64 // MIN_ROWS), (3, 4, 1), (7, 4, 1), (8, 4, 2)],
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_each_core_gets_a_part_of_4_rows_or_more(
+    rows: int, cores: int, parts: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.engine.factory.core_count", lambda: cores)
+    engines = KerasEngines(Session(), None if count == 1 else Played(0, []))
+    config = Config().with_training(batch_size=count * rows, kernel="keras", parts=None)
+    assert engines.resolve(config, on_event=ignore, is_recorded=False).training.parts == parts
+
+
 # Lost workers
 
 
 @pytest.fixture
 def session_of_two(monkeypatch: pytest.MonkeyPatch) -> Session:
-    """Return a session of the second of two workers, which are not connected."""
+    """Return a session of the first of two workers, which are not connected."""
     cluster = {"worker": ["a:1", "b:2"]}
-    task = {"type": "worker", "index": 1}
+    task = {"type": "worker", "index": 0}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
     monkeypatch.setattr(runtime, "start_with_others", lambda _count, _index: None)
-    monkeypatch.setattr(workers, "connect", lambda _count, _index: PlayedWorkers())
+    monkeypatch.setattr(workers, "connect", lambda _count, index: Played(index, []))
     return Session()
-
-
-class PlayedWorkers(Workers):
-    """The second of two workers."""
-
-    count = 2
-    index = 1
-
-
-def test_engines_have_the_connected_workers(session_of_two: Session) -> None:
-    with connected_engines(session_of_two) as engines:
-        assert isinstance(engines.workers, PlayedWorkers)
 
 
 @pytest.mark.parametrize(

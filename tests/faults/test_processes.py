@@ -11,9 +11,11 @@ import math
 import os
 import random
 import secrets
+import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -28,6 +30,8 @@ from processes import Process, command_line, settings, started, wait_until
 from run_folders import event_steps, read_metrics
 
 from charlm.network.model_file import read_model
+from charlm.runs.folder import saved_steps
+from charlm.runs.run import read_outcome
 from charlm.storage import is_run
 
 KILL, HANG_UP, INTERRUPT, TERMINATE = signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGTERM
@@ -390,17 +394,18 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_plays(tmp_path_factory.mktemp("text") / "text.txt")
 
 
+FOLLOW = command_line("train")
+"""The command of a worker that follows: no text, no recipe, no folder."""
+
+
 @pytest.fixture(scope="module")
 def of_two(text: Path) -> Path:
     """Return a run of two workers."""
     run = text.parent / "two"
-    _, told = train_with(*2 * [train_line(text, run, steps=STEPS)])
-    lines = [
-        line for line in told.splitlines() if line != "charlm: reading the text"
-    ]  # printed after half a second
-    assert lines == [
+    _, told = train_with(train_line(text, run, steps=STEPS), FOLLOW)
+    assert told.splitlines() == [
         "charlm: TF_CONFIG: this is worker 1; waiting for 1 other worker",
-        "charlm: all steps done; the run is on worker 0",
+        "charlm: following worker 0, which has the text, the settings and the run",
     ]
     return run
 
@@ -413,7 +418,8 @@ def test_workers_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> None
     )
     found = []
     for count in (1, 2, 3):
-        train_with(*count * [[*line, "-r", str(tmp_path / str(count))]])
+        own = [*line, "-s", "training.ngram_weight=0.3", "-r", str(tmp_path / str(count))]
+        train_with(own, *(count - 1) * [FOLLOW])
         found.append(read_model(tmp_path / str(count) / "last.safetensors").parameters.tensors)
     for name, expected in found[0].items():
         for other in found[1:]:
@@ -422,13 +428,14 @@ def test_workers_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_a_run_continues_after_a_lost_worker(of_two: Path, text: Path, tmp_path: Path) -> None:
+    """Another number of workers can continue it, too; the last bits then differ."""
     run = tmp_path / "run"
     resume = command_line("train", "--resume", "-r", run)
     lines = (train_line(text, run, steps=STEPS), resume, resume)
     losses = ((1, KILL), (0, KILL), (1, signal.SIGSTOP))
     for line, (lost, number) in zip(lines, losses, strict=True):
         before = newest_step(run)
-        with training(2 * [line]) as processes:
+        with training([line, FOLLOW]) as processes:
             wait_for_step(run, before + 20, processes)
             processes[lost].send_signal(number)
             printed, _ = processes[1 - lost].communicate(timeout=60)
@@ -436,29 +443,47 @@ def test_a_run_continues_after_a_lost_worker(of_two: Path, text: Path, tmp_path:
             assert printed.splitlines()[-1].startswith(LOST)
             assert "Traceback" not in printed
             processes[lost].kill()
-    train_with(resume, resume)
+    other = Path(shutil.copytree(run, tmp_path / "other"))
+    train_with(resume, FOLLOW)
     assert differences(of_two, run) == set()
+    train_with(command_line("train", "--resume", "-r", other), FOLLOW, FOLLOW)
+    assert read_outcome(other) is not None
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("first", "options", "found"),
-    [(0, ["-s", "model.units=17"], "the settings of model"), (1, [], "the text"), (None, [], "")],
-)
-def test_workers_with_different_arguments_are_refused(
-    first: int | None, options: list[str], found: str, text: Path, tmp_path: Path
-) -> None:
-    other = tmp_path / "other.txt"
-    if first is not None:
-        other.write_text(text.read_text(encoding="utf-8")[first:], encoding="utf-8")
-    lines = (
-        train_line(text, tmp_path / "run", steps=20),
-        train_line(other, tmp_path / "run", *options, steps=20),
-    )
-    for index, printed in enumerate(train_with(*lines, code=1)):
-        if first is not None:
-            difference = f"{found}: must be the same on all workers; worker 0 differs from worker 1"
-            assert f"TF_CONFIG: {difference}" in printed
-        else:
-            assert (LOST, "other.txt: no such file or folder")[index] in printed
-    assert not (tmp_path / "run").exists()
+def test_a_signal_to_worker_0_saves_and_ends_all(of_two: Path, text: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    with training([train_line(text, run, steps=STEPS), FOLLOW]) as processes:
+        wait_for_step(run, 20, processes)
+        processes[0].terminate()
+        assert [process.wait(60) for process in processes] == [128 + signal.SIGTERM, 0]
+    train_with(command_line("train", "--resume", "-r", run), FOLLOW)
+    assert differences(of_two, run) == set()
+
+
+SAVE_OFTEN = """
+import sys
+from charlm.training import loop
+from charlm.__main__ import main
+loop.SAVE_SECONDS = 0.01
+sys.argv[0] = "charlm"
+main()
+"""
+
+
+@pytest.mark.slow
+def test_workers_save_by_time_and_end_in_time(text: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    line = ["train", text, "-c", "tiny", "--minutes", "0.4", "-s", "training.evaluations=1"]
+    line += ["-s", "training.keep_checkpoints=true", "-r", run]
+    started_at = time.monotonic()
+    train_with([sys.executable, "-c", SAVE_OFTEN, *map(str, line)], FOLLOW)
+    assert time.monotonic() - started_at < 60
+    assert len(saved_steps(run / "checkpoints")) > 2
+
+
+@pytest.mark.slow
+def test_an_error_of_worker_0_ends_all(tmp_path: Path) -> None:
+    refused, lost = train_with(command_line("train", "missing.txt"), FOLLOW, code=1)
+    assert refused.endswith("charlm: missing.txt: no such file or folder\n")
+    assert lost.splitlines()[-1].startswith(LOST)

@@ -11,6 +11,7 @@ from fake_runs import TEXT, train
 from run_folders import make_run, make_scored_run
 
 from charlm.errors import CharlmError
+from charlm.evaluation.scoring import Score
 from charlm.network.model_file import TrainedModel, write_model
 from charlm.runs.summary import (
     RunSummary,
@@ -18,7 +19,6 @@ from charlm.runs.summary import (
     differing_settings,
     group_by_seed,
     group_by_text,
-    known_score,
     list_runs,
     summarize,
 )
@@ -68,8 +68,7 @@ def test_a_summary_has_the_values_of_the_files_of_a_run(
     summary = summarize(run, clock=lambda: 1060.0)
     assert summary.folder == run
     assert (summary.step, summary.best_step) == (9, 7)
-    assert (summary.split, summary.nats_per_char) == ("train", 1.5)
-    assert summary.block_means == (1.25, 1.75)
+    assert summary.score == Score(1.5, 0, (1.25, 1.75), "train")
     assert (summary.seconds, summary.characters_per_second) == (2.0, 500.0)
     assert summary.parameters == (5 + 4 + 1) * 4 + (4 + 4 + 1) * 4 + (4 + 1) * 5
     assert summary.age_seconds == 60
@@ -102,7 +101,7 @@ def test_block_means_that_are_no_numbers_are_left_out(
     score = {"split": "validation", "nats_per_char": 1.5, "block_means": means}
     run = make_run(tmp_path / "run", metrics="{}\n")
     write_model(run / "best.safetensors", replace(trained, facts={"step": 7, "score": score}))
-    assert summarize(run).block_means == ()
+    assert summarize(run).score == Score(1.5, 0, (), "validation")
 
 
 @pytest.mark.parametrize(
@@ -110,12 +109,11 @@ def test_block_means_that_are_no_numbers_are_left_out(
     [
         None,
         {},
-        {"split": "train", "nats_per_char": 1},
         *({"split": "validation", "nats_per_char": nats} for nats in (None, "1.5", True, math.nan)),
     ],
 )
-def test_a_score_that_is_no_number_for_the_validation_text_is_none(score: Any) -> None:
-    assert known_score({"score": score}) is None
+def test_a_score_that_is_no_number_is_none(score: Any) -> None:
+    assert Score.from_fields(score) is None
 
 
 def test_the_text_of_a_run_does_not_depend_on_the_ids_of_its_characters(tmp_path: Path) -> None:

@@ -109,16 +109,6 @@ def test_a_window_has_consecutive_characters_of_the_text(batches: Batches, epoch
     np.testing.assert_array_equal(windows[:, :-1] + 1, windows[:, 1:])
 
 
-@given(any_batches(), EPOCHS)
-def test_a_worker_reads_some_of_the_streams(batches: Batches, epoch: int) -> None:
-    parts = [
-        batches.positions(epoch=epoch, first=first, count=1, rows=slice(1, None))
-        for first in range(batches.steps_per_epoch)
-    ]
-    expected = windows_of(batches, epoch)[..., 1:]
-    np.testing.assert_array_equal(np.concatenate(parts), expected)
-
-
 # Short texts
 
 

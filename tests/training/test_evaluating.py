@@ -8,7 +8,7 @@ from fake_engine import FakeEngines
 from fake_runs import LONG_TEXT, train
 
 from charlm.config.schema import Config, SamplingConfig
-from charlm.evaluation.scoring import estimate_stream
+from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.network.generation import TextRequest, generate_text
 from charlm.network.model_file import TrainedModel
 from charlm.network.sampler import Sampler
@@ -20,7 +20,6 @@ from charlm.training.evaluating import (
     network_of,
     prepare_evaluated_text,
     sample_text,
-    score_of,
 )
 
 # The text
@@ -70,7 +69,7 @@ def test_a_network_is_scored_on_the_validation_text(tmp_path: Path) -> None:
     score = estimate_stream(evaluation.model.parameters, corpus.split("validation"))
     assert evaluation.score == score
     assert (len(evaluation.sample), len(evaluation.probes)) == (9, 4)
-    kept = score_of(evaluation.model.facts)
+    kept = Score.from_fields(evaluation.model.facts["score"])
     assert kept is not None
     assert kept.block_means == pytest.approx(score.block_means, abs=1e-6)
     assert evaluation.model.facts["score"] == {

@@ -233,20 +233,20 @@ def test_a_run_whose_folder_was_replaced_writes_nothing_more(
 
 
 @pytest.mark.parametrize(
-    ("end", "end_seconds", "last"),
+    ("minutes", "end", "last"),
     [
-        (20.0, 0.0, 20),
-        (20.0, 3.5, 16),
-        (-1.0, 0.0, 1),
+        (0, 21.5, 20),
+        (2, 21.5, 16),
+        (0, 0, 1),
     ],
     ids=["at an evaluation", "with time for the end", "never before the first step"],
 )
 def test_a_time_limit_ends_a_run_with_an_evaluation(
-    end: float, end_seconds: float, last: int, tmp_path: Path
+    minutes: float, end: float, last: int, tmp_path: Path
 ) -> None:
-    """A step takes a second."""
+    """A step takes a second; one and a half, and 3% of the limit, are kept for the end."""
     clock = Clock()
-    limit = TimeLimit(end, 0.0, end_seconds)
+    limit = TimeLimit(minutes, end, clock)
     trained = train(tmp_path / "run", faults=timed_steps(clock), clock=clock, limit=limit)
     assert (trained.outcome.reason, trained.outcome.step) == ("time limit", last)
     assert [*trained.validation()] == sorted({*range(10, last, 10), last})
@@ -268,7 +268,7 @@ def test_a_run_that_becomes_slow_ends_within_its_limit(
 ) -> None:
     clock = Clock()
     faults = timed_steps(clock, step_seconds, evaluation_seconds=evaluation_seconds)
-    limit = TimeLimit(40.0, 1.0, 0.0)
+    limit = TimeLimit(0, 41.5, clock, evaluation_seconds=1.0)
     trained = train(tmp_path / "run", faults=faults, clock=clock, limit=limit)
     assert trained.outcome.reason == "time limit"
     assert 31 < clock.now <= 40

@@ -126,7 +126,7 @@ def test_a_run_whose_time_is_over_compares_no_temperatures(tmp_path: Path) -> No
     source = tmp_path / "text.txt"
     source.write_text(LETTERS, encoding="utf-8")
     run = begin(tmp_path / "run", LENGTH, text=source)
-    trained = train_begun(run, clock=Clock(9.0), limit=TimeLimit(1.0, 0.0, 0.0))
+    trained = train_begun(run, limit=TimeLimit(1.0, 9.0, Clock(9.0)))
     assert trained.model("best.safetensors").sampling_temperature == 0.7
 
 
