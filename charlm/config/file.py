@@ -86,10 +86,11 @@ def load_config(path: Path, *, overrides: Overrides = ()) -> Config:
             invalid; the message describes every problem.
 
     """
-    values = read_config(path)
-    config = parse_config(values, origin=str(path))
+    config = parse_config(read_config(path), origin=str(path))
     others = parse_overrides(overrides)
-    return parse_config(merge(values, others), origin="override") if others else config
+    if not others:
+        return config
+    return parse_config(merge(config.model_dump(), others), origin="override")
 
 
 def read_config(path: Path) -> dict[str, Any]:

@@ -255,7 +255,8 @@ def build_stock_model(trained: TrainedModel) -> keras.Model:
     `embedding` (or `keras.ops.one_hot` is used), `rnn_0`, `rnn_1`, ..., `logits`.
     """
     shape = trained.architecture
-    settings = {**shape.settings(), "model.rnn.unroll": False}
+    # Keras cannot save an initializer of two blocks; the weights are replaced anyway.
+    settings = {**shape.settings(), "model.input_initializer": None}
     config = parse_config(nest(settings.items()), origin="model")
     network = build_model(config, shape.vocabulary_size)
     for name, weight in named_weights(network).items():

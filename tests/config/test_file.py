@@ -67,6 +67,12 @@ def test_a_setting_without_a_value_in_the_file_can_be_overridden() -> None:
     check_override("", "training.schedule.warmup_steps=8", {"training.schedule.warmup_steps": 8})
 
 
+def test_a_part_of_a_default_can_be_overridden() -> None:
+    changed = {"class_name": "RandomNormal", "config": {"stddev": 1.0}}
+    override = "model.input_initializer.config.stddev=1.0"
+    check_override("", override, {"model.input_initializer": changed})
+
+
 def test_the_last_override_of_a_setting_counts() -> None:
     overrides = ["model.rnn.dropout=1e-2", "seed=3", "seed=4"]
     check_override("", overrides, {"model.rnn.dropout": 0.01, "seed": 4})
