@@ -44,7 +44,7 @@ def options() -> set[tuple[str, ...]]:
 
 
 NUMBERS = {
-    "tokens": (density("charlm").tokens, 93_000),
+    "tokens": (density("charlm").tokens, 93_300),
     "modules": (len(MODULES), 98),
     "entries of charlm/": (len({path.relative_to(PACKAGE).parts[0] for path in MODULES}), 19),
     "settings": (len(settings()), 58),

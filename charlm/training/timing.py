@@ -21,10 +21,12 @@ TIMED_SHARE = 0.03
 EVALUATION_SHARE = 0.2
 """Largest share of a time limit for evaluations; at least one evaluation takes place in any
 case."""
-END_SECONDS, END_SHARE = 1.5, 0.03
-"""Time and share of a time limit that are kept to choose the temperature and to exit."""
+END_SECONDS = 1.5
+"""Time that is kept to choose the temperature and to exit."""
+UNPLANNED_SHARE = 0.03
+"""Share of a time limit that is not planned, since steps may become slower."""
 EXIT_SECONDS = 1.0
-"""The part of it after the temperature is chosen."""
+"""Time of it after the temperature is chosen."""
 MAX_STEPS = 1_000_000_000
 """Maximum number of steps that a config accepts."""
 
@@ -68,13 +70,14 @@ class TimeLimit:
     """Time of the last evaluation."""
 
     def left(self) -> float:
-        """Return the seconds for steps and evaluations, 0 or more."""
-        kept = END_SECONDS + END_SHARE * 60 * self.minutes
-        return max(0.0, self.end - self.clock() - kept)
+        """Return the seconds to plan for steps and evaluations, 0 or more."""
+        unplanned = UNPLANNED_SHARE * 60 * self.minutes
+        return max(0.0, self.end - self.clock() - END_SECONDS - unplanned)
 
     def is_near(self, *, step_seconds: float) -> bool:
         """Return whether there is only time for an evaluation and the end, not for a step."""
-        return self.left() < step_seconds + self.evaluation_seconds
+        end = self.clock() + step_seconds + self.evaluation_seconds
+        return end > self.end - END_SECONDS
 
     def is_over(self) -> bool:
         """Return whether there is no more time to choose the temperature."""

@@ -233,20 +233,14 @@ def test_a_run_whose_folder_was_replaced_writes_nothing_more(
 
 
 @pytest.mark.parametrize(
-    ("minutes", "end", "last"),
-    [
-        (0, 21.5, 20),
-        (2, 21.5, 16),
-        (0, 0, 1),
-    ],
-    ids=["at an evaluation", "with time for the end", "never before the first step"],
+    ("end", "last"),
+    [(21.5, 20), (17.5, 16), (0, 1)],
+    ids=["at an evaluation", "between evaluations", "never before the first step"],
 )
-def test_a_time_limit_ends_a_run_with_an_evaluation(
-    minutes: float, end: float, last: int, tmp_path: Path
-) -> None:
-    """A step takes a second; one and a half, and 3% of the limit, are kept for the end."""
+def test_a_time_limit_ends_a_run_with_an_evaluation(end: float, last: int, tmp_path: Path) -> None:
+    """A step takes a second; one and a half are kept for the end."""
     clock = Clock()
-    limit = TimeLimit(minutes, end, clock)
+    limit = TimeLimit(1, end, clock)
     trained = train(tmp_path / "run", faults=timed_steps(clock), clock=clock, limit=limit)
     assert (trained.outcome.reason, trained.outcome.step) == ("time limit", last)
     assert [*trained.validation()] == sorted({*range(10, last, 10), last})
