@@ -209,11 +209,6 @@ def test_a_training_that_is_stopped_at_its_start_names_the_signal(
     assert messages(command) == ["stopped by SIGHUP"]
 
 
-def test_another_worker_reports_where_the_run_is(report: Report) -> None:
-    command = report(worker=1)
-    assert (command.stdout, messages(command)) == ("", ["all steps done; the run is on worker 0"])
-
-
 # JSON
 
 
