@@ -22,7 +22,7 @@ CONDUCTED = ("load_initial_weights", "take_steps", "tensors", "restore")
 """Methods of an engine that all workers call."""
 
 PIECE_BYTES = 1 << 18
-"""Size of the pieces in which a call is sent."""
+"""Size of the parts of a message."""
 
 
 class ConnectedWorkers(Workers):

@@ -16,11 +16,11 @@ MAX_EXAMPLE = 100
 FEW_CHARACTERS = 20_000
 """Length of a training text below which its character frequencies say little."""
 BLOCKS, LAST_BLOCKS = 32, 4
-"""Number of blocks of the validation text, and of those at its end that show a different end."""
+"""Number of blocks of the validation text, and of the last blocks that must differ."""
 USUAL_SHARE = 0.95
-"""Share of the blocks of the training text that differ from it by a usual amount. Of 20 texts in
-order, such as prose, plays, source code and logs, none had four blocks at its end above this amount
-(at most 0.8 times); a license of 19,000 characters after prose or plays had 1.1 times and more."""
+"""Share of the blocks of the training text whose divergence is usual. The least divergence of the
+last four blocks was at most 0.8 times the largest usual one for 20 texts (prose, plays, source
+code, logs, tables), and at least 1.1 times after a license of 19,000 characters was added."""
 MAX_LINE = 60
 """Maximum length of a line of the text in a message."""
 MAX_REPEATED = 0.5
@@ -77,6 +77,8 @@ def _check_end(corpus: Corpus) -> Iterator[str]:
     """
     training, validation = corpus.split("train"), corpus.split("validation")
     size = len(validation) // BLOCKS
+    if not size:
+        return
     p = _frequencies(training, corpus)
     usual = np.quantile(_divergences(training, p, size=size), USUAL_SHARE)
     if (_divergences(validation, p, size=size)[-LAST_BLOCKS:] <= usual).any():
@@ -88,8 +90,8 @@ def _check_end(corpus: Corpus) -> Iterator[str]:
     line = next(filter(None, end.split("\n")[1:]), end)
     yield (
         f"validation text: the end of the text differs from the rest, in the last {len(end):,} of "
-        f"{len(validation):,} characters, from about the line {line[:MAX_LINE]!r}; remove what "
-        "does not belong to the text, or list the files in another order"
+        f"{len(validation):,} characters, from about the line {line[:MAX_LINE]!r}; remove a "
+        "license or an index, or list the files in another order"
     )
 
 

@@ -45,7 +45,7 @@ def has_too_many_marks(text: str, *, most: int = MAX_MARKS) -> bool:
 
 
 def unify_line_ends(text: str) -> str:
-    r"""Return a text in which \r\n and \r are \n, as Python reads text files."""
+    r"""Replace \r\n and \r by \n, as Python does when it reads a text file."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
@@ -139,7 +139,7 @@ class Vocabulary:
         return Counter() if self.unknown_id is not None else self.unknown(text)
 
     def encode(self, text: str) -> NDArray[np.int64]:
-        """Return the ids of a text in its normal form, int64 [n].
+        """Return the ids of a text, int64 [n].
 
         A character without an id becomes the unknown id, or is left out if there is no unknown id.
 

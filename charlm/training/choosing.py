@@ -326,7 +326,7 @@ def _make_plan(
 
 
 def _reads_enough(plan: Plan, limit: TimeLimit) -> bool:
-    """Return whether a recipe reads enough of its text in the time that is left."""
+    """Return whether a recipe reads enough of its text within the time limit."""
     candidate = plan.candidate
     characters = len(plan.corpus.split("train"))
     fewest = max(candidate.fewest_characters, candidate.fewest_epochs * characters)

@@ -38,7 +38,7 @@ SHARE = 0.9
 MAX_RUN = 2
 """Largest number of equal characters in a row of a generated text, as a multiple of the text's."""
 COMPARED_CHARACTERS = 5_000_000
-"""Number of characters at the end of the text in which the longest such row is found."""
+"""Number of characters, at the end of the text, that are searched for the longest such row."""
 
 
 def set_temperature(run: Run, lock: Lock, *, is_over: Callable[[], bool]) -> float:

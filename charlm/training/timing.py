@@ -64,7 +64,7 @@ class TimeLimit:
 
     minutes: float
     end: float
-    """Time by the clock at which the command must have ended."""
+    """Latest end of the command, by the clock."""
     clock: Callable[[], float]
     evaluation_seconds: float = 0.0
     """Time of the last evaluation."""

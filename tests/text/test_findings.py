@@ -74,6 +74,10 @@ def test_a_good_text_has_no_problems(text: str, tmp_path: Path) -> None:
     assert find_problems(make_corpus(tmp_path, text)) == []
 
 
+def test_a_validation_text_of_a_few_characters_has_no_problems(tmp_path: Path) -> None:
+    assert find_problems(make_corpus(tmp_path, PLAYS, validation_fraction=0.0002)) == []
+
+
 @pytest.mark.parametrize("count", [2500, 6000, 10_000])
 def test_a_license_at_the_end_is_reported(count: int, tmp_path: Path) -> None:
     text = f"{PLAYS}\n*** END ***\nTHE LICENSE\n{LICENSE[:count]}"
