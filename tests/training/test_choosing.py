@@ -126,7 +126,7 @@ def test_a_recipe_needs_time_to_read_enough(
     characters: int, minutes: float, steps: float, recipes: list[str], choosing: Choosing
 ) -> None:
     """Four fifths of what the end leaves are for steps; timing takes up to a tenth of it."""
-    longest = 0.8 * (0.97 * 60 * minutes - 1.5) / steps
+    longest = 0.8 * (0.97 * 60 * minutes - 2) / steps
     for step_seconds, recipe in zip((0.9 * longest, longest), recipes, strict=True):
         choosing.step_seconds = step_seconds
         assert (
@@ -244,11 +244,11 @@ TIMED = 11 * 0.11
 @pytest.mark.parametrize(
     ("times", "settings", "steps", "evaluations"),
     [
-        ((0, 0), [], (56.7 - TIMED) / 0.11, 2),
-        ((20, 0), [], (36.7 - TIMED) / 0.11, 2),
+        ((0, 0), [], (56.2 - TIMED) / 0.11, 2),
+        ((20, 0), [], (36.2 - TIMED) / 0.11, 2),
         ((600, 0), [], 1, 1),
-        ((0, 10), [], (46.7 - TIMED - 10) / 0.11, 1),
-        ((0, 10), ["training.evaluations=3"], (46.7 - TIMED - 30) / 0.11, 3),
+        ((0, 10), [], (46.2 - TIMED - 10) / 0.11, 1),
+        ((0, 10), ["training.evaluations=3"], (46.2 - TIMED - 30) / 0.11, 3),
     ],
     ids=[
         "at once",

@@ -234,11 +234,11 @@ def test_a_run_whose_folder_was_replaced_writes_nothing_more(
 
 @pytest.mark.parametrize(
     ("end", "last"),
-    [(21.5, 20), (17.5, 16), (0, 1)],
+    [(22, 20), (18, 16), (0, 1)],
     ids=["at an evaluation", "between evaluations", "never before the first step"],
 )
 def test_a_time_limit_ends_a_run_with_an_evaluation(end: float, last: int, tmp_path: Path) -> None:
-    """A step takes a second; one and a half are kept for the end."""
+    """A step takes a second; two are kept for the end."""
     clock = Clock()
     limit = TimeLimit(1, end, clock)
     trained = train(tmp_path / "run", faults=timed_steps(clock), clock=clock, limit=limit)
@@ -262,7 +262,7 @@ def test_a_run_that_becomes_slow_ends_within_its_limit(
 ) -> None:
     clock = Clock()
     faults = timed_steps(clock, step_seconds, evaluation_seconds=evaluation_seconds)
-    limit = TimeLimit(0, 41.5, clock, evaluation_seconds=1.0)
+    limit = TimeLimit(0, 42, clock, evaluation_seconds=1.0)
     trained = train(tmp_path / "run", faults=faults, clock=clock, limit=limit)
     assert trained.outcome.reason == "time limit"
     assert 31 < clock.now <= 40
