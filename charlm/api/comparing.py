@@ -1,6 +1,5 @@
 """Compare runs: scores, distance to the best run, and differing settings."""
 
-import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -15,20 +14,15 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
     A run is compared with the best run only if its text and its validation loss are known.
     """
     keys = differing_settings(group)
-    scores = [run.score or Score(math.nan, 0) for run in group]
-    best = min(
-        (score for run, score in zip(group, scores, strict=True) if _is_comparable(run)),
-        key=lambda score: score.nats_per_char,
-        default=None,
-    )
+    scores = [*map(_comparable_score, group)]
+    best = min(filter(None, scores), key=lambda score: score.nats_per_char, default=None)
     rows = []
     for run, score in zip(group, scores, strict=True):
         above = None
-        if best is not None and score is not best and _is_comparable(run):
-            difference = score.minus(best)
+        if score is not None and best is not None and score is not best:
             above = {
-                "nats_per_char": difference.nats,
-                "standard_error": difference.standard_error,
+                "nats_per_char": score.nats_per_char - best.nats_per_char,
+                "standard_error": score.difference_error(best),
             }
         row = {
             "name": run.folder.name,
@@ -37,7 +31,7 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
             "step": run.step,
             "split": run.score and run.score.split,
             "nats_per_char": run.nats_per_char,
-            "standard_error": score.standard_error,
+            "standard_error": run.score and run.score.standard_error,
             "above_best": above,
             "best_step": run.best_step,
             "seconds": run.seconds,
@@ -77,6 +71,9 @@ def compare_seeds(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
     return rows
 
 
-def _is_comparable(run: RunSummary) -> bool:
-    is_scored = run.score is not None and run.score.split == "validation"
-    return is_scored and run.text is not None
+def _comparable_score(run: RunSummary) -> Score | None:
+    """Return the score of a run if its text and its validation loss are known."""
+    score = run.score
+    if run.text is None or score is None or score.split != "validation":
+        return None
+    return score

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.evaluation.ngrams import NGRAM_ORDER, count_ngrams, score_ngrams
-from charlm.evaluation.scoring import Difference, Score, mean_score
+from charlm.evaluation.scoring import ERROR_BLOCK, Score, mean_score, student
 from charlm.text.vocabulary import Vocabulary
 
 Ids = NDArray[Any]
@@ -95,19 +95,21 @@ class Comparison:
     @classmethod
     def of(cls, score: Score, ngram: Score) -> "Comparison":
         """Compare the scores of a model and of the 5-gram model on the same text."""
-        margin = ngram.minus(score)
-        return cls(ngram.nats_per_char, margin.nats, margin.standard_error, ngram.characters)
-
-    @property
-    def _margin(self) -> Difference:
-        return Difference(self.margin_nats, self.standard_error, self.characters)
+        margin = ngram.nats_per_char - score.nats_per_char
+        error = ngram.difference_error(score)
+        return cls(ngram.nats_per_char, margin, error, ngram.characters)
 
     @property
     def verdict(self) -> Verdict:
-        """Whether the model is better than the 5-gram model beyond chance, see `Difference`."""
+        """Whether the model is better than the 5-gram model.
+
+        A difference counts if it is beyond chance (99.7%), and is not 0.0000 when rounded. For many
+        characters, it is then more than three standard errors.
+        """
         if self.standard_error is None:
             return "not compared"
-        if not self._margin.is_clear:
+        errors = student(3, blocks=self.characters // ERROR_BLOCK)
+        if abs(self.margin_nats) <= max(errors * self.standard_error, 5e-5):
             return "no clear difference"
         return "better" if self.margin_nats > 0 else "worse"
 
@@ -119,7 +121,7 @@ class Comparison:
                 f"not compared with {ngram}: {self.characters:,} characters are too few to "
                 "estimate its error"
             )
-        margin = f"{self._margin} per character"
+        margin = f"{abs(self.margin_nats):.4f} ± {self.standard_error:.4f} nats per character"
         side = "better" if self.margin_nats > 0 else "worse"
         characters = f"on {self.characters:,} characters"
         chance = ", which may be chance" if self.verdict == "no clear difference" else ""

@@ -101,39 +101,6 @@ class Score:
             return None
         return standard_error(np.subtract(self.block_means, other.block_means))
 
-    def minus(self, other: "Score") -> "Difference":
-        """Return the difference from an earlier score of the same text."""
-        margin = self.nats_per_char - other.nats_per_char
-        return Difference(margin, self.difference_error(other), self.characters)
-
-
-@dataclass(frozen=True)
-class Difference:
-    """The difference of a score from an earlier score of the same text; positive if worse."""
-
-    nats: float
-    """Difference of the means."""
-    standard_error: float | None
-    """Standard error of the difference; None if it is not known."""
-    characters: int
-    """Number of characters that both scores are based on."""
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the difference is beyond chance (99.7%), and is not 0.0000 when rounded.
-
-        For many characters, this is a difference of more than three standard errors.
-        """
-        if self.standard_error is None:
-            return False
-        errors = student(3, blocks=self.characters // ERROR_BLOCK)
-        return abs(self.nats) > max(errors * self.standard_error, 5e-5)
-
-    def __str__(self) -> str:
-        """Return the absolute difference and its error."""
-        error = "" if self.standard_error is None else f" ± {self.standard_error:.4f}"
-        return f"{abs(self.nats):.4f}{error} nats"
-
 
 def mean_score(blocks: Iterable[Floats]) -> Score:
     """Return the score of a text from its nats, arrays of any shape with at least one value."""

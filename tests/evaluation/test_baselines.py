@@ -135,6 +135,25 @@ def test_a_comparison_needs_2400_scored_characters(length: int, is_compared: boo
     assert (comparison.verdict != "not compared") == is_compared
 
 
+@pytest.mark.parametrize(
+    ("nats", "error", "characters", "is_clear"),
+    [
+        pytest.param(-0.0301, 0.01, 10**6, True, id="below minus three errors"),
+        pytest.param(0.0299, 0.01, 10**6, False, id="within three errors"),
+        pytest.param(0.0460, 0.01, 2400, True, id="beyond 4.5 errors of 8 blocks"),
+        pytest.param(0.0440, 0.01, 2400, False, id="within 4.5 errors of 8 blocks"),
+        pytest.param(9.0, None, 2399, False, id="no error"),
+        pytest.param(6e-5, 0.0, 2400, True, id="shown as 0.0001"),
+        pytest.param(4e-5, 0.0, 2400, False, id="shown as zero"),
+    ],
+)
+def test_a_margin_is_clear_if_chance_hardly_explains_it(
+    nats: float, error: float | None, characters: int, is_clear: bool
+) -> None:
+    verdict = Comparison(1.5, nats, error, characters).verdict
+    assert (verdict in {"better", "worse"}) is is_clear
+
+
 VERDICTS = [
     pytest.param(
         0.1043,

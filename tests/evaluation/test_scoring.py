@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from charlm.errors import CharlmError
 from charlm.evaluation import scoring
 from charlm.evaluation.scoring import (
-    Difference,
     Score,
     ScoringProtocol,
     estimate_stream,
@@ -266,43 +265,6 @@ def test_an_overflow_in_several_threads_causes_no_warning() -> None:
 
 
 # Figures of a score
-
-
-@pytest.mark.parametrize(
-    ("nats", "error", "characters", "is_clear"),
-    [
-        pytest.param(-0.0301, 0.01, 10**6, True, id="below minus three errors"),
-        pytest.param(0.0299, 0.01, 10**6, False, id="within three errors"),
-        pytest.param(0.0460, 0.01, 2400, True, id="beyond 4.5 errors of 8 blocks"),
-        pytest.param(0.0440, 0.01, 2400, False, id="within 4.5 errors of 8 blocks"),
-        pytest.param(9.0, None, 2399, False, id="no error"),
-        pytest.param(6e-5, 0.0, 2400, True, id="shown as 0.0001"),
-        pytest.param(4e-5, 0.0, 2400, False, id="shown as zero"),
-    ],
-)
-def test_a_difference_is_clear_if_chance_hardly_explains_it(
-    nats: float,
-    error: float | None,
-    characters: int,
-    is_clear: bool,
-) -> None:
-    assert Difference(nats, error, characters).is_clear is is_clear
-
-
-@pytest.mark.parametrize(
-    ("difference", "shown"),
-    [
-        (Difference(-0.25, 0.0125, 9), "0.2500 ± 0.0125 nats"),
-        (Difference(0.25, None, 9), "0.2500 nats"),
-    ],
-    ids=["with an error", "without an error"],
-)
-def test_a_difference_is_shown(difference: Difference, shown: str) -> None:
-    assert str(difference) == shown
-
-
-def test_scores_can_be_subtracted() -> None:
-    assert Score(3.5, 9).minus(Score(1.25, 9)) == Difference(2.25, None, 9)
 
 
 def test_nats_are_converted_to_bits() -> None:
