@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charlm.evaluation.scoring import Score
-from charlm.runs.summary import NOT_GROUPED, RunSummary, differing_settings, group_by_seed
+from charlm.runs.summary import RunSummary, differing_settings, group_by_seed
 
 
 def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
@@ -49,11 +49,8 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
 
 def compare_seeds(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """Return mean and standard deviation of the runs on one text that differ only in seeds."""
-    groups = group_by_seed(group)
-    differing = differing_settings([runs[0] for runs in groups])
-    keys = [key for key in differing if key not in NOT_GROUPED]
     rows = []
-    for runs in groups:
+    for settings, runs in group_by_seed(group):
         first = runs[0]
         scores = [run.nats_per_char for run in runs if run.nats_per_char is not None]
         rows.append(
@@ -64,7 +61,7 @@ def compare_seeds(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
                 "text": first.text and first.text.name,
                 "text_sha256": first.text and first.text.sha256,
                 "recipe": first.recipe,
-                "settings": {key: first.settings.get(key) for key in keys},
+                "settings": settings,
                 "runs": [str(run.folder) for run in runs],
             }
         )

@@ -112,11 +112,6 @@ class Reading:
         """The weights."""
         return self.trained.parameters
 
-    @property
-    def recipe(self) -> str | None:
-        """Name of the recipe that the run began with; None if it is unknown."""
-        return self.trained.config.get("recipe")
-
     @cached_property
     def settings(self) -> dict[str, Any]:
         """Every setting of the run by its dotted key, the texts, and the model file.

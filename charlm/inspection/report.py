@@ -1,7 +1,7 @@
 """The sections of a report, the report on one network, and groups of runs that differ in seeds."""
 
 import html
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -23,7 +23,7 @@ from charlm.inspection import (
 )
 from charlm.inspection.reading import Reading
 from charlm.inspection.style import SERIES, UNKNOWN, Estimate, Figure, Line, over_runs, to_plain
-from charlm.runs.summary import NOT_GROUPED, SEED, differing_settings, group_by_seed
+from charlm.runs.summary import SEED, differing_settings, group_by_seed
 
 SECTIONS: Mapping[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
@@ -48,6 +48,11 @@ class Report:
     """Measurements of each section, by its name. A section that failed is missing."""
     notes: tuple[str, ...]
     """Sentences about the parts that were left out."""
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting of the run by its dotted key; see `Reading.settings`."""
+        return self.reading.settings
 
     def get(self, name: str) -> Any:
         """Return the measurements of a section; None if they are missing.
@@ -195,31 +200,27 @@ def group_reports(reports: Sequence[Report]) -> list[Group]:
     A run is labelled by the settings that differ between all runs, or by its name if these are the
     same for several runs or too long for a legend.
     """
-    of_reading = {id(report.reading): report for report in reports}
-    readings = [report.reading for report in reports]
-    groups = group_by_seed(readings)
-    differing = differing_settings([group[0] for group in groups])
-    keys = [key for key in differing if key not in NOT_GROUPED]
-    seeds = {SEED} & {*differing_settings(readings)}
-    labels = {_label(reading, [*keys, *seeds]) for reading in readings}
+    groups = group_by_seed(reports)
+    keys = [*groups[0][0], *({SEED} & {*differing_settings(reports)})]
+    labels = {_label(report.settings, keys) for report in reports}
     are_named = len(labels) < len(reports) or max(map(len, labels)) > LONGEST_LABEL
     made = []
-    for index, group in enumerate(groups):
+    for index, (settings, group) in enumerate(groups):
         colour = SERIES[index % len(SERIES)]
-        name = _label(group[0], keys)
+        name = _label(settings, settings)
         if not 0 < len(name) <= LONGEST_LABEL:
-            name = group[0].name
+            name = group[0].reading.name
         runs = {}
-        for reading in group:
-            label = reading.name if are_named else _label(reading, [*keys, *seeds])
-            runs[Line(label, name, colour)] = of_reading[id(reading)]
-        made.append(Group({key: group[0].settings.get(key) for key in keys}, runs))
+        for report in group:
+            label = report.reading.name if are_named else _label(report.settings, keys)
+            runs[Line(label, name, colour)] = report
+        made.append(Group(settings, runs))
     return made
 
 
-def _label(reading: Reading, keys: Sequence[str]) -> str:
+def _label(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
     """Return the values of some settings: "sequence_length 4, seed 1"."""
-    return ", ".join(f"{key.rpartition('.')[2]} {reading.settings.get(key)}" for key in keys)
+    return ", ".join(f"{key.rpartition('.')[2]} {settings.get(key)}" for key in keys)
 
 
 def results_of(groups: Sequence[Group], name: str) -> dict[Line, Any]:

@@ -142,12 +142,8 @@ class Configured(Protocol):
     """Something with the settings of a run."""
 
     @property
-    def recipe(self) -> str | None:
-        """Name of the recipe that the run began with."""
-
-    @property
     def settings(self) -> Mapping[str, Any]:
-        """Settings by their dotted keys."""
+        """Every setting by its dotted key."""
 
 
 Run = TypeVar("Run", bound=Configured)
@@ -158,24 +154,31 @@ def group_by_text(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
     return _group(summaries, lambda run: run.text)
 
 
-def group_by_seed(summaries: Sequence[Run]) -> list[list[Run]]:
-    """Group summaries of runs on one text that differ only in NOT_GROUPED."""
-    return _group(summaries, lambda run: json.dumps([run.recipe, {**run.settings, **NOT_GROUPED}]))
+def group_by_seed(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
+    """Group runs on one text that differ only in NOT_GROUPED.
+
+    Returns:
+        For each group, the settings that differ between the groups, and its runs.
+
+    """
+    groups = _group(runs, lambda run: json.dumps({**run.settings, **NOT_GROUPED}))
+    differing = differing_settings([group[0] for group in groups])
+    keys = [key for key in differing if key not in NOT_GROUPED]
+    return [({key: group[0].settings.get(key) for key in keys}, group) for group in groups]
 
 
-def _group(summaries: Sequence[Run], key: Callable[[Run], object]) -> list[list[Run]]:
+def _group(runs: Sequence[Run], key: Callable[[Run], object]) -> list[list[Run]]:
     groups: dict[object, list[Run]] = {}
-    for summary in summaries:
-        groups.setdefault(key(summary), []).append(summary)
+    for run in runs:
+        groups.setdefault(key(run), []).append(run)
     return [*groups.values()]
 
 
-def differing_settings(summaries: Sequence[Configured]) -> list[str]:
+def differing_settings(runs: Sequence[Configured]) -> list[str]:
     """Return the keys of the settings that differ: the recipe, and others between its runs."""
-    differing: dict[str, None] = {}
-    if len({run.settings.get("recipe") for run in summaries}) > 1:
-        differing["recipe"] = None
-    for group in _group(summaries, lambda run: run.recipe):
+    groups = _group(runs, lambda run: json.dumps(run.settings.get("recipe")))
+    differing = dict.fromkeys(["recipe"] if len(groups) > 1 else [])
+    for group in groups:
         for key in dict.fromkeys(key for run in group for key in run.settings):
             if len({json.dumps(run.settings.get(key)) for run in group}) > 1:
                 differing[key] = None

@@ -173,12 +173,11 @@ def summary_of(
     folder: str = "run",
     *,
     text: RunText | None = PLAYS,
-    recipe: str | None = None,
     **settings: Any,
 ) -> RunSummary:
     """Return a summary with some settings."""
     values = dict.fromkeys(RunSummary.__dataclass_fields__)
-    known = {"folder": Path(folder), "text": text, "recipe": recipe, "settings": settings}
+    known = {"folder": Path(folder), "text": text, "settings": settings}
     return RunSummary(**{**values, **known})  # type: ignore[arg-type]
 
 
@@ -200,7 +199,7 @@ def test_runs_that_differ_only_in_their_seeds_are_grouped() -> None:
         summary_of("4", units=3, seed=0, recipe="b"),
         replace(parts, settings={**parts.settings, "training.parts": 1}),
     ]
-    assert [names_of(group) for group in group_by_seed(runs)] == ["1 2 5", "3", "4"]
+    assert [names_of(group) for _, group in group_by_seed(runs)] == ["1 2 5", "3", "4"]
 
 
 def test_settings_that_are_equal_do_not_differ() -> None:
@@ -215,4 +214,4 @@ def test_settings_that_differ_only_between_recipes_are_not_listed() -> None:
         summary_of(recipe="a", units=3, epochs=2),
         summary_of(recipe="b", units=4, epochs=1),
     ]
-    assert differing_settings(runs) == ["epochs"]
+    assert differing_settings(runs) == ["recipe", "epochs"]
