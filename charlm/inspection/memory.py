@@ -27,7 +27,9 @@ from charlm.inspection.style import (
     ORANGE,
     SERIES,
     Axes,
+    Figure,
     Line,
+    add_axes,
     curve,
     fit_logarithmic,
     table,
@@ -405,13 +407,11 @@ GROWING = (
 )
 
 
-def panels(results: Mapping[Line, Memory]) -> list[str]:
-    """Return the titles of the axes."""
-    return ["Gradient k characters back", "State after a replacement", "Prediction after it"]
-
-
-def plot(axes: Sequence[Axes], results: Mapping[Line, Memory]) -> None:
+def plot(figure: Figure, results: Mapping[Line, Memory]) -> None:
     """Draw gradient, state and prediction by lag: all layers of one run, or several runs."""
+    axes = add_axes(
+        figure, "Gradient k characters back", "State after a replacement", "Prediction after it"
+    )
     gradient, state, prediction = axes
     for each in axes:
         each.set(xlabel="k, characters", yscale="log")

@@ -31,10 +31,6 @@ from charlm.runs.folder import CORPUS, run_of
 from charlm.text.corpus import is_corpus
 from charlm.wording import as_argument
 
-WIDTH = 4.8
-"""Width of axes in inches; they fill the screen of a phone, and their text stays readable."""
-HEIGHT = 2.8
-"""Height of axes in inches, with labels and title."""
 LEGEND_LINE = 0.19
 """Height of a line of the legend, in inches."""
 HELP = (
@@ -70,15 +66,9 @@ def draw(name: str, results: Mapping[Line, Any]) -> Figure:
     """
     from matplotlib.figure import Figure
 
-    section = SECTIONS[name]
-    titles = section.panels(results)
-    count = len(titles)
     with figure_style():
-        figure = Figure(figsize=(WIDTH, count * HEIGHT), layout="constrained")
-        axes = [figure.add_subplot(count, 1, place + 1) for place in range(count)]
-        for each, title in zip(axes, titles, strict=True):
-            each.set_title(title)
-        section.plot(axes, results)
+        figure = Figure(layout="constrained")
+        SECTIONS[name].plot(figure, results)
         _draw_legend(figure)
     return figure
 

@@ -34,7 +34,7 @@ SECTIONS: Mapping[str, ModuleType] = {
 A module has TITLE, EQUATION and TEXT, which are HTML, `measure(reading)`, which returns a dataclass
 and may raise CharlmError or LinAlgError, and `details(results)`, which returns tables and other
 HTML; `results` is a mapping from the look of each run to what was measured. For a figure, it also
-has `panels(results)`, the titles of its axes, `plot(axes, results)`, and `caption(results)`.
+has `plot(figure, results)` and `caption(results)`.
 """
 
 

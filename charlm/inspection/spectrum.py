@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.inspection.reading import Reading
-from charlm.inspection.style import ORANGE, Axes, Line, table
+from charlm.inspection.style import ORANGE, Figure, Line, add_axes, table
 from charlm.network.rnn import Parameters
 
 
@@ -59,14 +59,10 @@ TEXT = (
 )
 
 
-def panels(results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> list[str]:
-    """Return the titles of the axes."""
-    layers = max(len(spectra) for spectra in results.values())
-    return [f"V of rnn.{layer}" for layer in range(layers)]
-
-
-def plot(axes: Sequence[Axes], results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> None:
+def plot(figure: Figure, results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> None:
     """Draw the eigenvalues of V in the complex plane, with the unit circle, for each layer."""
+    layers = max(len(spectra) for spectra in results.values())
+    axes = add_axes(figure, *(f"V of rnn.{layer}" for layer in range(layers)))
     angles = np.linspace(0, 2 * np.pi, 200)
     for layer, each in enumerate(axes):
         each.plot(np.cos(angles), np.sin(angles), color=ORANGE)

@@ -41,6 +41,10 @@ COLOURS: Mapping[str, tuple[str, str]] = {
 the page inverts their lightness."""
 INK, MUTED, GRID, PAPER, *SERIES = (light for light, _ in COLOURS.values())
 ORANGE = SERIES[1]
+WIDTH = 4.8
+"""Width of axes in inches; they fill the screen of a phone, and their text stays readable."""
+HEIGHT = 2.8
+"""Height of axes in inches, with labels and title."""
 Estimate = tuple[float | None, float | None]
 """A number and its standard error, over the text for a single run; None if unknown."""
 UNKNOWN: Estimate = (None, None)
@@ -121,6 +125,13 @@ def svg(figure: Figure) -> bytes:
 def svg_url(figure: Figure) -> str:
     """Return a figure as a data URL."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg(figure)).decode()}"
+
+
+def add_axes(figure: Figure, *titles: str) -> list[Axes]:
+    """Add axes below each other to an empty figure, and set its size."""
+    count = len(titles)
+    figure.set_size_inches(WIDTH, count * HEIGHT)
+    return [figure.add_subplot(count, 1, row, title=title) for row, title in enumerate(titles, 1)]
 
 
 def curve(

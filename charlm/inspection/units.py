@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from charlm.inspection.features import Feature, Kind, features_of
 from charlm.inspection.reading import MOST_STATES, Reading, SampledCharacters
-from charlm.inspection.style import MUTED, Axes, Line, table
+from charlm.inspection.style import MUTED, Figure, Line, add_axes, table
 from charlm.network.rnn import State
 from charlm.text.vocabulary import Vocabulary
 from charlm.wording import counted
@@ -314,14 +314,9 @@ def strengths(feature: FeatureScores) -> dict[str, float | None]:
     }
 
 
-def panels(results: Mapping[Line, Units]) -> list[str]:
-    """Return the titles of the axes."""
-    return ["The best unit for each feature"]
-
-
-def plot(axes: Sequence[Axes], results: Mapping[Line, Units]) -> None:
+def plot(figure: Figure, results: Mapping[Line, Units]) -> None:
     """Draw how closely the best unit follows each feature, and the level of chance."""
-    (points,) = axes
+    (points,) = add_axes(figure, "The best unit for each feature")
     scores = [(line, feature) for line, units in results.items() for feature in units.features]
     rows = [*dict.fromkeys(feature.feature for _, feature in scores)]
     for line, feature in scores:

@@ -3,7 +3,7 @@
 Array dimensions: n = number of values of k tried, m = number of n-gram orders.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error, student
 from charlm.inspection.reading import Reading, SampledCharacters
-from charlm.inspection.style import INK, MUTED, Axes, Line, curve, fit_logarithmic
+from charlm.inspection.style import INK, MUTED, Figure, Line, add_axes, curve, fit_logarithmic
 from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import Parameters, State, advance
 from charlm.network.rnn import nats as character_nats
@@ -181,15 +181,11 @@ UNKNOWN = (
 )
 
 
-def panels(results: Mapping[Line, UsableContext]) -> list[str]:
-    """Return the titles of the axes."""
-    return ["Loss from the last k characters", "Gain from all earlier characters"]
-
-
-def plot(axes: Sequence[Axes], results: Mapping[Line, UsableContext]) -> None:
+def plot(figure: Figure, results: Mapping[Line, UsableContext]) -> None:
     """Draw the loss by the number of characters read, and the gain from reading all."""
-    loss, gain = axes
-    for each in axes:
+    titles = ("Loss from the last k characters", "Gain from all earlier characters")
+    loss, gain = add_axes(figure, *titles)
+    for each in (loss, gain):
         each.set_xscale("symlog", base=2, linthresh=1)
         each.xaxis.set_major_formatter("{x:g}")
         each.set(xlabel="k, characters read", ylabel="nats per character")
