@@ -9,12 +9,11 @@ import resource
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from charlm import __version__
 from charlm.errors import CharlmError
 
 CPUINFO = Path("/proc/cpuinfo")
@@ -40,24 +39,10 @@ HAS_TENSORFLOW = sys.version_info < (3, 14) and (sys.platform, platform.machine(
     "x86_64",
 )
 """Whether TensorFlow has a wheel for this machine and this Python."""
-PACKAGES = ("numpy", "tensorflow", "keras", "torch")
 COMPILERS = ("cc", "gcc", "clang")
 """C compilers to look for if $CC is not set."""
 COMPILER_PACKAGE = "ziglang"
 """Python package with a C compiler, used if $CC is not set and no compiler is on the PATH."""
-COMPILER_FOLDERS = ("TMPDIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
-"""Environment variables for temporary files of a compiler, and for the caches of ziglang."""
-
-
-def describe_machine() -> dict[str, str | int | None]:
-    """Return processor, usable cores and package versions; None = not installed."""
-    return {
-        "cpu": processor_name(),
-        "cores": core_count(),
-        "python": platform.python_version(),
-        "charlm": __version__,
-        **versions(*PACKAGES),
-    }
 
 
 def versions(*packages: str) -> dict[str, str | None]:
@@ -86,31 +71,26 @@ def limit_product_threads(count: int) -> None:
         os.environ.setdefault(name, str(count))
 
 
-def processor_name(*, cpuinfo: Path = CPUINFO) -> str:
+def processor_name() -> str:
     """Return the model name of the processor, or its architecture if the name is unknown."""
-    names = _values(cpuinfo, "model name")
+    names = _values("model name")
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def processor_flags(*, cpuinfo: Path = CPUINFO) -> tuple[str, ...]:
+def processor_flags() -> tuple[str, ...]:
     """Return the instruction set flags of the processor, or its name if the flags are unknown."""
-    flags = _values(cpuinfo, "flags", "Features")
-    return tuple(sorted({*flags[0].split()})) if flags else (processor_name(cpuinfo=cpuinfo),)
+    flags = _values("flags", "Features")
+    return tuple(sorted({*flags[0].split()})) if flags else (processor_name(),)
 
 
-def multiplies_bfloat16(
-    *, cpuinfo: Path = CPUINFO, environ: Mapping[str, str] = os.environ
-) -> bool:
+def multiplies_bfloat16() -> bool:
     """Return whether the processor has instructions for bfloat16 products.
 
-    Args:
-        cpuinfo: File that describes the processor.
-        environ: Environment variables; ONEDNN_MAX_CPU_ISA can exclude these instructions.
-
+    The environment variable ONEDNN_MAX_CPU_ISA can exclude these instructions.
     """
-    if environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in ISAS_WITHOUT_BFLOAT16:
+    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in ISAS_WITHOUT_BFLOAT16:
         return False
-    return bool({BFLOAT16, TILES} & {*processor_flags(cpuinfo=cpuinfo)})
+    return bool({BFLOAT16, TILES} & {*processor_flags()})
 
 
 @dataclass(frozen=True)
@@ -122,9 +102,7 @@ class FastPrecision:
     """Reason, as a clause for the user."""
 
 
-def fastest_precision(
-    *, has_bfloat16: bool, has_tiles: bool, cpuinfo: Path = CPUINFO
-) -> FastPrecision:
+def fastest_precision(*, has_bfloat16: bool, has_tiles: bool) -> FastPrecision:
     """Return the number format in which a compiled kernel multiplies matrices fastest.
 
     Measured on two cores, float32 and bfloat16: AMD Zen 5 with avx512_bf16, 525 and 1,050 GFLOP/s;
@@ -133,40 +111,39 @@ def fastest_precision(
     Args:
         has_bfloat16: Whether the kernel was compiled with instructions for bfloat16.
         has_tiles: Whether it may also use tiles, which Linux can refuse.
-        cpuinfo: File that describes the processor.
 
     """
     if not has_bfloat16:
         return FastPrecision("float32", "the compiled kernel has no instructions for bfloat16")
     if has_tiles:
         return FastPrecision("bfloat16", f"this processor multiplies it in tiles ({TILES})")
-    if "AuthenticAMD" in _values(cpuinfo, "vendor_id"):
+    if "AuthenticAMD" in _values("vendor_id"):
         reason = f"this AMD processor multiplies it twice as fast as float32 ({BFLOAT16})"
         return FastPrecision("bfloat16", reason)
     reason = "this processor multiplies bfloat16 without tiles slower than float32"
     return FastPrecision("float32", reason)
 
 
-def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
+def find_compiler() -> list[str]:
     """Return the command of the C compiler: $CC, cc, gcc, clang, or the Python package ziglang.
 
-    Args:
-        environ: Environment variables; CC may contain arguments, PATH is searched.
+    $CC may contain arguments.
 
     Raises:
         CharlmError: There is no compiler; the message explains how to get one.
 
     """
     try:
-        named = shlex.split(environ.get("CC", ""))
+        named = shlex.split(os.environ.get("CC", ""))
     except ValueError:
         named = []
     for command in [named] if named else [[name] for name in COMPILERS]:
-        if shutil.which(command[0], path=environ.get("PATH")):
+        if shutil.which(command[0]):
             return command
     if named:
         raise CharlmError(
-            f"no C compiler (looked for CC={environ['CC']}); set CC to one that exists, or unset it"
+            f"no C compiler (looked for CC={os.environ['CC']}); set CC to one that exists, or "
+            f"unset it"
         )
     if importlib.util.find_spec(COMPILER_PACKAGE) is not None:
         return [sys.executable, "-m", COMPILER_PACKAGE, "cc"]
@@ -179,11 +156,6 @@ def find_compiler(environ: Mapping[str, str] = os.environ) -> list[str]:
 def compiler_name(command: Sequence[str]) -> str:
     """Return the name of a compiler, for messages."""
     return COMPILER_PACKAGE if COMPILER_PACKAGE in command else command[0]
-
-
-def compiler_environment(folder: Path) -> dict[str, str]:
-    """Return environment variables that direct temporary files and caches to a folder."""
-    return {**os.environ, **dict.fromkeys(COMPILER_FOLDERS, str(folder))}
 
 
 def memory_bytes() -> int | None:
@@ -202,10 +174,10 @@ def peak_memory_bytes() -> int:
     return peak if sys.platform == "darwin" else 1024 * peak  # only macOS counts in bytes
 
 
-def _values(cpuinfo: Path, *keys: str) -> list[str]:
-    """Return all values of the given keys in `cpuinfo`; none if the file cannot be read."""
+def _values(*keys: str) -> list[str]:
+    """Return all values of the given keys in CPUINFO; none if the file cannot be read."""
     try:
-        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
     except OSError:
         return []
     pairs = [line.partition(":") for line in lines]

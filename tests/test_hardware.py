@@ -66,9 +66,16 @@ ARM = "CPU implementer\t: 0x41\nFeatures\t: fp asimd bf16 sve\n"
 CPUINFO = "processor\t: 0\nmodel name\t: A Processor: Fast\nflags\t\t: fpu avx512_bf16 avx512f\n\n"
 
 
-def test_the_processor_has_a_name(tmp_path: Path) -> None:
-    (tmp_path / "cpuinfo").write_text(2 * CPUINFO, encoding="utf-8")
-    assert hardware.processor_name(cpuinfo=tmp_path / "cpuinfo") == "A Processor: Fast"
+@pytest.fixture
+def described(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the path of the missing file that describes the processor."""
+    monkeypatch.setattr(hardware, "CPUINFO", tmp_path / "cpuinfo")
+    return tmp_path / "cpuinfo"
+
+
+def test_the_processor_has_a_name(described: Path) -> None:
+    described.write_text(2 * CPUINFO, encoding="utf-8")
+    assert hardware.processor_name() == "A Processor: Fast"
 
 
 @pytest.mark.parametrize(
@@ -80,10 +87,10 @@ def test_the_processor_has_a_name(tmp_path: Path) -> None:
     ],
 )
 def test_a_processor_multiplies_bfloat16_if_it_has_the_flag(
-    cpuinfo: str, expected: bool, tmp_path: Path
+    cpuinfo: str, expected: bool, described: Path
 ) -> None:
-    (tmp_path / "cpuinfo").write_text(cpuinfo, encoding="utf-8")
-    assert hardware.multiplies_bfloat16(cpuinfo=tmp_path / "cpuinfo") == expected
+    described.write_text(cpuinfo, encoding="utf-8")
+    assert hardware.multiplies_bfloat16() == expected
 
 
 @pytest.mark.parametrize(
@@ -95,20 +102,20 @@ def test_a_processor_multiplies_bfloat16_if_it_has_the_flag(
     ],
 )
 def test_the_flags_of_a_processor_are_sorted(
-    cpuinfo: str, flags: tuple[str, ...], tmp_path: Path
+    cpuinfo: str, flags: tuple[str, ...], described: Path
 ) -> None:
-    (tmp_path / "cpuinfo").write_text(cpuinfo, encoding="utf-8")
-    assert hardware.processor_flags(cpuinfo=tmp_path / "cpuinfo") == flags
+    described.write_text(cpuinfo, encoding="utf-8")
+    assert hardware.processor_flags() == flags
 
 
-def test_a_processor_without_a_name_is_called_by_its_architecture(tmp_path: Path) -> None:
-    (tmp_path / "cpuinfo").write_text(ARM, encoding="utf-8")
-    name = hardware.processor_name(cpuinfo=tmp_path / "cpuinfo")
-    assert name in {platform.processor(), platform.machine()}
+def test_a_processor_without_a_name_is_called_by_its_architecture(described: Path) -> None:
+    described.write_text(ARM, encoding="utf-8")
+    assert hardware.processor_name() in {platform.processor(), platform.machine()}
 
 
+@pytest.mark.usefixtures("described")
 def test_an_unknown_processor_does_not_multiply_bfloat16() -> None:
-    assert not hardware.multiplies_bfloat16(cpuinfo=Path("missing"))
+    assert not hardware.multiplies_bfloat16()
 
 
 AMD = "vendor_id\t: AuthenticAMD\n"
@@ -130,12 +137,11 @@ def test_the_fastest_precision_follows_from_the_kernel(
     kernel: tuple[bool, bool],
     precision: str,
     reason: str,
-    tmp_path: Path,
+    described: Path,
 ) -> None:
-    path = tmp_path / "cpuinfo"
-    path.write_text(cpuinfo, encoding="utf-8")
+    described.write_text(cpuinfo, encoding="utf-8")
     has_bfloat16, has_tiles = kernel
-    found = hardware.fastest_precision(has_bfloat16=has_bfloat16, has_tiles=has_tiles, cpuinfo=path)
+    found = hardware.fastest_precision(has_bfloat16=has_bfloat16, has_tiles=has_tiles)
     assert found.name == precision
     assert reason in found.reason
 
@@ -144,11 +150,12 @@ def test_the_fastest_precision_follows_from_the_kernel(
     ("isa", "expected"),
     [("AVX2", False), ("avx512_core", False), ("AVX512_CORE_BF16", True), ("", True)],
 )
-def test_the_environment_can_rule_bfloat16_out(isa: str, expected: bool, tmp_path: Path) -> None:
-    path = tmp_path / "cpuinfo"
-    path.write_text(CPUINFO, encoding="utf-8")
-    environ = {"ONEDNN_MAX_CPU_ISA": isa}
-    assert hardware.multiplies_bfloat16(cpuinfo=path, environ=environ) == expected
+def test_the_environment_can_rule_bfloat16_out(
+    isa: str, expected: bool, described: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    described.write_text(CPUINFO, encoding="utf-8")
+    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", isa)
+    assert hardware.multiplies_bfloat16() == expected
 
 
 def test_product_threads_are_limited_unless_the_environment_says_otherwise(
@@ -185,11 +192,12 @@ def test_the_cores_are_limited_by_the_container(
 # The C compiler
 
 
-def put_programs(folder: Path, *names: str) -> dict[str, str]:
-    """Write empty programs, and return an environment with only them on the PATH."""
-    for name in names:
-        (folder / name).touch(mode=0o755)
-    return {"PATH": str(folder)}
+@pytest.fixture
+def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder that is the whole PATH, without $CC."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    return tmp_path
 
 
 @pytest.mark.parametrize(
@@ -198,30 +206,40 @@ def put_programs(folder: Path, *names: str) -> dict[str, str]:
     ids=["all", "without cc", "clang alone"],
 )
 def test_the_first_compiler_on_the_path_is_found(
-    tmp_path: Path, present: list[str], found: str
+    programs: Path, present: list[str], found: str
 ) -> None:
-    assert hardware.find_compiler(put_programs(tmp_path, *present)) == [found]
+    for name in present:
+        (programs / name).touch(mode=0o755)
+    assert hardware.find_compiler() == [found]
 
 
-def test_the_compiler_named_by_cc_keeps_its_arguments(tmp_path: Path) -> None:
-    environ = put_programs(tmp_path, "cc", "mine")
-    assert hardware.find_compiler({**environ, "CC": "mine -x 'a b'"}) == ["mine", "-x", "a b"]
+def test_the_compiler_named_by_cc_keeps_its_arguments(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (programs / "cc").touch(mode=0o755)
+    (programs / "mine").touch(mode=0o755)
+    monkeypatch.setenv("CC", "mine -x 'a b'")
+    assert hardware.find_compiler() == ["mine", "-x", "a b"]
 
 
-def test_a_compiler_named_by_cc_that_is_missing_is_not_replaced(tmp_path: Path) -> None:
-    environ = put_programs(tmp_path, "cc")
+def test_a_compiler_named_by_cc_that_is_missing_is_not_replaced(
+    programs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (programs / "cc").touch(mode=0o755)
+    monkeypatch.setenv("CC", "mine -x")
     with pytest.raises(
         CharlmError, match=r"looked for CC=mine -x\); set CC to one that exists, or unset it$"
     ):
-        hardware.find_compiler({**environ, "CC": "mine -x"})
+        hardware.find_compiler()
 
 
+@pytest.mark.usefixtures("programs")
 def test_without_a_compiler_the_message_names_a_package_with_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(hardware, "COMPILER_PACKAGE", "nothing_such")
     with pytest.raises(
         CharlmError,
         match=r"^no C compiler \(looked for cc, gcc, clang\); pip install nothing_such ",
     ):
-        hardware.find_compiler(put_programs(tmp_path))
+        hardware.find_compiler()

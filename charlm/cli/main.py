@@ -176,11 +176,15 @@ def info() -> None:
     from charlm.config.recipes import CONFIGS
     from charlm.engine.compiler import describe_kernel
     from charlm.engine.kernel import choose_precision
-    from charlm.hardware import describe_machine, memory_bytes, versions
+    from charlm.hardware import core_count, memory_bytes, processor_name, versions
     from charlm.runs.folder import RUNS
 
     precision = choose_precision(ProgressDisplay())
     packages = (
+        "numpy",
+        "tensorflow",
+        "keras",
+        "torch",
         "click",
         "pydantic",
         "safetensors",
@@ -190,7 +194,10 @@ def info() -> None:
         "starlette",
     )
     facts = {
-        **describe_machine(),
+        "cpu": processor_name(),
+        "cores": core_count(),
+        "python": platform.python_version(),
+        "charlm": __version__,
         **versions(*packages),
         "platform": platform.platform(),
         "memory_bytes": memory_bytes(),

@@ -13,13 +13,13 @@ import shutil
 import signal
 import stat
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
-from charlm.hardware import compiler_environment, compiler_name, find_compiler, processor_flags
+from charlm.hardware import compiler_name, find_compiler, processor_flags
 from charlm.storage import temporary_folder, write_file
 
 SOURCE = Path(__file__).with_name("kernel.c")
@@ -44,6 +44,8 @@ MAX_REASON = 300
 COMPILE_SECONDS = 60
 """Time limit of the compiler. On two slow, shared cores, gcc and clang need 1.4 to 3.3 s, and
 ziglang needs 5 s or more."""
+FOLDERS = ("TMPDIR", "ZIG_GLOBAL_CACHE_DIR", "ZIG_LOCAL_CACHE_DIR")
+"""Environment variables for temporary files of a compiler, and for the caches of ziglang."""
 Library = TypeVar("Library")
 
 
@@ -104,13 +106,13 @@ def describe_kernel() -> str:
         return f"Keras, because there is {error}"
 
 
-def cache_folder(environ: Mapping[str, str] = os.environ) -> tuple[Path | None, str | None]:
+def cache_folder() -> tuple[Path | None, str | None]:
     """Return the folder for the library, or None and the reason why it cannot be used.
 
     The folder is charlm/ in $XDG_CACHE_HOME or ~/.cache; it is made if it is missing. Its files are
     executed, so other users must not be able to write there.
     """
-    configured = Path(environ.get("XDG_CACHE_HOME", ""))
+    configured = Path(os.environ.get("XDG_CACHE_HOME", ""))
     try:
         parent = configured if configured.is_absolute() else Path.home() / ".cache"
     except RuntimeError as error:
@@ -159,7 +161,7 @@ def _run(command: list[str], folder: Path) -> tuple[int, str]:
         text=True,
         errors="replace",
         start_new_session=True,
-        env=compiler_environment(folder),
+        env={**os.environ, **dict.fromkeys(FOLDERS, str(folder))},
     ) as process:
         try:
             _, errors = process.communicate(timeout=COMPILE_SECONDS)

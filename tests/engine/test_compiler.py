@@ -177,16 +177,12 @@ def test_a_library_in_a_folder_that_others_can_write_is_not_loaded(
 
 
 @pytest.fixture
-def own_folder(tmp_path: Path) -> Path:
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return the cache folder in tmp_path, which only the user can write."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = tmp_path / "charlm"
     folder.mkdir(mode=0o755)
     return folder
-
-
-def found_folder(tmp_path: Path) -> tuple[Path | None, str | None]:
-    """Return the cache folder in a folder, or the reason why it cannot be used."""
-    return compiler.cache_folder({"XDG_CACHE_HOME": str(tmp_path)})
 
 
 def test_a_folder_of_another_user_is_not_used(
@@ -196,24 +192,25 @@ def test_a_folder_of_another_user_is_not_used(
     owner = own_folder.stat().st_uid
     monkeypatch.setattr("os.getuid", lambda: owner + 1)
     reason = f"{own_folder}: {NOT_OWN}"
-    assert found_folder(own_folder.parent) == (None, reason)
+    assert compiler.cache_folder() == (None, reason)
 
 
 def test_a_link_is_not_used(own_folder: Path) -> None:
     own_folder.rename(own_folder.with_name("elsewhere"))
     own_folder.symlink_to("elsewhere")
-    assert found_folder(own_folder.parent) == (None, f"{own_folder}: {NOT_OWN}")
+    assert compiler.cache_folder() == (None, f"{own_folder}: {NOT_OWN}")
 
 
 def test_a_file_in_place_of_the_folder_is_reported(own_folder: Path) -> None:
     own_folder.rmdir()
     own_folder.touch()
-    assert found_folder(own_folder.parent) == (None, f"{own_folder}: File exists")
+    assert compiler.cache_folder() == (None, f"{own_folder}: File exists")
 
 
 def test_without_a_home_the_kernel_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Path, "home", Mock(side_effect=RuntimeError("no home")))
-    assert compiler.cache_folder({}) == (None, "no home")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    assert compiler.cache_folder() == (None, "no home")
 
 
 Change = Callable[[pytest.MonkeyPatch], object]
