@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from charlm.config.checks import check_name, check_whole, to_number
 from charlm.errors import CharlmError
 from charlm.network.reading import (
-    BLOCK,
     VALUES_AT_ONCE,
     Segments,
     cut_segments,
@@ -28,6 +27,7 @@ from charlm.network.rnn import Floats, Parameters, State, nats
 from charlm.wording import counted
 
 WINDOWS_AT_ONCE = 128
+"""Maximum number of windows or texts that are read side by side."""
 STREAMS = 64
 """Number of segments of a text that are read side by side."""
 WARM_UP = 256
@@ -256,7 +256,7 @@ def only_finite(blocks: Iterable[Floats]) -> Iterator[Floats]:
 
 
 def score_stream(
-    parameters: Parameters, ids: NDArray[Any], *, block: int = BLOCK, state: State | None = None
+    parameters: Parameters, ids: NDArray[Any], *, state: State | None = None
 ) -> Iterator[Floats]:
     """Score a text that is read from start to end: each id is scored given all ids before it.
 
@@ -265,7 +265,6 @@ def score_stream(
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 2.
-        block: Maximum number of ids to read at a time, 1 or more.
         state: The state before the first id, [1, H] for each layer; None = zeros.
 
     Yields:
@@ -275,18 +274,12 @@ def score_stream(
     if state is None:
         state = parameters.zero_state(1)
     first = 1
-    for logits, _ in read_blocks(parameters, ids[:-1, None], state, block=block):
+    for logits, _ in read_blocks(parameters, ids[:-1, None], state):
         yield nats(logits[:, 0], ids[first : first + len(logits)])
         first += len(logits)
 
 
-def score_windows(
-    parameters: Parameters,
-    ids: NDArray[Any],
-    *,
-    window: int,
-    windows_at_once: int = WINDOWS_AT_ONCE,
-) -> Iterator[Floats]:
+def score_windows(parameters: Parameters, ids: NDArray[Any], *, window: int) -> Iterator[Floats]:
     """Score consecutive windows, each read from the zero state, as nanoGPT does.
 
     The window at s = 0, W, 2W, ... reads ids s to s + W - 1 and scores ids s + 1 to s + W, each
@@ -296,16 +289,15 @@ def score_windows(
         parameters: The weights.
         ids: Integers [n], n >= 2.
         window: W, the number of ids in a window, 1 or more.
-        windows_at_once: Maximum number of windows to read side by side, 1 or more. Fewer are read
-            if their ids, or their logits for one character, exceed VALUES_AT_ONCE values.
 
     Yields:
         The nats of ids 1 to n - 1, float32 arrays in text order.
 
     """
     window = min(window, len(ids) - 1)
+    # Neither the ids of the windows, nor their logits for one character, exceed VALUES_AT_ONCE.
     rows = parameters.rows_at_once(VALUES_AT_ONCE)
-    span = window * max(1, min(windows_at_once, VALUES_AT_ONCE // window, rows))
+    span = window * max(1, min(WINDOWS_AT_ONCE, VALUES_AT_ONCE // window, rows))
     for start in range(0, len(ids) - 1, span):
         part = ids[start : start + span + 1]
         segments = cut_segments(part, length=window, warm_up=0)

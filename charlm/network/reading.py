@@ -21,6 +21,7 @@ from charlm.hardware import core_count
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State
 
 BLOCK = 2048
+"""Maximum number of characters of each stream in a block."""
 VALUES_AT_ONCE = 1 << 21
 """Maximum number of values in an array of logits or outputs, 8 MB."""
 STREAMS_PER_THREAD = 32
@@ -29,11 +30,7 @@ are bit-identical."""
 
 
 def read_blocks(
-    parameters: Parameters,
-    ids: NDArray[Any],
-    state: State,
-    *,
-    block: int = BLOCK,
+    parameters: Parameters, ids: NDArray[Any], state: State
 ) -> Iterator[tuple[Floats, State]]:
     """Read ids in blocks of t steps.
 
@@ -44,7 +41,6 @@ def read_blocks(
         parameters: The weights.
         ids: Integers [T, B].
         state: The state before the first character.
-        block: The largest t, 1 or more.
 
     Yields:
         The logits after each character of a block, float32 [t, B, V], and the state after the
@@ -52,7 +48,7 @@ def read_blocks(
 
     """
     streams = ids.shape[1]
-    size = max(1, min(block, VALUES_AT_ONCE // (parameters.width * streams)))
+    size = max(1, min(BLOCK, VALUES_AT_ONCE // (parameters.width * streams)))
     groups = np.array_split(np.arange(streams), max(1, streams // STREAMS_PER_THREAD))
     if len(groups) == 1:
         for start in range(0, len(ids), size):

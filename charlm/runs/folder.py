@@ -42,21 +42,15 @@ _TIME = re.compile(r"^\d{8}-\d{6}-")
 """Start of the names of folders that `make_folder` makes."""
 
 
-def make_folder(text_name: str, *, under: Path = RUNS) -> Path:
+def make_folder(text_name: str) -> Path:
     """Make a folder for a new run, named after the time and the text, and return it.
 
-    Args:
-        text_name: The name of the text.
-        under: The folder of all runs.
-
-    Raises:
-        OSError: The folder cannot be made.
-
+    Raises OSError if the folder cannot be made.
     """
-    under.mkdir(parents=True, exist_ok=True)
+    RUNS.mkdir(exist_ok=True)
     stem = f"{time.strftime('%Y%m%d-%H%M%S')}-{text_name}"
     for number in itertools.count(1):
-        folder = under / (stem if number == 1 else f"{stem}-{number}")
+        folder = RUNS / (stem if number == 1 else f"{stem}-{number}")
         with contextlib.suppress(FileExistsError):
             folder.mkdir()
             break
@@ -101,7 +95,7 @@ def model_name(model: Path) -> str:
     return printable(Path((run_of(model) or model.with_suffix("")).name))
 
 
-def newest_unfinished_run(under: Path = RUNS) -> Path:
+def newest_unfinished_run() -> Path:
     """Return the newest run that has not reached its end, or the newest run if all runs have.
 
     Runs that another process is training are ignored.
@@ -110,7 +104,7 @@ def newest_unfinished_run(under: Path = RUNS) -> Path:
         CharlmError: There is no run, or another process is training every unfinished run.
 
     """
-    runs = find_runs(under)
+    runs = find_runs()
     unfinished = [run for run in runs if not (run / ENDED_FILE).is_file()]
     stopped = [run for run in unfinished if not is_held(run)]
     if unfinished and not stopped:
@@ -125,18 +119,17 @@ def _time_of_log(run: Path) -> int:
     return (run / METRICS_FILE).stat().st_mtime_ns
 
 
-def find_runs(under: Path = RUNS) -> list[Path]:
-    """Return all runs under a folder, sorted by name; raise CharlmError if there is none."""
-    names = run_names(under)
+def find_runs() -> list[Path]:
+    """Return all runs under runs/, sorted by name; raise CharlmError if there is none."""
+    names = run_names()
     if not names:
-        raise CharlmError(f"{under}/: no run here; train one with: charlm train")
-    return [under / name for name in names]
+        raise CharlmError(f"{RUNS}/: no run here; train one with: charlm train")
+    return [RUNS / name for name in names]
 
 
 def find_run(
     run: Path | None,
     *,
-    under: Path = RUNS,
     suits: Callable[[Path], bool] = Path.is_dir,
     is_meant: Callable[[Path], bool] = Path.exists,
 ) -> Path:
@@ -144,7 +137,6 @@ def find_run(
 
     Args:
         run: A path, or a part of the name of a run, for the newest such run; None = the newest run.
-        under: The folder of all runs.
         suits: Function that returns whether an error may suggest a file or folder.
         is_meant: Function that returns whether a path is meant even if names of runs contain it.
 
@@ -158,8 +150,8 @@ def find_run(
 
     """
     if run is None:
-        return max(find_runs(under), key=_time_of_log)
-    names = [] if is_meant(run) else run_names(under)
+        return max(find_runs(), key=_time_of_log)
+    names = [] if is_meant(run) else run_names()
     if not names:
         return run
     part = str(run)
@@ -171,9 +163,9 @@ def find_run(
         full_names = {**without_times, **{name: name for name in names}}
         near = nearest(part, full_names)
         hint = f"; did you mean {full_names[near]}?" if near else near_file_hint(run, suits=suits)
-        hint = hint or f"; charlm runs lists the runs under {as_argument(under)}/"
+        hint = hint or f"; charlm runs lists the runs under {RUNS}/"
         raise CharlmError(f"{run}: no such folder, and no run has this in its name{hint}")
-    return max((under / name for name in matches), key=_time_of_log)
+    return max((RUNS / name for name in matches), key=_time_of_log)
 
 
 def run_names(under: Path = RUNS) -> list[str]:

@@ -1,7 +1,6 @@
 """The loss in nats per character, compared with its definition in float64, and its error."""
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from charlm.evaluation.scoring import (
     score_stream,
     score_windows,
 )
+from charlm.network import reading
 from charlm.network.rnn import Parameters
 
 TEXT = np.random.default_rng(4).integers(0, 5, 60).astype(np.uint8)
@@ -153,8 +153,10 @@ def parameters() -> Parameters:
 def test_a_stream_scores_each_id_after_all_ids_before_it(
     parameters: Parameters,
     block: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    losses = np.concatenate(list(score_stream(parameters, TEXT, block=block)))
+    monkeypatch.setattr(reading, "BLOCK", block)
+    losses = np.concatenate(list(score_stream(parameters, TEXT)))
     np.testing.assert_allclose(losses, reference.nats(parameters, TEXT.tolist()), atol=2e-5)
 
 
@@ -182,21 +184,19 @@ def test_a_stream_continues_from_a_state(parameters: Parameters) -> None:
     np.testing.assert_allclose(np.concatenate([*losses]), expected, atol=2e-5)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{}, {"windows_at_once": 3}, {"windows_at_once": 1}],
-    ids=["together", "by threes", "one by one"],
-)
+@pytest.mark.parametrize("most", [128, 3, 1], ids=["together", "by threes", "one by one"])
 @pytest.mark.parametrize("window", [1, 7, 59, 60, 1000])
 def test_a_window_is_scored_from_the_zero_state(
     parameters: Parameters,
     window: int,
-    options: Any,
+    most: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(scoring, "WINDOWS_AT_ONCE", most)
     expected = []
     for start in range(0, len(TEXT) - 1, window):
         expected += reference.nats(parameters, TEXT[start : start + window + 1].tolist())
-    losses = np.concatenate(list(score_windows(parameters, TEXT, window=window, **options)))
+    losses = np.concatenate(list(score_windows(parameters, TEXT, window=window)))
     np.testing.assert_allclose(losses, expected, atol=2e-5)
 
 

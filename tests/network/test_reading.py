@@ -28,11 +28,12 @@ def test_blocks_have_the_logits_of_the_whole_text(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reading, "VALUES_AT_ONCE", values)
+    monkeypatch.setattr(reading, "BLOCK", block)
     parameters = random_parameters(layers=2, scale=0.5)
     rng = np.random.default_rng(0)
     ids = rng.integers(0, 5, (101, streams))
     state = tuple(rng.standard_normal((streams, 4)).astype(np.float32) for _ in range(2))
-    blocks = [*read_blocks(parameters, ids, state, block=block)]
+    blocks = [*read_blocks(parameters, ids, state)]
     expected, last = parameters.unroll(ids, state)
     logits = np.concatenate([logits for logits, _ in blocks])
     _, last_of_blocks = blocks[-1]
@@ -56,9 +57,10 @@ def test_a_block_has_a_limited_length(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reading, "VALUES_AT_ONCE", values)
+    monkeypatch.setattr(reading, "BLOCK", block)
     parameters = random_parameters()
     ids = np.zeros((101, streams), int)
-    blocks = read_blocks(parameters, ids, parameters.zero_state(streams), block=block)
+    blocks = read_blocks(parameters, ids, parameters.zero_state(streams))
     assert [len(logits) for logits, _ in blocks] == lengths
 
 

@@ -28,13 +28,12 @@ def make_run(folder: Path, *models: str, written_at: int = 0) -> Path:
 
 
 def test_a_new_folder_has_a_name_of_its_own_with_the_time_of_its_text(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(time, "strftime", lambda _format: "20010203-120000")
-    runs = tmp_path / "deep/runs"
     for name in ("20010203-120000-plays", "20010203-120000-plays-2", "20010203-120000-plays-3"):
-        assert folder.make_folder("plays", under=runs) == runs / name
-        assert (runs / name).is_dir()
+        assert folder.make_folder("plays") == RUNS / name
+        assert (RUNS / name).is_dir()
 
 
 # All runs
@@ -50,8 +49,8 @@ def three_runs() -> None:
 
 
 def test_a_missing_folder_has_no_runs() -> None:
-    with pytest.raises(CharlmError, match=r"^nowhere/: no run here"):
-        find_run(None, under=Path("nowhere"))
+    with pytest.raises(CharlmError, match=r"^runs/: no run here"):
+        find_run(None)
 
 
 @pytest.mark.usefixtures("three_runs")
@@ -96,12 +95,11 @@ NAMES = ("20010203-120000-plays", "20010203-120001-plays-2", "20010204-120000-le
 
 
 @pytest.fixture
-def named_runs(tmp_path: Path) -> Path:
-    """Make runs in a folder, next to a folder that is not a run."""
+def named_runs() -> None:
+    """Make runs next to a folder that is not a run."""
     for age, name in enumerate(NAMES):
-        os.utime(make_run(tmp_path / name) / "metrics.jsonl", (-age, -age))
-    (tmp_path / "notes").mkdir()
-    return tmp_path
+        os.utime(make_run(RUNS / name) / "metrics.jsonl", (-age, -age))
+    (RUNS / "notes").mkdir()
 
 
 @pytest.mark.parametrize(
@@ -114,12 +112,9 @@ def named_runs(tmp_path: Path) -> Path:
         pytest.param("20010203", NAMES[0], id="a part of the names of older runs"),
     ],
 )
-def test_a_part_of_a_name_means_the_newest_run_with_it(
-    part: str,
-    name: str,
-    named_runs: Path,
-) -> None:
-    assert find_run(Path(part), under=named_runs) == named_runs / name
+@pytest.mark.usefixtures("named_runs")
+def test_a_part_of_a_name_means_the_newest_run_with_it(part: str, name: str) -> None:
+    assert find_run(Path(part)) == RUNS / name
 
 
 @pytest.mark.parametrize(
@@ -133,9 +128,10 @@ def test_a_part_of_a_name_means_the_newest_run_with_it(
         ),
     ],
 )
-def test_a_name_of_no_run_is_refused(part: str, message: str, named_runs: Path) -> None:
+@pytest.mark.usefixtures("named_runs")
+def test_a_name_of_no_run_is_refused(part: str, message: str) -> None:
     with pytest.raises(CharlmError, match=message):
-        find_run(Path(part), under=named_runs)
+        find_run(Path(part))
 
 
 # Models
