@@ -141,15 +141,16 @@ def find_compiler() -> list[str]:
         if shutil.which(command[0]):
             return command
     if named:
-        raise CharlmError(
-            f"no C compiler (looked for CC={os.environ['CC']}); set CC to one that exists, or "
-            f"unset it"
-        )
-    if importlib.util.find_spec(COMPILER_PACKAGE) is not None:
+        looked = f"CC={os.environ['CC']}"
+        advice = "set CC to one that exists, or unset it"
+    elif importlib.util.find_spec(COMPILER_PACKAGE) is not None:
         return [sys.executable, "-m", COMPILER_PACKAGE, "cc"]
-    looked = ", ".join(COMPILERS)
+    else:
+        looked = ", ".join(COMPILERS)
+        advice = f"pip install {COMPILER_PACKAGE} brings one"
     raise CharlmError(
-        f"no C compiler (looked for {looked}); pip install {COMPILER_PACKAGE} brings one"
+        f"no C compiler (looked for {looked}); {advice}; with a compiler, training is 2 to 6 times "
+        f"as fast"
     )
 
 

@@ -228,7 +228,7 @@ def test_a_compiler_named_by_cc_that_is_missing_is_not_replaced(
     (programs / "cc").touch(mode=0o755)
     monkeypatch.setenv("CC", "mine -x")
     with pytest.raises(
-        CharlmError, match=r"looked for CC=mine -x\); set CC to one that exists, or unset it$"
+        CharlmError, match=r"looked for CC=mine -x\); set CC to one that exists, or unset it; with "
     ):
         hardware.find_compiler()
 

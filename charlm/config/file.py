@@ -133,16 +133,10 @@ def dump_config(config: Config) -> str:
     return dump_yaml(config.model_dump(mode="json"))
 
 
-def flatten(section: BaseModel, before: str = "") -> dict[str, Any]:
-    """Return the settings of a config, or of a section with the key `before`, by dotted keys."""
-    settings: dict[str, Any] = {}
-    plain = section.model_dump(mode="json", warnings=False)
-    for name, value in section:
-        if isinstance(value, BaseModel):
-            settings |= flatten(value, f"{before}{name}.")
-        else:
-            settings[before + name] = plain[name]
-    return settings
+def flatten(config: Config) -> dict[str, Any]:
+    """Return the settings of a config by their dotted keys."""
+    values = dict(dotted(config.model_dump(mode="json", warnings=False)))
+    return {key: values[key] for key, field in walk(Config) if section_of(field) is None}
 
 
 def _parse(override: str) -> tuple[str, Any]:

@@ -61,7 +61,7 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
             library cannot be loaded.
 
     """
-    command = _find_training_compiler()
+    command = find_compiler()
     folder, problem = cache_folder()
     cached = None if folder is None else folder / f"kernel-{_identity(command)}.so"
     if cached is not None and cached.is_file():
@@ -90,18 +90,10 @@ def open_library(load: Callable[[Path], Library], *, on_event: OnEvent = ignore)
     return loaded
 
 
-def _find_training_compiler() -> list[str]:
-    """Return the command of the C compiler; an error says how much it speeds up training."""
-    try:
-        return find_compiler()
-    except CharlmError as error:
-        raise CharlmError(f"{error}; with a compiler, training is 2 to 6 times as fast") from None
-
-
 def describe_kernel() -> str:
     """Return a description of the kernel that training uses on this machine."""
     try:
-        return f"compiled by {compiler_name(_find_training_compiler())}"
+        return f"compiled by {compiler_name(find_compiler())}"
     except CharlmError as error:
         return f"Keras, because there is {error}"
 

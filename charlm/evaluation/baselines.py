@@ -8,7 +8,6 @@ Axes: V vocabulary.
 
 import lzma
 import math
-from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -23,11 +22,7 @@ Ids = NDArray[Any]
 
 MAX_TRAINING_CHARACTERS = 1_000_000
 """Maximum number of ids at the end of a training text that the baselines learn from."""
-UNIFORM = "uniform"
 NGRAM = f"{NGRAM_ORDER}-gram"
-COMPRESSOR = "lzma"
-BASELINES = (UNIFORM, COMPRESSOR, NGRAM)
-"""Names of the baselines."""
 MIN_ADDED_BYTES = 200
 """Minimum number of bytes that a scored text must add to a compressed file. The headers of blocks
 add or remove a few bytes, so smaller differences would be random."""
@@ -39,8 +34,6 @@ def baseline_scores(
     ids: Ids,
     vocabulary: Vocabulary,
     training: Ids | None = None,
-    *,
-    names: Collection[str] = BASELINES,
 ) -> dict[str, Score]:
     """Score a text with simple models that have learnt from the end of the training text.
 
@@ -51,7 +44,6 @@ def baseline_scores(
         vocabulary: The characters by id.
         training: The training text, integers [m], or None if it is not known. Only its last
             MAX_TRAINING_CHARACTERS ids are used.
-        names: The models to score.
 
     Returns:
         The scores by name: `uniform`, ln V; `lzma`, unless `compressed_nats` returns None; and,
@@ -59,17 +51,21 @@ def baseline_scores(
 
     """
     known = ids[:0] if training is None else training[-MAX_TRAINING_CHARACTERS:]
-    size = len(vocabulary)
     characters = len(ids) - 1
-    scores: dict[str, Score] = {}
-    if UNIFORM in names:
-        scores[UNIFORM] = Score(math.log(size), characters)
-    compressed = compressed_nats(ids, vocabulary, known) if COMPRESSOR in names else None
+    scores = {"uniform": Score(math.log(len(vocabulary)), characters)}
+    compressed = compressed_nats(ids, vocabulary, known)
     if compressed is not None:
-        scores[COMPRESSOR] = Score(compressed, characters)
-    if len(known) and NGRAM in names:
-        scores[NGRAM] = mean_score(score_ngrams(count_ngrams(known, vocabulary_size=size), ids))
+        scores["lzma"] = Score(compressed, characters)
+    if len(known):
+        scores[NGRAM] = ngram_score(ids, vocabulary, known)
     return scores
+
+
+def ngram_score(ids: Ids, vocabulary: Vocabulary, training: Ids) -> Score:
+    """Score a text with a 5-gram model of the last MAX_TRAINING_CHARACTERS of a training text."""
+    known = training[-MAX_TRAINING_CHARACTERS:]
+    model = count_ngrams(known, vocabulary_size=len(vocabulary))
+    return mean_score(score_ngrams(model, ids))
 
 
 Verdict = Literal["better", "worse", "no clear difference", "not compared"]

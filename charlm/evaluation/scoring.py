@@ -382,7 +382,8 @@ def _nats_of_segments(
     state = parameters.zero_state(len(segments.starts))
     if segments.before is not None:
         _, state = read(segments.before, state)
-        segments.forget_first(state)
+        for output in state:
+            output[0] = 0  # the first segment has no warm-up
     losses, _ = read(segments.ids, state)
     return losses.T.ravel()[: len(ids) - 1]
 

@@ -90,11 +90,6 @@ class Segments:
     ids: NDArray[Any]
     """Ids of each segment and the next id, [T + 1, S]; padded with the last id."""
 
-    def forget_first(self, state: State) -> None:
-        """Set the state before the first segment, which has no warm-up, to zero."""
-        for output in state:
-            output[0] = 0
-
 
 def cut_segments(
     ids: NDArray[Any], *, streams: int = 1, length: int | None = None, warm_up: int
@@ -114,18 +109,15 @@ def cut_segments(
 
     """
     last = len(ids) - 1
-    length = length or -(-last // segment_count(last, streams=streams, warm_up=warm_up))
+    if length is None:
+        segments = max(1, min(streams, last // max(1, 2 * warm_up)))
+        length = -(-last // segments)
     starts = np.arange(0, last, length)
     before = None
     if len(starts) > 1 and warm_up:
         before = sliding_window_view(ids, warm_up + 1)[np.maximum(starts - warm_up, 0)].T
     padded = np.pad(ids, (0, length * len(starts) - last), mode="edge")
     return Segments(starts, before, sliding_window_view(padded, length + 1)[starts].T)
-
-
-def segment_count(length: int, *, streams: int, warm_up: int) -> int:
-    """Return the number of segments that `cut_segments` makes from `length` ids."""
-    return max(1, min(streams, length // max(1, 2 * warm_up)))
 
 
 class Stepper:

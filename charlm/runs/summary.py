@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
 from charlm.config.checks import check_each, to_number
-from charlm.config.file import dotted, read_yaml
+from charlm.config.file import dotted, read_config
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import Score
 from charlm.network.model_file import read_architecture, read_fields
@@ -33,7 +33,6 @@ from charlm.runs.folder import (
 )
 from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held, open_file
 from charlm.text.corpus import is_corpus, read_manifest
-from charlm.wording import short_repr
 
 TAIL_BYTES = 1 << 20
 """Number of bytes that are read from the end of metrics.jsonl: thousands of lines."""
@@ -85,7 +84,7 @@ class RunSummary:
     """The text; None if the run has no corpus, for instance because it was copied without a
     corpus."""
     settings: Mapping[str, Any]
-    """Every setting by its dotted key."""
+    """Every setting by its dotted key, even unknown ones."""
 
     @property
     def nats_per_char(self) -> float | None:
@@ -106,7 +105,10 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
     """
     try:
         check_is_run(folder)
-        settings = _read_settings(folder / CONFIG_FILE)
+        pairs = dotted(read_config(folder / CONFIG_FILE))
+        settings = {
+            key: value for key, value in pairs if value == {} or not isinstance(value, dict)
+        }
         recipe = settings.get("recipe")
         metrics = folder / METRICS_FILE
         step, seconds, speed = read_position(metrics)
@@ -183,16 +185,6 @@ def differing_settings(runs: Sequence[Configured]) -> list[str]:
             if len({json.dumps(run.settings.get(key)) for run in group}) > 1:
                 differing[key] = None
     return list(differing)
-
-
-def _read_settings(path: Path) -> dict[str, Any]:
-    """Return all settings in the config of a run, even unknown ones, by their dotted keys."""
-    values = read_yaml(path)
-    if not isinstance(values, dict):
-        problem = f"{path}: found {short_repr(values)}; must be a mapping of keys to values"
-        raise CharlmError(problem)
-    pairs = dotted(values)
-    return {key: value for key, value in pairs if value == {} or not isinstance(value, dict)}
 
 
 def _read_text(corpus: Path) -> RunText:

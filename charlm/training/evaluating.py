@@ -10,11 +10,7 @@ from threadpoolctl import threadpool_limits
 
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import (
-    MAX_TRAINING_CHARACTERS,
-    NGRAM,
-    baseline_scores,
-)
+from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, ngram_score
 from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, Score
 from charlm.network.generation import TextRequest, generate_text
 from charlm.network.gradients import (
@@ -151,8 +147,8 @@ def prepare_evaluated_text(corpus: Corpus) -> EvaluatedText:
     measured_on = "the validation text"
     if len(ids) < len(corpus.split("validation")):
         measured_on = f"the first {len(ids):,} characters of {measured_on}"
-    scores = baseline_scores(ids, corpus.vocabulary, training, names=(NGRAM,))
-    return EvaluatedText(ids, measured_on, choose_windows(ids), scores.get(NGRAM))
+    ngram = ngram_score(ids, corpus.vocabulary, training)
+    return EvaluatedText(ids, measured_on, choose_windows(ids), ngram)
 
 
 def one_thread() -> threadpool_limits:
