@@ -106,9 +106,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
     try:
         check_is_run(folder)
         pairs = dotted(read_config(folder / CONFIG_FILE))
-        settings = {
-            key: value for key, value in pairs if value == {} or not isinstance(value, dict)
-        }
+        settings = {key: value for key, value in pairs if not isinstance(value, dict)}
         recipe = settings.get("recipe")
         metrics = folder / METRICS_FILE
         step, seconds, speed = read_position(metrics)

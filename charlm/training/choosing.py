@@ -55,7 +55,6 @@ class Request:
     """Model with the initial weights; None = random weights."""
     minutes: float | None = None
     """Time limit of the whole command; None = no limit."""
-    _configs: dict[str, Config] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def training(self) -> Mapping[str, Any]:
@@ -80,14 +79,12 @@ class Request:
             CharlmError: The recipe cannot be read, or a key or value is not valid.
 
         """
-        if recipe not in self._configs:
-            shape = {} if self.init is None else self.init.model.architecture.settings()
-            path = find_recipe(recipe)
-            config = load_config(path, overrides=merge(nest(shape.items()), self.overrides))
-            config = config.model_copy(update={"recipe": config.recipe or path.stem})
-            check_initial_model(config, self.init)
-            self._configs[recipe] = config
-        return self._configs[recipe]
+        shape = {} if self.init is None else self.init.model.architecture.settings()
+        path = find_recipe(recipe)
+        config = load_config(path, overrides=merge(nest(shape.items()), self.overrides))
+        config = config.model_copy(update={"recipe": config.recipe or path.stem})
+        check_initial_model(config, self.init)
+        return config
 
     def check(self) -> Config:
         """Check what can be checked before the text is read; return a config for reading the text.
@@ -311,10 +308,17 @@ def _make_plan(
     session: Session,
     limit: TimeLimit | None,
 ) -> Plan:
-    """Make the engine of a recipe, and time its parts."""
+    """Resolve the config of a recipe, make its engine, and time its parts.
+
+    Raises CharlmError if a setting does not fit the text, or this machine lacks something.
+    """
     on_event = session.on_event
     config = request.config(candidate.recipe)
-    config = resolve(config, corpus, request, engines=engines, on_event=on_event)
+    settings = resolve_corpus_settings(corpus, config.corpus)
+    config = config.model_copy(update={"corpus": settings}).with_training(
+        initial_weights=None if request.init is None else request.init.sha256
+    )
+    config = engines.resolve(config, on_event=on_event, is_recorded=False)
     initial = weights = None
     if request.init is not None:
         initial = adapt_initial_model(request.init, config, corpus, on_event=on_event)
@@ -355,23 +359,6 @@ def _note_few_steps(plan: Plan, session: Session) -> None:
     session.note(f"{counted(steps, 'step')} will teach the network little; train with {longer}")
 
 
-def resolve(
-    config: Config, corpus: Corpus, request: Request, *, engines: EngineFactory, on_event: OnEvent
-) -> Config:
-    """Return the resolved config of a new run, or refuse it.
-
-    Raises:
-        CharlmError: The corpus settings do not fit the text, this machine lacks something
-            that the config asks for.
-
-    """
-    settings = resolve_corpus_settings(corpus, config.corpus)
-    config = config.model_copy(update={"corpus": settings}).with_training(
-        initial_weights=None if request.init is None else request.init.sha256
-    )
-    return engines.resolve(config, on_event=on_event, is_recorded=False)
-
-
 def new_engine(
     config: Config,
     corpus: Corpus,
@@ -389,7 +376,7 @@ def new_engine(
             lacks something that the config asks for.
 
     """
-    _check_memory(config, len(corpus.vocabulary), available_bytes=memory_bytes())
+    _check_memory(config, len(corpus.vocabulary))
     settings = config.training
     batches = fit_batches(
         len(corpus.split("train")),
@@ -403,11 +390,11 @@ def new_engine(
     return engine
 
 
-def _check_memory(config: Config, vocabulary_size: int, *, available_bytes: int | None) -> None:
+def _check_memory(config: Config, vocabulary_size: int) -> None:
     """Check that there is enough memory to train a network.
 
     The check is a lower limit: 4 bytes for each weight, its gradient, and each optimizer slot. If
-    the memory is unknown (None), nothing is refused.
+    the memory is unknown, nothing is refused.
 
     Raises:
         CharlmError: There is too little memory.
@@ -416,6 +403,7 @@ def _check_memory(config: Config, vocabulary_size: int, *, available_bytes: int 
     optimizer = config.training.optimizer.name
     weights = architecture(config, vocabulary_size).size
     needed_bytes = 4 * weights * (4 if optimizer in TWO_SLOTS else 2)
+    available_bytes = memory_bytes()
     if available_bytes is not None and needed_bytes > available_bytes:
         raise CharlmError(
             f"model: {weights:,} weights; training them with {optimizer} needs at least "
