@@ -46,8 +46,8 @@ class ClassLoss:
     """Mean loss on these characters, in nats."""
     standard_error: float | None
     """Standard error of the mean, see `mean_and_error`; None if unknown."""
-    ngram_nats_per_char: float
-    """Mean loss of the 5-gram model on the same characters, in nats; NaN without such a model."""
+    ngram_nats_per_char: float | None
+    """Mean loss of the 5-gram model on the same characters, in nats; None without such a model."""
     ngram_standard_error: float | None
     """Standard error of the mean loss of the 5-gram model; None if unknown."""
     share_of_loss: float
@@ -76,7 +76,7 @@ class LossByClass:
     @property
     def classes(self) -> tuple[ClassLoss, ...]:
         """All characters together, then the classes of both divisions."""
-        ngram_nats = np.nan if self.comparison is None else self.comparison.ngram_nats_per_char
+        ngram_nats = None if self.comparison is None else self.comparison.ngram_nats_per_char
         whole = ClassLoss(
             name="all characters",
             characters=self.positions.count,
@@ -116,25 +116,25 @@ def divide_loss(
     kind_of_id = [kinds.index(character_kind(each)) for each in vocabulary.characters]
     letters = count_within(is_in_word(vocabulary.spell(ids, end="\n")))[1:]
     places = np.searchsorted([*WORD_PLACES], letters, "right") - 1
-    by_ngrams = np.full(len(nats), np.nan) if ngram_nats is None else ngram_nats
     score = mean_score([nats])
-    comparison = None
-    ngram_score = mean_score([by_ngrams])
+    comparison = ngram_error = None
     if ngram_nats is not None:
+        ngram_score = mean_score([ngram_nats])
         comparison = Comparison.of(score, ngram_score)
+        ngram_error = ngram_score.standard_error
     return LossByClass(
         positions=SampledCharacters.of(range(1, len(ids))),
         nats_per_char=score.nats_per_char,
         standard_error=score.standard_error,
         comparison=comparison,
-        ngram_standard_error=ngram_score.standard_error,
-        by_class=_divide(nats, by_ngrams, np.array(kind_of_id)[ids[1:]], kinds),
-        by_word_place=_divide(nats, by_ngrams, places, [*WORD_PLACES.values()]),
+        ngram_standard_error=ngram_error,
+        by_class=_divide(nats, ngram_nats, np.array(kind_of_id)[ids[1:]], kinds),
+        by_word_place=_divide(nats, ngram_nats, places, [*WORD_PLACES.values()]),
     )
 
 
 def _divide(
-    nats: Nats, by_ngrams: Nats, classes: NDArray[np.int64], names: Sequence[str]
+    nats: Nats, ngram_nats: Nats | None, classes: NDArray[np.int64], names: Sequence[str]
 ) -> tuple[ClassLoss, ...]:
     """Return the loss of each class that occurs; `classes` [T - 1] are indices of `names`."""
     total = float(nats.sum(dtype=np.float64))
@@ -142,7 +142,9 @@ def _divide(
     for index in np.unique(classes).tolist():
         places = np.flatnonzero(classes == index)
         score = mean_and_error(nats[places], places)
-        ngram_score = mean_and_error(by_ngrams[places], places)
+        ngram_score = UNKNOWN
+        if ngram_nats is not None:
+            ngram_score = mean_and_error(ngram_nats[places], places)
         share = float(nats[places].sum(dtype=np.float64)) / total if total > 0 else 0.0
         losses.append(ClassLoss(names[index], len(places), *score, *ngram_score, share))
     return tuple(losses)

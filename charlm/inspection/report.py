@@ -166,32 +166,28 @@ class Group:
 
     @property
     def estimates(self) -> dict[str, Estimate]:
-        """The numbers of ESTIMATES; unknown if a section is missing in a run."""
-        estimates = {}
-        for name, (section, estimate) in ESTIMATES.items():
-            found = [report.results.get(section) for report in self.runs.values()]
-            estimates[name] = over_runs([estimate(each) if each else UNKNOWN for each in found])
-        return estimates
+        """The mean of each of the `estimates_of` the runs."""
+        of_runs = [estimates_of(report.results) for report in self.runs.values()]
+        return {name: over_runs([run[name] for run in of_runs]) for name in of_runs[0]}
 
 
-def _half_life(found: memory.Memory) -> Estimate:
-    top = found.gradient_by_lag[-1]
-    return top.half_life, top.half_life_error
+def estimates_of(results: Mapping[str, Any]) -> dict[str, Estimate]:
+    """Return the numbers of a run that groups are compared by; unknown if a section is missing.
 
-
-def _exponent(found: memory.Memory) -> Estimate:
-    top = found.lyapunov.layers[-1]
-    return top.exponent, top.standard_error
-
-
-ESTIMATES: Mapping[str, tuple[str, Callable[[Any], Estimate]]] = {
-    "nats_per_char": ("loss_by_class", lambda loss: (loss.nats_per_char, loss.standard_error)),
-    "context_used": ("usable_context", lambda context: (context.used, None)),
-    "half_life": ("memory", _half_life),
-    "largest_exponent": ("memory", _exponent),
-}
-"""The numbers that groups are compared by: the section, and the number of a run. Half-life and
-exponent are those of the top layer."""
+    Half-life and exponent are those of the top layer.
+    """
+    names = ("nats_per_char", "context_used", "half_life", "largest_exponent")
+    estimates = dict.fromkeys(names, UNKNOWN)
+    if loss := results.get("loss_by_class"):
+        estimates["nats_per_char"] = loss.nats_per_char, loss.standard_error
+    if context := results.get("usable_context"):
+        estimates["context_used"] = context.used, None
+    if found := results.get("memory"):
+        gradient = found.gradient_by_lag[-1]
+        exponent = found.lyapunov.layers[-1]
+        estimates["half_life"] = gradient.half_life, gradient.half_life_error
+        estimates["largest_exponent"] = exponent.exponent, exponent.standard_error
+    return estimates
 
 
 def group_reports(reports: Sequence[Report]) -> list[Group]:

@@ -96,7 +96,9 @@ def test_the_loss_is_compared_with_the_n_gram_model() -> None:
 
 def test_without_an_n_gram_model_its_loss_is_unknown() -> None:
     loss = divide_loss(NATS, IDS, VOCABULARY)
-    assert np.isnan(loss.by_class[0].ngram_nats_per_char)
+    assert loss.by_class[0].ngram_nats_per_char is None
+    assert loss.by_class[0].ngram_standard_error is None
+    assert loss.ngram_standard_error is None
 
 
 # Errors
