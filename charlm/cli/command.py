@@ -256,22 +256,20 @@ quiet_option = click.option(
     help="Print only the result and errors.",
 )
 
-_PART_OF_A_NAME = "a part of a run's name, for the newest such run under runs/"
-_PARTS_OF_NAMES = "parts of names of runs under runs/"
 model_argument = click.argument(
     "model",
     required=False,
     type=PATH,
     shell_complete=suggest_models,
-    help=f"A run, a model file, or {_PART_OF_A_NAME}; or river-plays, the model that comes with "
-    "charlm.  [default: the newest run]",
+    help="A run, a model file, or a part of a run's name, for the newest such run under runs/; or "
+    "river-plays, the model that comes with charlm.  [default: the newest run]",
 )
 models_argument = click.argument(
     "runs",
     nargs=-1,
     type=PATH,
     shell_complete=suggest_models,
-    help=f"Runs, model files, or {_PARTS_OF_NAMES}.  [default: the newest run]",
+    help="Runs, model files, or parts of names of runs under runs/.  [default: the newest run]",
 )
 text_argument = click.argument(
     "text",
@@ -282,7 +280,12 @@ text_argument = click.argument(
     "tokenize.  [default: the plays that come with charlm]",
 )
 
-_LENGTH_OPTIONS = (
+_TRAINING_OPTIONS = (
+    text_argument,
+    recipe_option(
+        "the recipe with the lowest expected loss for the text, within --minutes if given"
+    ),
+    set_option,
     click.option(
         "--epochs",
         type=COUNT,
@@ -309,9 +312,6 @@ _LENGTH_OPTIONS = (
 
 def training_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add the arguments and options that `train` and `plan` share."""
-    recipe = recipe_option(
-        "the recipe with the lowest expected loss for the text, within --minutes if given"
-    )
-    for option in reversed((text_argument, recipe, set_option, *_LENGTH_OPTIONS)):
+    for option in reversed(_TRAINING_OPTIONS):
         command = option(command)
     return command

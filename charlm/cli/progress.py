@@ -3,7 +3,6 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from types import TracebackType
 from typing import TYPE_CHECKING, NoReturn
 
 from charlm import events
@@ -97,12 +96,7 @@ class ProgressDisplay:
     def __enter__(self) -> "ProgressDisplay":
         return self
 
-    def __exit__(
-        self,
-        _type: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._close_bar()
 
     def __call__(self, event: Event) -> None:

@@ -263,17 +263,21 @@ class Update:
         self._bfloat16 = bfloat16
         self._polynomials = np.array(POLYNOMIALS, np.float32)
         self._threads = threads
-        self._rule = _Rule(optimizer)
+        self._optimizer = optimizer
+        self._is_muon = isinstance(optimizer, Muon)
+        prefix = "adam_" if self._is_muon else ""  # of the names of Adam's settings and velocities
+        self._beta_1 = getattr(optimizer, f"{prefix}beta_1", 0.0)
+        self._beta_2 = getattr(optimizer, f"{prefix}beta_2", 0.0)
         steps: list[TensorStep] = []
         for name, array in sorted(weights.items(), key=lambda item: -item[1].size):
             arrays = {
                 "gradient": gradients[name],
                 "weights": array,
                 "momentum": slots.get(f"{name}/momentums"),
-                "velocity": slots.get(f"{name}/{self._rule.prefix}velocities"),
+                "velocity": slots.get(f"{name}/{prefix}velocities"),
                 "average": average.get(name),
             }
-            steps.append(filled_struct(TensorStep, arrays, **self._rule.fields(arrays)))
+            steps.append(filled_struct(TensorStep, arrays, **self._fields(arrays)))
         self._steps = (TensorStep * len(steps))(*steps)
 
     def __call__(
@@ -298,28 +302,16 @@ class Update:
             bfloat16=self._bfloat16,
             clip=clip,
             rate=rate,
-            adam_rate=rate * self._rule.correction(count),
+            adam_rate=rate * self._correction(count),
             share=share,
         )
         in_turn(self._threads, partial(self._kernel.update, step, self._steps))
 
-
-class _Rule:
-    """The settings of a Keras optimizer for each tensor."""
-
-    def __init__(self, optimizer: keras.optimizers.Optimizer) -> None:
-        self._optimizer = optimizer
-        self._is_muon = isinstance(optimizer, Muon)
-        self.prefix = "adam_" if self._is_muon else ""
-        """Prefix of the names of Adam's settings and velocities."""
-        self._beta_1 = getattr(optimizer, f"{self.prefix}beta_1", 0.0)
-        self._beta_2 = getattr(optimizer, f"{self.prefix}beta_2", 0.0)
-
-    def correction(self, step: int) -> float:
+    def _correction(self, step: int) -> float:
         """Return Adam's factor of the learning rate at a step, 1 or more."""
         return math.sqrt(1 - self._beta_2**step) / (1 - self._beta_1**step)
 
-    def fields(self, arrays: Mapping[str, Floats | None]) -> dict[str, float]:
+    def _fields(self, arrays: Mapping[str, Floats | None]) -> dict[str, float]:
         """Return the fields of `TensorStep` for a tensor with some arrays.
 
         As in Keras, a tensor with a velocity is updated by Adam.

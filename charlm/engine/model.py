@@ -56,9 +56,7 @@ class CharacterRNN(keras.Model):
     ) -> None:
         policy = "mixed_bfloat16" if precision == "bfloat16" else precision
         super().__init__(name="character_rnn", dtype=policy)
-        self.settings = config
         self.architecture = shape
-        self.precision = precision
         self.embedding = None
         if shape.embedding:
             sizes = shape.tensors["embedding"].shape

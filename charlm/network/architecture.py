@@ -34,11 +34,6 @@ class TensorSpec:
     columns: int
 
     @property
-    def part(self) -> str:
-        """Part of the network that contains the tensor: embedding, rnn.0, rnn.1, ..., logits."""
-        return self.name.rpartition(".")[0] or self.name
-
-    @property
     def shape(self) -> Shape:
         """[rows, columns], or [columns] for a bias."""
         if not self.reads:

@@ -92,12 +92,8 @@ class RunSummary:
         return None if self.score is None else self.score.nats_per_char
 
 
-def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSummary:
+def summarize(folder: Path) -> RunSummary:
     """Summarize the run in a folder.
-
-    Args:
-        folder: The folder.
-        clock: Function that returns the time in seconds since 1970.
 
     Raises:
         CharlmError: The folder is not a run, or a file of the run is missing, damaged or a link.
@@ -123,7 +119,7 @@ def summarize(folder: Path, *, clock: Callable[[], float] = time.time) -> RunSum
             seconds=seconds,
             characters_per_second=speed,
             parameters=read_architecture(model, best).size if model else None,
-            age_seconds=max(0.0, clock() - metrics.stat().st_mtime),
+            age_seconds=max(0.0, time.time() - metrics.stat().st_mtime),
             recipe=recipe if isinstance(recipe, str) else None,
             text=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,
             settings=settings,

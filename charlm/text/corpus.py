@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ from charlm.wording import counted, short_repr
 IDS_FILE = "ids.npy"
 CORPUS_FILE = "corpus.json"
 Split = Literal["train", "validation", "test"]
-SPLITS = get_args(Split)
 MAX_MANIFEST_BYTES = 1 << 30
 """Maximum size of corpus.json, enough for millions of documents."""
 BLOCK = 1 << 20

@@ -60,12 +60,13 @@ def test_a_run_with_an_end_is_done(scored: Path) -> None:
 
 
 def test_a_summary_has_the_values_of_the_files_of_a_run(
-    tmp_path: Path, trained: TrainedModel
+    tmp_path: Path, trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("time.time", lambda: 1060.0)
     means = [1.25, 1.75]
     run = make_scored_run(tmp_path / "run", trained, 1.5, split="train", block_means=means)
     os.utime(run / "metrics.jsonl", (1000, 1000))
-    summary = summarize(run, clock=lambda: 1060.0)
+    summary = summarize(run)
     assert summary.folder == run
     assert (summary.step, summary.best_step) == (9, 7)
     assert summary.score == Score(1.5, 0, (1.25, 1.75), "train")
