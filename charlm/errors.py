@@ -1,14 +1,11 @@
 """`CharlmError`, the exception for errors that a user can fix."""
 
-from collections.abc import Iterable, Sequence
-from itertools import islice
+from collections.abc import Sequence
 
 from charlm.wording import escape_controls
 
 MAX_CHARACTERS = 1500
 """Maximum length of a message; the middle of a longer message is left out."""
-MAX_PROBLEMS = 10
-"""Maximum number of problems shown for one file."""
 
 
 class CharlmError(Exception):
@@ -40,20 +37,3 @@ def as_line(message: str) -> str:
     if len(line) > MAX_CHARACTERS:
         return f"{line[: MAX_CHARACTERS // 2]} ... {line[-MAX_CHARACTERS // 2 :]}"
     return line
-
-
-def several_problems(origin: str, problems: Iterable[str], *, count: int) -> CharlmError:
-    """Return an error about one or more problems of a file or an option.
-
-    Args:
-        origin: Name of the file or option.
-        problems: Description of each problem; only the first ten are used.
-        count: Number of problems, 1 or more.
-
-    """
-    shown = list(islice(problems, MAX_PROBLEMS))
-    if count == 1:
-        return CharlmError(f"{origin}: {shown[0]}")
-    if count > MAX_PROBLEMS:
-        shown.append(f"and {count - MAX_PROBLEMS:,} more")
-    return CharlmError(f"{origin}: {count:,} errors", problems=shown)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.config.checks import check_name
-from charlm.errors import CharlmError, several_problems
+from charlm.errors import CharlmError
 from charlm.wording import (
     duration,
     escape_controls,
@@ -74,7 +74,7 @@ def test_a_long_message_shows_its_start_and_its_end() -> None:
 
 
 def test_an_error_with_several_problems_is_one_line_for_programs() -> None:
-    error = several_problems("some.yaml", ["a: wrong", "b:\x1b wrong"], count=2)
+    error = CharlmError("some.yaml: 2 errors", problems=["a: wrong", "b:\x1b wrong"])
     assert error.lines == ("some.yaml: 2 errors", "a: wrong", "b:\\x1b wrong")
     assert str(error) == "some.yaml: 2 errors: a: wrong; b:\\x1b wrong"
 

@@ -13,9 +13,12 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from charlm.config.schema import Config, merge, section_of, walk
-from charlm.errors import CharlmError, several_problems
+from charlm.errors import CharlmError
 from charlm.storage import read_file
 from charlm.wording import nearest, short_repr
+
+MAX_PROBLEMS = 10
+"""Maximum number of problems shown for one file."""
 
 
 def nearest_key(name: str, model: type[BaseModel] = Config) -> str | None:
@@ -125,7 +128,7 @@ def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise explain_all(error, Config, origin=origin) from None
+        raise explain_all(error, origin=origin) from None
 
 
 def dump_config(config: Config) -> str:
@@ -147,18 +150,22 @@ def _parse(override: str) -> tuple[str, Any]:
     return key.strip(), parse_yaml(text, origin=f"override {key.strip()}")
 
 
-def explain_all(error: ValidationError, model: type[BaseModel], *, origin: str) -> CharlmError:
-    """Return an error that describes every problem found by a model, one for each key.
+def explain_all(error: ValidationError, *, origin: str) -> CharlmError:
+    """Return an error that describes the problems of a config, one for each key.
 
     Args:
-        error: Error raised by the model.
-        model: The model, whose keys are suggested for unknown keys.
+        error: Error raised by `Config`.
         origin: Start of the message: a file or an option.
 
     """
     by_key = {problem["loc"]: problem for problem in reversed(error.errors())}
-    lines = (explain(problem, model) for problem in reversed(by_key.values()))
-    return several_problems(origin, lines, count=len(by_key))
+    problems = [*reversed(by_key.values())]
+    lines = [explain(problem, Config) for problem in problems[:MAX_PROBLEMS]]
+    if len(problems) == 1:
+        return CharlmError(f"{origin}: {lines[0]}")
+    if len(problems) > MAX_PROBLEMS:
+        lines.append(f"and {len(problems) - MAX_PROBLEMS:,} more")
+    return CharlmError(f"{origin}: {len(problems):,} errors", problems=lines)
 
 
 def explain(problem: Mapping[str, Any], model: type[BaseModel]) -> str:

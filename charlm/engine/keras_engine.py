@@ -62,6 +62,7 @@ class KerasEngine:
                 f"training.batch_size: found {batches.batch_size}; must be divisible by "
                 f"{self.workers.count}, the number of workers in TF_CONFIG"
             )
+        self._height = height
         self.rows = slice(self.workers.index * height, (self.workers.index + 1) * height)
         """Rows of a batch that this worker computes."""
         optimizer = build_optimizer(self.settings.optimizer)
@@ -175,8 +176,7 @@ class KerasEngine:
 
     def _zero_state(self) -> Floats:
         shape = self.model.architecture
-        height = self.rows.stop - self.rows.start
-        return np.zeros((shape.layers, height, shape.units), np.float32)
+        return np.zeros((shape.layers, self._height, shape.units), np.float32)
 
     def _resets(self, count: int) -> NDArray[np.bool_]:
         """Return which streams start the next steps from the zero state, at random, bool [K, R].
@@ -184,7 +184,7 @@ class KerasEngine:
         The random numbers depend on the step, so that a step can be repeated.
         """
         first = int(self._slots["iterations"])
-        resets = np.zeros((count, self.rows.stop - self.rows.start), np.bool_)
+        resets = np.zeros((count, self._height), np.bool_)
         if rate := self.settings.state_reset:
             for index in range(count):
                 generator = np.random.default_rng([self.batches.seed, first + index, 2])

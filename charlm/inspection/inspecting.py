@@ -70,7 +70,7 @@ def inspect_runs(
 
     """
     sections = [only] if isinstance(only, str) else only
-    for section in sections or ():
+    for section in sections:
         check_name("only", section, SECTIONS)
     paths: Sequence[str | Path | Model | None] = runs or [None]
     source = None if text is None else Path(check_path("text", text, hint=WRITE_TEXT))
