@@ -246,7 +246,6 @@ def engine_of(run: Run, engines: FakeEngines | None = None) -> Engine:
         run.corpus,
         engines or FakeEngines(),
         initial=read_initial_weights(run),
-        on_event=ignore,
     )
 
 

@@ -55,35 +55,6 @@ def read_prompt(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
         yield state
 
 
-def choose_ids(
-    model: TrainedModel, state: State, *, sampler: Sampler, seed: int, length: int | None
-) -> Iterator[int]:
-    """Choose ids one after the other, except the unknown id.
-
-    Args:
-        model: The model.
-        state: The state before the first id, float32 [1, H] for each layer.
-        sampler: The settings of the choice.
-        seed: Seed of the random numbers, 0 or more.
-        length: Number of ids, 0 or more; None = endless.
-
-    Yields:
-        The next id.
-
-    Raises:
-        CharlmError: While iterating if the vocabulary has only the unknown id, or the logits are
-            not finite.
-
-    """
-    stepper = Stepper(model.parameters, state, forbidden=_forbidden_ids(model.vocabulary))
-    choose = make_chooser(sampler)
-    advance = stepper.advance
-    for uniform in islice(_uniforms(seed), length):
-        chosen = choose(stepper.logits, uniform)
-        yield chosen
-        advance(chosen)
-
-
 def random_seed() -> int:
     """Return a random seed."""
     return secrets.randbelow(RANDOM_SEEDS)
@@ -122,6 +93,31 @@ class TextRequest:
     def __post_init__(self) -> None:
         check_whole("seed", self.seed, 0)
         check_whole("length", self.length, 0)
+
+
+def choose_ids(model: TrainedModel, state: State, request: TextRequest) -> Iterator[int]:
+    """Choose ids one after the other, except the unknown id.
+
+    Args:
+        model: The model.
+        state: The state before the first id, float32 [1, H] for each layer.
+        request: The settings of the text; its prompt has no effect.
+
+    Yields:
+        The next id.
+
+    Raises:
+        CharlmError: While iterating if the vocabulary has only the unknown id, or the logits are
+            not finite.
+
+    """
+    stepper = Stepper(model.parameters, state, forbidden=_forbidden_ids(model.vocabulary))
+    choose = make_chooser(request.sampler)
+    advance = stepper.advance
+    for uniform in islice(_uniforms(request.seed), request.length or None):
+        chosen = choose(stepper.logits, uniform)
+        yield chosen
+        advance(chosen)
 
 
 @dataclass(frozen=True)
@@ -250,8 +246,7 @@ def continue_text(model: TrainedModel, state: State, request: TextRequest) -> Ge
         request: The settings of the text; its prompt has no effect.
 
     """
-    length = request.length or None
-    ids = choose_ids(model, state, sampler=request.sampler, seed=request.seed, length=length)
+    ids = choose_ids(model, state, request)
     return GeneratedText(ids, model.vocabulary, request)
 
 

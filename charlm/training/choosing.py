@@ -16,7 +16,6 @@ from charlm.config.file import load_config, nest
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, merge
 from charlm.errors import CharlmError
-from charlm.events import OnEvent
 from charlm.hardware import memory_bytes
 from charlm.network.architecture import architecture
 from charlm.network.model_file import TrainedModel
@@ -323,7 +322,7 @@ def _make_plan(
     if request.init is not None:
         initial = adapt_initial_model(request.init, config, corpus, on_event=on_event)
         weights = initial.parameters
-    engine = new_engine(config, corpus, engines, initial=weights, on_event=on_event)
+    engine = new_engine(config, corpus, engines, initial=weights)
     minutes = None if limit is None else limit.minutes
     timing = time_engine(config, corpus, engine, text, session=session, minutes=minutes)
     return Plan(config, corpus, initial, engine, text, candidate, timing, limit)
@@ -365,7 +364,6 @@ def new_engine(
     engines: EngineFactory,
     *,
     initial: Parameters | None = None,
-    on_event: OnEvent,
 ) -> Engine:
     """Make the engine of a run in its first state.
 

@@ -97,10 +97,8 @@ def choose_temperature(
                 text = "".join(generate_text(model, request))
                 is_blank = _longest_run(corpus.vocabulary.encode(text)) > longest_run
                 is_varied = not is_blank and _compression_ratio(text) >= lowest_ratio
-            if is_varied and is_over():
-                return max(temperature, UNCHOSEN_TEMPERATURE)
             if is_varied:
-                return temperature
+                return max(temperature, UNCHOSEN_TEMPERATURE) if is_over() else temperature
     return TEMPERATURES[-1]
 
 

@@ -143,13 +143,7 @@ def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Out
     with only_writer(path, clock=session.clock) as lock:
         run = open_run(path)
         config = engines.resolve(run.config, on_event=session.on_event, is_recorded=True)
-        engine = new_engine(
-            config,
-            run.corpus,
-            engines,
-            initial=read_initial_weights(run),
-            on_event=session.on_event,
-        )
+        engine = new_engine(config, run.corpus, engines, initial=read_initial_weights(run))
         return run_loop(
             run,
             engine,

@@ -210,15 +210,14 @@ def generate(
     """Measure characters per second of charlm at temperature 1."""
     from models import make_random_model
 
-    from charlm.network.generation import choose_ids
+    from charlm.network.generation import TextRequest, choose_ids
     from charlm.network.sampler import Sampler
 
     trained = make_random_model(
         [*map(chr, range(32, 97))], layers=layers, units=units, scale=units**-0.5
     )
-    ids = choose_ids(
-        trained, trained.parameters.zero_state(1), sampler=Sampler(), seed=0, length=None
-    )
+    endless = TextRequest(0, Sampler(), seed=0)
+    ids = choose_ids(trained, trained.parameters.zero_state(1), endless)
     return {"characters/s": per_second(lambda turns: deque(itertools.islice(ids, turns), maxlen=0))}
 
 

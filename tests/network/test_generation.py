@@ -91,7 +91,7 @@ def generate(
 ) -> list[int]:
     """Return the ids that follow the prompt."""
     *_, state = read_prompt(trained.parameters, PROMPT)
-    return [*choose_ids(trained, state, sampler=sampler, seed=seed, length=length)]
+    return [*choose_ids(trained, state, TextRequest(length, sampler, seed))]
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.5])
@@ -158,7 +158,7 @@ def model(trained: TrainedModel) -> TrainedModel:
 @pytest.mark.parametrize("prompt", ["ab\na", "axb", ""])
 def test_a_text_consists_of_the_chosen_ids(model: TrainedModel, prompt: str) -> None:
     *_, state = read_prompt(model.parameters, encode_prompt(model.vocabulary, prompt))
-    ids = choose_ids(model, state, sampler=Sampler(), seed=3, length=30)
+    ids = choose_ids(model, state, TextRequest(30, Sampler(), seed=3))
     expected = model.vocabulary.decode(np.array([*ids]))
     text = generate_text(model, TextRequest(30, Sampler(), seed=3, prompt=prompt))
     assert text.finish() == Sample(expected, "length")

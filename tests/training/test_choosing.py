@@ -13,7 +13,7 @@ from charlm.config.file import load_config, parse_overrides
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.events import Event, Note, ignore
+from charlm.events import Event, Note
 from charlm.runs.initial_weights import InitialModel, read_initial_model
 from charlm.training.choosing import CANDIDATES, Plan, Request, candidates_for, choose, new_engine
 from charlm.training.session import Session
@@ -352,7 +352,7 @@ def test_a_network_must_fit_into_the_memory(
     config = Config.model_validate({"model": {"layers": 1, "units": 2}, "training": training})
     available = iter([4 * numbers * WEIGHTS, 4 * numbers * WEIGHTS - 1])
     monkeypatch.setattr("charlm.training.choosing.memory_bytes", lambda: next(available))
-    new_engine(config, corpus, FakeEngines(), on_event=ignore)
+    new_engine(config, corpus, FakeEngines())
     message = f"^model: {WEIGHTS} weights; training them with {optimizer} needs"
     with pytest.raises(CharlmError, match=message):
-        new_engine(config, corpus, FakeEngines(), on_event=ignore)
+        new_engine(config, corpus, FakeEngines())

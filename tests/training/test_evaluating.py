@@ -57,7 +57,7 @@ def test_a_validation_text_needs_2400_scored_characters_for_an_error(
 def evaluate(corpus: Corpus) -> EvaluatedNetwork:
     """Evaluate the first weights of a network."""
     config = Config(sampling=SamplingConfig(length=9))
-    engine = new_engine(config, corpus, FakeEngines(), on_event=lambda _: None)
+    engine = new_engine(config, corpus, FakeEngines())
     model = network_of(engine, config, corpus, step=3, epoch=0.5)
     return evaluate_network(
         engine, model, prepare_evaluated_text(corpus), config=config, train_nats=1.5
