@@ -25,7 +25,7 @@ from charlm.evaluation.scoring import (
 )
 from charlm.events import OnEvent, Progress, ignore
 from charlm.network.generation import empty_prompt
-from charlm.network.rnn import Floats
+from charlm.network.rnn import Floats, ignore_overflow
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
 from charlm.text.corpus import Corpus, Split
@@ -178,7 +178,7 @@ def score_lines(
     lines = read_lines(Path(check_path("text", text)), config)
     while some := [*islice(lines, LINES_AT_ONCE)]:
         ids = [np.append(start, vocabulary.encode(line)) for line in some]
-        with np.errstate(over="ignore", invalid="ignore"):  # score_texts raises a CharlmError
+        with ignore_overflow():  # score_texts raises a CharlmError
             scores = score_texts(model.trained.parameters, ids)
         for line, nats in zip(some, scores, strict=True):
             mean = float(nats.mean(dtype=np.float64)) if len(nats) else None
@@ -199,7 +199,7 @@ def _mean_score(blocks: Iterable[Floats]) -> Score:
     from threadpoolctl import threadpool_limits
 
     # The products of a single stream are small; many streams have their own threads.
-    with threadpool_limits(1, "blas"), np.errstate(over="ignore", invalid="ignore"):
+    with threadpool_limits(1, "blas"), ignore_overflow():
         return mean_score(blocks)
 
 

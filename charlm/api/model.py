@@ -17,7 +17,7 @@ from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.network.generation import GeneratedText, TextRequest, generate_text, random_seed
 from charlm.network.model_file import TrainedModel, read_model
-from charlm.network.rnn import Floats, State, read_outputs
+from charlm.network.rnn import Floats, State, ignore_overflow, read_outputs
 from charlm.network.sampler import Sampler
 from charlm.runs.folder import find_model
 from charlm.text.vocabulary import Vocabulary
@@ -192,13 +192,13 @@ class Model:
             if state is not None or (protocol, window) != ("stream", WINDOW):
                 raise CharlmError("a list of texts: cannot be combined with other arguments")
             ids_of_texts = [*map(self.vocabulary.encode, text)]
-            with np.errstate(over="ignore", invalid="ignore"):
+            with ignore_overflow():
                 return score_texts(self.trained.parameters, ids_of_texts)
         if state is not None and protocol != "stream":
             raise CharlmError(f"state: cannot be used with protocol {protocol}, only with stream")
         ids = self._encode(text)
         first = self._state_of(state)
-        with np.errstate(over="ignore", invalid="ignore"):  # score_ids raises a CharlmError
+        with ignore_overflow():  # score_ids raises a CharlmError
             blocks = score_ids(
                 self.trained.parameters, ids, protocol=protocol, window=window, state=first
             )

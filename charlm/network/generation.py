@@ -19,7 +19,7 @@ from charlm.config.checks import check_whole
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.network.reading import Stepper
-from charlm.network.rnn import Parameters, State, read_outputs
+from charlm.network.rnn import Parameters, State, ignore_overflow, read_outputs
 from charlm.network.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Vocabulary
 
@@ -49,7 +49,7 @@ def read_prompt(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
     for start in range(0, len(ids), PROMPT_BLOCK):
         block = ids[start : start + PROMPT_BLOCK, None]
         # Values that are not finite raise a CharlmError later.
-        with np.errstate(over="ignore", invalid="ignore"):
+        with ignore_overflow():
             outputs = read_outputs(parameters, block, state)
         state = tuple(output[-1] for output in outputs)
         yield state
@@ -177,7 +177,7 @@ class GeneratedText(Iterator[str]):
         """
         chunk = ""
         # Values that are not finite raise a CharlmError.
-        with np.errstate(over="ignore", invalid="ignore"):
+        with ignore_overflow():
             for number, index in islice(self._ids, count):
                 if number == self._length:
                     self.stopped_by = "length"

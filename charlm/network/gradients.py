@@ -23,6 +23,7 @@ from charlm.network.rnn import (
     Floats,
     Parameters,
     State,
+    ignore_overflow,
     probabilities,
     read_outputs,
 )
@@ -54,7 +55,7 @@ class Trace:
     @cached_property
     def slopes(self) -> State:
         """f'(a_t) of each layer, [T, B, H]."""
-        with np.errstate(over="ignore", invalid="ignore"):
+        with ignore_overflow():
             return tuple(slope(self.parameters.activation, output) for output in self.outputs)
 
 
@@ -71,7 +72,7 @@ def read_trace(parameters: Parameters, ids: NDArray[Any]) -> Trace:
     """
     columns = np.asarray(ids, np.int64).reshape(len(ids), -1)
     before = parameters.zero_state(columns.shape[1])
-    with np.errstate(over="ignore", invalid="ignore"):
+    with ignore_overflow():
         outputs = read_outputs(parameters, columns, before)
     return Trace(parameters, columns, before, outputs)
 

@@ -18,7 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from charlm.hardware import core_count
-from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State
+from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, ignore_overflow
 
 BLOCK = 2048
 """Maximum number of characters of each stream in a block."""
@@ -75,7 +75,7 @@ def read_blocks(
 def _unroll(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
     """Read ids in a thread, which does not have the `np.errstate` of the caller."""
     # The logits show whether the outputs were finite.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with ignore_overflow():
         return parameters.unroll(ids, state)
 
 

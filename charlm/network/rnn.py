@@ -24,6 +24,11 @@ State = tuple[Floats, ...]
 """The output of each layer at the last step, [B, H] for each layer, lowest layer first."""
 
 
+def ignore_overflow() -> np.errstate:
+    """Return a context without warnings about values that are not finite; the result shows them."""
+    return np.errstate(over="ignore", invalid="ignore")
+
+
 def _sigmoid(x: Floats, out: Floats | None = None) -> Floats:
     half: Floats = np.tanh(x * np.float32(0.5), out=out)  # no overflow at either end
     half *= np.float32(0.5)
@@ -294,7 +299,7 @@ def nats(logits: Floats, targets: NDArray[Any]) -> Floats:
 
     """
     # The result shows whether the logits were finite.
-    with np.errstate(over="ignore", invalid="ignore"):
+    with ignore_overflow():
         chosen = np.take_along_axis(log_softmax(logits), targets[..., None], -1)
     return np.asarray(-chosen[..., 0])
 

@@ -27,7 +27,7 @@ from charlm.network.generation import (
     read_prompt,
 )
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Floats, State, log_softmax
+from charlm.network.rnn import Floats, State, ignore_overflow, log_softmax
 from charlm.network.sampler import Sampler, not_finite
 from charlm.serving.models import ServedModel
 from charlm.text.vocabulary import has_too_many_marks
@@ -162,7 +162,7 @@ class TokenReader:
         """
         if self._count is None:
             return []
-        with np.errstate(over="ignore", invalid="ignore"):
+        with ignore_overflow():
             logits, self._state = self._parameters.unroll(ids[:, None], self._state)
         if not np.isfinite(logits).all():
             raise not_finite()
