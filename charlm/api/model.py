@@ -20,7 +20,7 @@ from charlm.network.model_file import TrainedModel, read_model
 from charlm.network.rnn import Floats, State, ignore_overflow, read_outputs
 from charlm.network.sampler import Sampler
 from charlm.runs.folder import find_model
-from charlm.text.vocabulary import Vocabulary
+from charlm.text.vocabulary import Ids, Vocabulary
 from charlm.wording import short_repr
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Model:
         return self.trained.parameters.zero_state(batch)
 
     def step(
-        self, ids: NDArray[Any] | Sequence[int], state: Sequence[Floats] | None = None
+        self, ids: Ids | Sequence[int], state: Sequence[Floats] | None = None
     ) -> tuple[Floats, State]:
         """Read one character in each of B streams.
 
@@ -290,7 +290,7 @@ class Model:
 
 
 def _check_ids(
-    ids: NDArray[Any] | Sequence[int], vocabulary_size: int, *, argument: str = "ids"
+    ids: Ids | Sequence[int], vocabulary_size: int, *, argument: str = "ids"
 ) -> NDArray[np.int64]:
     """Return a caller's ids as int64 [n]; raises CharlmError for invalid ids."""
     try:

@@ -82,6 +82,8 @@ class Commands(Command, click.Group):
 
     """
 
+    command_class = Command
+
     def __init__(
         self, *arguments: Any, sections: Mapping[str, Sequence[str]], **settings: Any
     ) -> None:

@@ -14,7 +14,7 @@ import click
 
 from charlm import __version__
 from charlm.cli import looking, models, runs, training
-from charlm.cli.command import Command, Commands, set_option, suggest_recipes
+from charlm.cli.command import Commands, set_option, suggest_recipes
 from charlm.cli.output import align, print_result, terminal_width
 from charlm.cli.progress import ProgressDisplay
 
@@ -81,7 +81,7 @@ def config() -> None:
     """
 
 
-@config.command("list", cls=Command)
+@config.command("list")
 def list_() -> None:
     """List the recipes that come with charlm: purpose and training time.
 
@@ -97,7 +97,7 @@ def list_() -> None:
     print_result(*page.getvalue().splitlines())
 
 
-@config.command(cls=Command)
+@config.command()
 @click.argument(
     "name",
     metavar="NAME|FILE",
@@ -121,7 +121,7 @@ def show(*, name: str, overrides: tuple[str, ...]) -> None:
     print_result(*dump_config(load_config(find_recipe(name), overrides=overrides)).splitlines())
 
 
-@config.command(cls=Command)
+@config.command()
 def schema() -> None:
     """Print the JSON Schema of a recipe: every setting with its meaning, values and default.
 
@@ -138,7 +138,7 @@ def schema() -> None:
     print_result(*json.dumps(Config.model_json_schema(), indent=2).splitlines())
 
 
-@main.command(cls=Command)
+@main.command()
 @click.argument(
     "shell", type=click.Choice(["bash", "zsh", "fish"]), help="bash (4.4 or newer), zsh or fish."
 )
@@ -162,7 +162,7 @@ def completion(*, shell: str) -> None:
     print_result(*script.splitlines())
 
 
-@main.command(cls=Command)
+@main.command()
 def info() -> None:
     """Show versions, machine and paths, to paste into a bug report.
 

@@ -21,6 +21,7 @@ from charlm.hardware import FastPrecision, core_count, fastest_precision
 from charlm.network.architecture import Architecture
 from charlm.network.rnn import Floats, Parameters, State
 from charlm.storage import file_sha256
+from charlm.text.vocabulary import Ids
 
 Array = NDArray[Any]
 Weights = Sequence[Array | None]
@@ -314,7 +315,7 @@ class CompiledReader:
         weights = arrange(parameters, parameters.input_tables)
         self._network = CompiledNetwork(kernel, parameters.architecture, weights)
 
-    def __call__(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
+    def __call__(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read ids, [T + 1, R].
 
         Returns:

@@ -9,16 +9,13 @@ Axes: V vocabulary.
 import lzma
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.evaluation.ngrams import NGRAM_ORDER, count_ngrams, score_ngrams
 from charlm.evaluation.scoring import ERROR_BLOCK, Score, mean_score, student
-from charlm.text.vocabulary import Vocabulary
-
-Ids = NDArray[Any]
+from charlm.text.vocabulary import Ids, Vocabulary
 
 MAX_TRAINING_CHARACTERS = 1_000_000
 """Maximum number of ids at the end of a training text that the baselines learn from."""

@@ -16,12 +16,12 @@ Axes: V vocabulary.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Ids = NDArray[Any]
+from charlm.text.vocabulary import Ids
+
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
 

@@ -24,6 +24,7 @@ from charlm.network.reading import (
     read_blocks,
 )
 from charlm.network.rnn import Floats, Parameters, State, nats
+from charlm.text.vocabulary import Ids
 from charlm.wording import counted
 
 WINDOWS_AT_ONCE = 128
@@ -209,7 +210,7 @@ def perplexity(nats: float) -> float:
 
 def score_ids(
     parameters: Parameters,
-    ids: NDArray[Any],
+    ids: Ids,
     *,
     protocol: ScoringProtocol,
     window: int,
@@ -256,7 +257,7 @@ def only_finite(blocks: Iterable[Floats]) -> Iterator[Floats]:
 
 
 def score_stream(
-    parameters: Parameters, ids: NDArray[Any], *, state: State | None = None
+    parameters: Parameters, ids: Ids, *, state: State | None = None
 ) -> Iterator[Floats]:
     """Score a text that is read from start to end: each id is scored given all ids before it.
 
@@ -279,7 +280,7 @@ def score_stream(
         first += len(logits)
 
 
-def score_windows(parameters: Parameters, ids: NDArray[Any], *, window: int) -> Iterator[Floats]:
+def score_windows(parameters: Parameters, ids: Ids, *, window: int) -> Iterator[Floats]:
     """Score consecutive windows, each read from the zero state, as nanoGPT does.
 
     The window at s = 0, W, 2W, ... reads ids s to s + W - 1 and scores ids s + 1 to s + W, each
@@ -304,7 +305,7 @@ def score_windows(parameters: Parameters, ids: NDArray[Any], *, window: int) -> 
         yield _nats_of_segments(part, segments, partial(_read_nats, parameters), parameters)
 
 
-def score_texts(parameters: Parameters, texts: Sequence[NDArray[Any]]) -> list[Floats]:
+def score_texts(parameters: Parameters, texts: Sequence[Ids]) -> list[Floats]:
     """Score many texts side by side, each read from the zero state.
 
     Args:
@@ -329,7 +330,7 @@ def score_texts(parameters: Parameters, texts: Sequence[NDArray[Any]]) -> list[F
     return scores
 
 
-def _similar_lengths(texts: Sequence[NDArray[Any]], *, most: int) -> Iterator[list[int]]:
+def _similar_lengths(texts: Sequence[Ids], *, most: int) -> Iterator[list[int]]:
     """Yield the indices of texts of at least two ids, in groups of limited size."""
     group: list[int] = []
     for index in sorted(range(len(texts)), key=lambda index: len(texts[index])):
@@ -344,14 +345,14 @@ def _similar_lengths(texts: Sequence[NDArray[Any]], *, most: int) -> Iterator[li
         yield group
 
 
-ReadNats = Callable[[NDArray[Any], State], tuple[Floats, State]]
+ReadNats = Callable[[Ids, State], tuple[Floats, State]]
 """A function that reads ids, [T + 1, B], from a state, and returns the nats of ids 1 to T, float32
 [T, B], and the state after id T - 1."""
 
 
 def estimate_stream(
     parameters: Parameters,
-    ids: NDArray[Any],
+    ids: Ids,
     *,
     streams: int = STREAMS,
     warm_up: int = WARM_UP,
@@ -376,7 +377,7 @@ def estimate_stream(
 
 
 def _nats_of_segments(
-    ids: NDArray[Any], segments: Segments, read: ReadNats, parameters: Parameters
+    ids: Ids, segments: Segments, read: ReadNats, parameters: Parameters
 ) -> Floats:
     """Return the nats of all ids [n] except the first, float32 [n - 1]."""
     state = parameters.zero_state(len(segments.starts))
@@ -388,7 +389,7 @@ def _nats_of_segments(
     return losses.T.ravel()[: len(ids) - 1]
 
 
-def _read_nats(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
+def _read_nats(parameters: Parameters, ids: Ids, state: State) -> tuple[Floats, State]:
     """Compute nats with NumPy; see `ReadNats`."""
     losses: list[Floats] = []
     time = 1

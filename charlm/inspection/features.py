@@ -7,12 +7,12 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.text.vocabulary import Vocabulary
+from charlm.text.vocabulary import Ids, Vocabulary
 
 Kind = Literal["yes/no", "number"]
 
@@ -56,7 +56,7 @@ class Feature:
     """Value at each position, [T]; 0 or 1 if the kind is yes/no."""
 
 
-def features_of(ids: NDArray[Any], vocabulary: Vocabulary) -> tuple[Feature, ...]:
+def features_of(ids: Ids, vocabulary: Vocabulary) -> tuple[Feature, ...]:
     """Return the features that vary within a text.
 
     Args:

@@ -18,7 +18,7 @@ from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, m
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import UNKNOWN, Estimate, Line, over_runs, table
-from charlm.text.vocabulary import Vocabulary
+from charlm.text.vocabulary import Ids, Vocabulary
 
 Nats = NDArray[np.floating[Any]]
 
@@ -98,7 +98,7 @@ class LossByClass:
 
 def divide_loss(
     nats: Nats,
-    ids: NDArray[Any],
+    ids: Ids,
     vocabulary: Vocabulary,
     *,
     ngram_nats: Nats | None = None,

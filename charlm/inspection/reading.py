@@ -20,7 +20,7 @@ from charlm.network.gradients import Trace, read_trace
 from charlm.network.model_file import TrainedModel
 from charlm.network.rnn import Parameters, State, read_outputs
 from charlm.runs.folder import CORPUS
-from charlm.text.vocabulary import describe_left_out
+from charlm.text.vocabulary import Ids, describe_left_out
 from charlm.wording import counted
 
 ORDERS = range(2, 10)
@@ -97,10 +97,10 @@ class Reading:
     trained: TrainedModel
     text_name: str
     """Name of the text, for the user."""
-    text: NDArray[Any]
+    text: Ids
     """Ids of the whole text, integers [n], n >= 2."""
     limits: Limits
-    training_text: NDArray[Any] | None = None
+    training_text: Ids | None = None
     """Ids of the training text, integers [m]; None if it is unknown."""
     left_out: Mapping[str, int] = field(default_factory=dict)
     """Number of occurrences of each character left out because the model does not know it."""

@@ -26,7 +26,7 @@ from charlm.inspection.features import Feature, Kind, features_of
 from charlm.inspection.reading import MOST_STATES, Reading, SampledCharacters
 from charlm.inspection.style import MUTED, Figure, Line, add_axes, table
 from charlm.network.rnn import State
-from charlm.text.vocabulary import Vocabulary
+from charlm.text.vocabulary import Ids, Vocabulary
 from charlm.wording import counted
 
 Ranks = NDArray[np.float32]
@@ -189,7 +189,7 @@ class Units:
 
 def score_units(
     outputs: State,
-    ids: NDArray[Any],
+    ids: Ids,
     vocabulary: Vocabulary,
     *,
     features: Sequence[Feature] | None = None,

@@ -16,6 +16,7 @@ from charlm.inspection.style import INK, MUTED, Figure, Line, add_axes, curve, f
 from charlm.network.reading import VALUES_AT_ONCE
 from charlm.network.rnn import Parameters, State, advance
 from charlm.network.rnn import nats as character_nats
+from charlm.text.vocabulary import Ids
 
 Values = NDArray[np.float64]
 
@@ -66,7 +67,7 @@ class UsableContext:
 
 def usable_context(
     parameters: Parameters,
-    ids: NDArray[Any],
+    ids: Ids,
     nats: NDArray[np.floating[Any]],
     *,
     most: int = MOST_CONTEXT,
@@ -118,9 +119,7 @@ def usable_context(
     )
 
 
-def _nats_of_next(
-    parameters: Parameters, state: State, targets: NDArray[Any]
-) -> NDArray[np.floating[Any]]:
+def _nats_of_next(parameters: Parameters, state: State, targets: Ids) -> NDArray[np.floating[Any]]:
     """Return the nats of the character after each of n states, [n], from states of [n, H]."""
     rows = parameters.rows_at_once(VALUES_AT_ONCE)
     parts = []

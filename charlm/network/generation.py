@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,7 @@ from charlm.network.model_file import TrainedModel
 from charlm.network.reading import Stepper
 from charlm.network.rnn import Parameters, State, ignore_overflow, read_outputs
 from charlm.network.sampler import Sampler, make_chooser
-from charlm.text.vocabulary import Vocabulary
+from charlm.text.vocabulary import Ids, Vocabulary
 
 PROMPT_BLOCK = 256
 """Number of characters of a prompt that are read at a time."""
@@ -34,7 +34,7 @@ BORDER = "\n\n"
 StoppedBy = Literal["length", "stop text", "end of text"]
 
 
-def read_prompt(parameters: Parameters, ids: NDArray[Any]) -> Iterator[State]:
+def read_prompt(parameters: Parameters, ids: Ids) -> Iterator[State]:
     """Read a prompt in blocks of a fixed length, so that its state is always the same, to the bit.
 
     Args:

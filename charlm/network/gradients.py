@@ -13,7 +13,6 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +26,7 @@ from charlm.network.rnn import (
     probabilities,
     read_outputs,
 )
+from charlm.text.vocabulary import Ids
 
 SATURATED_BELOW = 0.19
 """Share of the largest f'(a) below which a unit is saturated; for tanh, |h| > 0.9."""
@@ -59,7 +59,7 @@ class Trace:
             return tuple(slope(self.parameters.activation, output) for output in self.outputs)
 
 
-def read_trace(parameters: Parameters, ids: NDArray[Any]) -> Trace:
+def read_trace(parameters: Parameters, ids: Ids) -> Trace:
     """Read texts side by side from the zero state, and keep the outputs.
 
     Args:

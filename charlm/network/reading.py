@@ -11,7 +11,6 @@ Axes: B batch, T time, V vocabulary, H units. Arrays are float32 unless specifie
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from charlm.hardware import core_count
 from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, ignore_overflow
+from charlm.text.vocabulary import Ids
 
 BLOCK = 2048
 """Maximum number of characters of each stream in a block."""
@@ -29,9 +29,7 @@ STREAMS_PER_THREAD = 32
 are bit-identical."""
 
 
-def read_blocks(
-    parameters: Parameters, ids: NDArray[Any], state: State
-) -> Iterator[tuple[Floats, State]]:
+def read_blocks(parameters: Parameters, ids: Ids, state: State) -> Iterator[tuple[Floats, State]]:
     """Read ids in blocks of t steps.
 
     Threads read groups of streams, each with single-threaded matrix products. NumPy's own threads
@@ -72,7 +70,7 @@ def read_blocks(
             yield np.concatenate(all_logits, 1), state
 
 
-def _unroll(parameters: Parameters, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
+def _unroll(parameters: Parameters, ids: Ids, state: State) -> tuple[Floats, State]:
     """Read ids in a thread, which does not have the `np.errstate` of the caller."""
     # The logits show whether the outputs were finite.
     with ignore_overflow():
@@ -85,14 +83,14 @@ class Segments:
 
     starts: NDArray[np.int64]
     """Position of the first id of each segment, int64 [S]."""
-    before: NDArray[Any] | None
+    before: Ids | None
     """Warm-up ids and first id of each segment, [warm-up + 1, S]; None without warm-up."""
-    ids: NDArray[Any]
+    ids: Ids
     """Ids of each segment and the next id, [T + 1, S]; padded with the last id."""
 
 
 def cut_segments(
-    ids: NDArray[Any], *, streams: int = 1, length: int | None = None, warm_up: int
+    ids: Ids, *, streams: int = 1, length: int | None = None, warm_up: int
 ) -> Segments:
     """Divide a text into segments; reading them side by side is many times faster.
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from charlm.network.architecture import Architecture
+from charlm.text.vocabulary import Ids
 
 Floats = NDArray[np.floating[Any]]
 State = tuple[Floats, ...]
@@ -174,7 +175,7 @@ class Parameters:
         dtype = self.logits_bias.dtype
         return tuple(np.zeros((batch, layer.units), dtype) for layer in self.layers)
 
-    def step(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
+    def step(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read one character in each stream.
 
         Args:
@@ -188,7 +189,7 @@ class Parameters:
         outputs = advance(self, ids, state)
         return self.logits(outputs), outputs
 
-    def unroll(self, ids: NDArray[Any], state: State) -> tuple[Floats, State]:
+    def unroll(self, ids: Ids, state: State) -> tuple[Floats, State]:
         """Read a window of characters in each stream.
 
         The result equals T calls of `step`, up to rounding. It is faster, because each layer
@@ -232,13 +233,13 @@ class Parameters:
         return table + layer.bias
 
 
-def advance(parameters: Parameters, ids: NDArray[Any], state: State) -> State:
+def advance(parameters: Parameters, ids: Ids, state: State) -> State:
     """Read one character in each stream, [B]; return the state after it, [B, H] for each layer."""
     outputs = read_outputs(parameters, ids[None], state)
     return tuple(output[0] for output in outputs)
 
 
-def read_outputs(parameters: Parameters, ids: NDArray[Any], state: State) -> State:
+def read_outputs(parameters: Parameters, ids: Ids, state: State) -> State:
     """Read a window of characters in each stream, or in a single one.
 
     Args:
@@ -287,7 +288,7 @@ def recur(
     return outputs
 
 
-def nats(logits: Floats, targets: NDArray[Any]) -> Floats:
+def nats(logits: Floats, targets: Ids) -> Floats:
     """Compute -log softmax(logits)[target], without overflow for finite logits.
 
     Args:

@@ -9,7 +9,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -43,7 +43,7 @@ from charlm.text.documents import (
     is_utf8,
     name_text,
 )
-from charlm.text.vocabulary import MAX_CODE_POINT, MAX_NAMED, Vocabulary
+from charlm.text.vocabulary import MAX_CODE_POINT, MAX_NAMED, Ids, Vocabulary
 from charlm.wording import counted
 
 FEW_DISTINCT = 256
@@ -240,7 +240,7 @@ def _encode_documents(
     *,
     has_ends: bool,
     on_event: OnEvent,
-) -> Iterator[NDArray[Any]]:
+) -> Iterator[Ids]:
     """Yield the ids of documents in blocks, with the end_of_text id between two documents."""
     table = np.full(CODE_POINTS, vocabulary.unknown_id or 0, vocabulary.dtype)
     is_known = vocabulary.table >= 0
@@ -279,7 +279,7 @@ def _decode_for_model(document: Document, encoding: str) -> str:
 
 def encode_text(
     source: Path, vocabulary: Vocabulary, config: CorpusConfig, *, split: Split | None = None
-) -> tuple[NDArray[Any], Counter[str]]:
+) -> tuple[Ids, Counter[str]]:
     """Return the ids that a model has for a text.
 
     The end_of_text id separates documents, as in training, if the vocabulary has one. A text that
@@ -327,7 +327,7 @@ def _corpus_documents(corpus: Corpus, split: Split | None) -> Iterator[str]:
     return map(corpus.vocabulary.decode, np.split(ids, borders))
 
 
-def _encode(texts: Iterable[str], vocabulary: Vocabulary) -> tuple[NDArray[Any], Counter[str]]:
+def _encode(texts: Iterable[str], vocabulary: Vocabulary) -> tuple[Ids, Counter[str]]:
     """Return the ids of documents, and the characters that were left out."""
     parts = [np.zeros(0, vocabulary.dtype)]
     left_out = Counter[str]()

@@ -152,11 +152,11 @@ class Vocabulary:
             return ids[ids >= 0]
         return np.where(ids < 0, self.unknown_id, ids)
 
-    def decode(self, ids: NDArray[Any]) -> str:
+    def decode(self, ids: Ids) -> str:
         """Return the text of ids [N]: U+FFFD for the unknown id, nothing for the end_of_text id."""
         return "".join([self.glyphs[index] for index in ids.tolist()])
 
-    def spell(self, ids: NDArray[Any], *, end: str) -> str:
+    def spell(self, ids: Ids, *, end: str) -> str:
         """Return the text of ids [N], with the character `end` for the end_of_text id."""
         code_points = np.array([ord(glyph or end) for glyph in self.glyphs], "<u4")
         return str(code_points[ids].tobytes(), "utf-32-le")

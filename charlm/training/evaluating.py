@@ -1,11 +1,10 @@
 """An evaluation of a network in training: its loss on the validation text, a sample, and probes."""
 
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from charlm.config.schema import Config
@@ -58,7 +57,7 @@ class LayerProbe:
     gradient: LagCurve
 
 
-def choose_windows(ids: NDArray[Any]) -> NDArray[Any] | None:
+def choose_windows(ids: Ids) -> Ids | None:
     """Return evenly spaced windows of a text, integers [T + 1, B]; None for fewer than 2 ids."""
     length = min(WARM_UP + LAGS, len(ids) - 1)
     if length < 1:
@@ -68,7 +67,7 @@ def choose_windows(ids: NDArray[Any]) -> NDArray[Any] | None:
     return np.asarray(windows[starts].T, np.int64)
 
 
-def probe(parameters: Parameters, windows: NDArray[Any]) -> list[LayerProbe]:
+def probe(parameters: Parameters, windows: Ids) -> list[LayerProbe]:
     """Read windows with a network, and follow the gradient of each last prediction back in time.
 
     Args:
@@ -117,7 +116,7 @@ class EvaluatedText:
     """Validation text, integers [n]; None if it has fewer than 2 ids."""
     measured_on: str
     """Description of the text for the user, with its length if only a part is read."""
-    windows: NDArray[Any] | None
+    windows: Ids | None
     """Windows from `choose_windows`, of the training text if there is no validation text."""
     ngram: Score | None
     """Score of a 5-gram model (interpolated modified Kneser-Ney) after reading the end of the

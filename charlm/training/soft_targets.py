@@ -11,7 +11,6 @@ Axes: N characters, V vocabulary.
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from charlm.events import OnEvent, Progress, ignore
 from charlm.runs.folder import SOFT_TARGETS
 from charlm.storage import write_file
 from charlm.text.corpus import Corpus
+from charlm.text.vocabulary import Ids
 
 DTYPE = np.dtype("<f2")
 MEMORY_SHARE = 0.25
@@ -78,7 +78,7 @@ def _compute(corpus: Corpus, *, on_event: OnEvent) -> SoftTargets:
 
 
 def cross_predict(
-    ids: NDArray[Any], *, vocabulary_size: int, parts: int = NGRAM_PARTS, on_event: OnEvent = ignore
+    ids: Ids, *, vocabulary_size: int, parts: int = NGRAM_PARTS, on_event: OnEvent = ignore
 ) -> Iterator[tuple[slice, NDArray[np.float64]]]:
     """Predict each part of a text with the n-grams of all other parts.
 
