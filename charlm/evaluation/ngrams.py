@@ -20,11 +20,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.network.rnn import Values
 from charlm.text.vocabulary import Ids
 
 Counts = NDArray[np.int64]
-Values = NDArray[np.float64]
-
 NGRAM_ORDER = 5
 """Length of the n-grams that a score is compared with."""
 BLOCK = 1 << 18

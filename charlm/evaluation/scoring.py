@@ -23,7 +23,7 @@ from charlm.network.reading import (
     cut_segments,
     read_blocks,
 )
-from charlm.network.rnn import Floats, Parameters, State, nats
+from charlm.network.rnn import Floats, Parameters, State, Values, nats
 from charlm.text.vocabulary import Ids
 from charlm.wording import counted
 
@@ -145,13 +145,13 @@ def mean_and_error(
     return mean, None if error is None else error / len(values)
 
 
-def standard_error(means: NDArray[np.float64]) -> float | None:
+def standard_error(means: Values) -> float | None:
     """Return the standard error of a mean from the means of blocks, [k]; see `error_of_sum`."""
     error = error_of_sum(means - means.mean()) if len(means) else None
     return None if error is None else error / len(means)
 
 
-def error_of_sum(deviations: NDArray[np.float64]) -> float | None:
+def error_of_sum(deviations: Values) -> float | None:
     """Return the standard error of a sum over a text, for other texts of the same kind.
 
     Neighbouring blocks are modelled as an autoregressive process of order 1: with the correlation r

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from charlm.network.rnn import Values
 from charlm.text.vocabulary import Ids, Vocabulary
 
 Kind = Literal["yes/no", "number"]
@@ -52,7 +52,7 @@ class Feature:
     name: str
     """Name for the user, for instance `inside a word`."""
     kind: Kind
-    values: NDArray[np.float64]
+    values: Values
     """Value at each position, [T]; 0 or 1 if the kind is yes/no."""
 
 

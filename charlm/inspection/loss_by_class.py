@@ -7,7 +7,6 @@ Axes: T characters of the text.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,8 @@ from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, m
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import UNKNOWN, Estimate, Line, over_runs, table
+from charlm.network.rnn import Floats
 from charlm.text.vocabulary import Ids, Vocabulary
-
-Nats = NDArray[np.floating[Any]]
 
 WORD_PLACES = {
     0: "outside words",
@@ -97,11 +95,11 @@ class LossByClass:
 
 
 def divide_loss(
-    nats: Nats,
+    nats: Floats,
     ids: Ids,
     vocabulary: Vocabulary,
     *,
-    ngram_nats: Nats | None = None,
+    ngram_nats: Floats | None = None,
 ) -> LossByClass:
     """Divide the loss on a text by classes of the scored characters.
 
@@ -134,7 +132,7 @@ def divide_loss(
 
 
 def _divide(
-    nats: Nats, ngram_nats: Nats | None, classes: NDArray[np.int64], names: Sequence[str]
+    nats: Floats, ngram_nats: Floats | None, classes: NDArray[np.int64], names: Sequence[str]
 ) -> tuple[ClassLoss, ...]:
     """Return the loss of each class that occurs; `classes` [T - 1] are indices of `names`."""
     total = float(nats.sum(dtype=np.float64))

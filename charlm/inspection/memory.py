@@ -43,9 +43,7 @@ from charlm.network.gradients import (
     push_forward,
     slope,
 )
-from charlm.network.rnn import advance, divergence
-
-Values = NDArray[np.float64]
+from charlm.network.rnn import Values, advance, divergence
 
 MAX_LAG = 128
 """Largest lag."""

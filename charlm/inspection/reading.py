@@ -18,7 +18,7 @@ from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 from charlm.evaluation.scoring import only_finite, score_stream
 from charlm.network.gradients import Trace, read_trace
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Parameters, State, read_outputs
+from charlm.network.rnn import Floats, Parameters, State, Values, read_outputs
 from charlm.runs.folder import CORPUS
 from charlm.text.vocabulary import Ids, describe_left_out
 from charlm.wording import counted
@@ -159,7 +159,7 @@ class Reading:
         return outputs
 
     @cached_property
-    def nats(self) -> NDArray[np.floating[Any]]:
+    def nats(self) -> Floats:
         """The nats of all ids but the first, read as one stream, float32 [n - 1].
 
         Raises:
@@ -169,7 +169,7 @@ class Reading:
         return np.concatenate([*only_finite(score_stream(self.parameters, self.ids))])
 
     @cached_property
-    def ngram_nats(self) -> dict[int, NDArray[np.float64]]:
+    def ngram_nats(self) -> dict[int, Values]:
         """The nats of all ids but the first by n-grams, float64 [n - 1] by order.
 
         The mapping is empty without the training text.

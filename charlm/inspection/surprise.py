@@ -18,9 +18,7 @@ from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import Line, to_plain
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.reading import VALUES_AT_ONCE
-from charlm.network.rnn import nats, probabilities
-
-Values = NDArray[np.float64]
+from charlm.network.rnn import Values, nats, probabilities
 
 LIKELIEST = 5
 """Number of likely characters that are listed for each prediction."""

@@ -25,13 +25,11 @@ from numpy.typing import NDArray
 from charlm.inspection.features import Feature, Kind, features_of
 from charlm.inspection.reading import MOST_STATES, Reading, SampledCharacters
 from charlm.inspection.style import MUTED, Figure, Line, add_axes, table
-from charlm.network.rnn import State
+from charlm.network.rnn import State, Values
 from charlm.text.vocabulary import Ids, Vocabulary
 from charlm.wording import counted
 
 Ranks = NDArray[np.float32]
-Values = NDArray[np.float64]
-
 MIN_POSITIONS = 200
 """Minimum number of characters of a text whose features are scored."""
 MIN_COUNT = 20

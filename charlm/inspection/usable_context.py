@@ -5,7 +5,6 @@ Array dimensions: n = number of values of k tried, m = number of n-gram orders.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +13,9 @@ from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error, student
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import INK, MUTED, Figure, Line, add_axes, curve, fit_logarithmic
 from charlm.network.reading import VALUES_AT_ONCE
-from charlm.network.rnn import Parameters, State, advance
+from charlm.network.rnn import Floats, Parameters, State, Values, advance
 from charlm.network.rnn import nats as character_nats
 from charlm.text.vocabulary import Ids
-
-Values = NDArray[np.float64]
 
 MOST_CONTEXT = 512
 """Largest k that is tried."""
@@ -68,10 +65,10 @@ class UsableContext:
 def usable_context(
     parameters: Parameters,
     ids: Ids,
-    nats: NDArray[np.floating[Any]],
+    nats: Floats,
     *,
     most: int = MOST_CONTEXT,
-    ngram_nats: Mapping[int, NDArray[np.floating[Any]]] | None = None,
+    ngram_nats: Mapping[int, Floats] | None = None,
 ) -> UsableContext:
     """Score the characters of a text, predicting each from the k characters before it.
 
@@ -119,7 +116,7 @@ def usable_context(
     )
 
 
-def _nats_of_next(parameters: Parameters, state: State, targets: Ids) -> NDArray[np.floating[Any]]:
+def _nats_of_next(parameters: Parameters, state: State, targets: Ids) -> Floats:
     """Return the nats of the character after each of n states, [n], from states of [n, H]."""
     rows = parameters.rows_at_once(VALUES_AT_ONCE)
     parts = []

@@ -22,6 +22,7 @@ from charlm.network.rnn import (
     Floats,
     Parameters,
     State,
+    Values,
     ignore_overflow,
     probabilities,
     read_outputs,
@@ -154,7 +155,7 @@ def push_forward(parameters: Parameters, differences: Floats, slopes: State) -> 
 
 def log_growth(
     trace: Trace, steps: Iterable[int], *, count: int, layer: int | None = None
-) -> NDArray[np.float64]:
+) -> Values:
     """Follow small differences of the state through a text, and measure how they grow.
 
         Q_t R_t = (V D_t)^T Q_{t-1}        (Benettin et al. 1980)
@@ -199,11 +200,11 @@ class LagCurve:
     """Index of the layer, from 0, lowest first."""
     lag: NDArray[np.int64]
     """k = 0, 1, ..., int64 [K]."""
-    median: NDArray[np.float64]
+    median: Values
     """Median over the predictions, float64 [K], 1 at lag 0; NaN if no prediction has a gradient."""
-    low: NDArray[np.float64]
+    low: Values
     """10th percentile, float64 [K]; NaN where the median is NaN."""
-    high: NDArray[np.float64]
+    high: Values
     """90th percentile, float64 [K]; NaN where the median is NaN."""
 
 
@@ -217,7 +218,7 @@ def lag_curves(
 
 def gradient_norms(
     trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
-) -> NDArray[np.float64]:
+) -> Values:
     """Return |dL_t/dh_{t-k}|, float64 [L, K, P]; see `follow_back` for the arguments."""
     norms: list[list[Floats]] = []
     for gradients, _ in follow_back(trace, steps, lags=lags, texts=texts):
@@ -225,7 +226,7 @@ def gradient_norms(
     return np.array(norms, np.float64).swapaxes(0, 1)
 
 
-def lag_curve(layer: int, norms: NDArray[np.float64]) -> LagCurve:
+def lag_curve(layer: int, norms: Values) -> LagCurve:
     """Return the curve of a layer over predictions, whose gradients have the norms [K, P].
 
     Predictions whose gradient at t is zero are left out.

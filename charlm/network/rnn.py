@@ -21,6 +21,7 @@ from charlm.network.architecture import Architecture
 from charlm.text.vocabulary import Ids
 
 Floats = NDArray[np.floating[Any]]
+Values = NDArray[np.float64]
 State = tuple[Floats, ...]
 """The output of each layer at the last step, [B, H] for each layer, lowest layer first."""
 
@@ -312,7 +313,7 @@ def log_softmax(logits: Floats) -> Floats:
     return np.asarray(below_peak)
 
 
-def divergence(logits: NDArray[Any], other: NDArray[Any]) -> NDArray[np.float64]:
+def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
     """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...].
 
     Args:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from charlm.config.schema import Config
 from charlm.evaluation.ngrams import count_ngrams, predict_ngrams
 from charlm.events import OnEvent, Progress, ignore
+from charlm.network.rnn import Values
 from charlm.runs.folder import SOFT_TARGETS
 from charlm.storage import write_file
 from charlm.text.corpus import Corpus
@@ -79,7 +80,7 @@ def _compute(corpus: Corpus, *, on_event: OnEvent) -> SoftTargets:
 
 def cross_predict(
     ids: Ids, *, vocabulary_size: int, parts: int = NGRAM_PARTS, on_event: OnEvent = ignore
-) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+) -> Iterator[tuple[slice, Values]]:
     """Predict each part of a text with the n-grams of all other parts.
 
     Args:
