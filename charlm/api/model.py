@@ -17,7 +17,7 @@ from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.network.generation import GeneratedText, TextRequest, generate_text, random_seed
 from charlm.network.model_file import TrainedModel, read_model
-from charlm.network.rnn import Floats, State, ignore_overflow, read_outputs
+from charlm.network.rnn import Floats, Integers, State, ignore_overflow, read_outputs
 from charlm.network.sampler import Sampler
 from charlm.runs.folder import find_model
 from charlm.text.vocabulary import Ids, Vocabulary
@@ -291,7 +291,7 @@ class Model:
 
 def _check_ids(
     ids: Ids | Sequence[int], vocabulary_size: int, *, argument: str = "ids"
-) -> NDArray[np.int64]:
+) -> Integers:
     """Return a caller's ids as int64 [n]; raises CharlmError for invalid ids."""
     try:
         array = np.asarray(ids)

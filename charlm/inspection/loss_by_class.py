@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.evaluation.baselines import NGRAM, Comparison
 from charlm.evaluation.ngrams import NGRAM_ORDER
@@ -17,7 +16,7 @@ from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, m
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import UNKNOWN, Estimate, Line, over_runs, table
-from charlm.network.rnn import Floats
+from charlm.network.rnn import Floats, Integers
 from charlm.text.vocabulary import Ids, Vocabulary
 
 WORD_PLACES = {
@@ -132,7 +131,7 @@ def divide_loss(
 
 
 def _divide(
-    nats: Floats, ngram_nats: Floats | None, classes: NDArray[np.int64], names: Sequence[str]
+    nats: Floats, ngram_nats: Floats | None, classes: Integers, names: Sequence[str]
 ) -> tuple[ClassLoss, ...]:
     """Return the loss of each class that occurs; `classes` [T - 1] are indices of `names`."""
     total = float(nats.sum(dtype=np.float64))

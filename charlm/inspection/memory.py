@@ -43,7 +43,7 @@ from charlm.network.gradients import (
     push_forward,
     slope,
 )
-from charlm.network.rnn import Values, advance, divergence
+from charlm.network.rnn import Integers, Values, advance, divergence
 
 MAX_LAG = 128
 """Largest lag."""
@@ -88,7 +88,7 @@ class LayerGradient(LagCurve):
 class ImpulseResponse:
     """The effect of a replaced character by lag; lag 0 is the step that reads that character."""
 
-    lag: NDArray[np.int64]
+    lag: Integers
     """Lags 0, 1, ..., int64 [K]."""
     state: Values
     """Norm of the change of the whole state, relative to lag 0: the median, float64 [K]."""
@@ -275,7 +275,7 @@ def impulse_response(
     )
 
 
-def _follow(trace: Trace, steps: NDArray[np.int64], lags: int) -> tuple[Values, Values, Values]:
+def _follow(trace: Trace, steps: Integers, lags: int) -> tuple[Values, Values, Values]:
     """Return the norms of the changes and of their linear predictions, and KL, each [K, P].
 
     The text and its replacements are read in one batch, so that equal states have equal bits.
@@ -303,7 +303,7 @@ def _follow(trace: Trace, steps: NDArray[np.int64], lags: int) -> tuple[Values, 
     return changes, linear, kl
 
 
-def _draw_replacements(ids: NDArray[np.int64], steps: NDArray[np.int64]) -> NDArray[np.int64]:
+def _draw_replacements(ids: Integers, steps: Integers) -> Integers:
     """Return a random other character of the text for each step [P], if there are several."""
     choices = np.unique(ids)
     shifts = np.random.default_rng(0).integers(1, max(2, len(choices)), len(steps))

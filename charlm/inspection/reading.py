@@ -18,7 +18,7 @@ from charlm.evaluation.ngrams import count_ngrams, score_ngrams
 from charlm.evaluation.scoring import only_finite, score_stream
 from charlm.network.gradients import Trace, read_trace
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Floats, Parameters, State, Values, read_outputs
+from charlm.network.rnn import Floats, Integers, Parameters, State, Values, read_outputs
 from charlm.runs.folder import CORPUS
 from charlm.text.vocabulary import Ids, describe_left_out
 from charlm.wording import counted
@@ -131,7 +131,7 @@ class Reading:
         return self.trained.vocabulary.characters
 
     @cached_property
-    def ids(self) -> NDArray[np.int64]:
+    def ids(self) -> Integers:
         """The ids of the part of the text that is read, int64 [n]."""
         return np.asarray(self.text[: self.limits.characters], np.int64)
 

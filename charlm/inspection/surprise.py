@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.api.viewer import LEVELS, coloured_text, safe, script_json, visible
 from charlm.evaluation.scoring import only_finite
@@ -18,7 +17,7 @@ from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import Line, to_plain
 from charlm.network.gradients import Trace, follow_back, through_inputs
 from charlm.network.reading import VALUES_AT_ONCE
-from charlm.network.rnn import Values, nats, probabilities
+from charlm.network.rnn import Integers, Values, nats, probabilities
 
 LIKELIEST = 5
 """Number of likely characters that are listed for each prediction."""
@@ -36,11 +35,11 @@ class Predictions:
 
     characters: tuple[str | None, ...]
     """The character of each id; None for a reserved id."""
-    ids: NDArray[np.int64]
+    ids: Integers
     """The ids that were predicted, int64 [N]."""
     nats: Values
     """The surprise of each character in nats, float64 [N]."""
-    likeliest: NDArray[np.int64]
+    likeliest: Integers
     """Most probable ids for each character, likeliest first, int64 [N, 5 or V]."""
     probabilities: Values
     """Probabilities of these ids, float64 [N, 5 or V]."""

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error, student
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import INK, MUTED, Figure, Line, add_axes, curve, fit_logarithmic
 from charlm.network.reading import VALUES_AT_ONCE
-from charlm.network.rnn import Floats, Parameters, State, Values, advance
+from charlm.network.rnn import Floats, Integers, Parameters, State, Values, advance
 from charlm.network.rnn import nats as character_nats
 from charlm.text.vocabulary import Ids
 
@@ -33,7 +32,7 @@ class UsableContext:
     them.
     """
 
-    characters: NDArray[np.int64]
+    characters: Integers
     """k = 0, 1, 2, ..., int64 [n]: up to the first k with a gain below FLAT, or to the largest
     k."""
     nats: Values
@@ -45,7 +44,7 @@ class UsableContext:
     [n]."""
     gain_errors: Values
     """Standard error of each gain, from the paired differences, float64 [n]; NaN if unknown."""
-    ngram_order: NDArray[np.int64]
+    ngram_order: Integers
     """Orders k + 1 of the n-gram models of the training text, int64 [m]; empty if the text is
     unknown."""
     ngram_nats: Values

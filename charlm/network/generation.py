@@ -13,13 +13,12 @@ from itertools import islice
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.config.checks import check_whole
 from charlm.errors import CharlmError
 from charlm.network.model_file import TrainedModel
 from charlm.network.reading import Stepper
-from charlm.network.rnn import Parameters, State, ignore_overflow, read_outputs
+from charlm.network.rnn import Integers, Parameters, State, ignore_overflow, read_outputs
 from charlm.network.sampler import Sampler, make_chooser
 from charlm.text.vocabulary import Ids, Vocabulary
 
@@ -259,7 +258,7 @@ def _forbidden_ids(vocabulary: Vocabulary) -> set[int]:
     return {vocabulary.unknown_id}
 
 
-def encode_prompt(vocabulary: Vocabulary, prompt: str) -> NDArray[np.int64]:
+def encode_prompt(vocabulary: Vocabulary, prompt: str) -> Integers:
     """Return the ids that the model reads before it generates text.
 
     Args:
@@ -274,7 +273,7 @@ def encode_prompt(vocabulary: Vocabulary, prompt: str) -> NDArray[np.int64]:
     return ids if len(ids) else empty_prompt(vocabulary)
 
 
-def empty_prompt(vocabulary: Vocabulary) -> NDArray[np.int64]:
+def empty_prompt(vocabulary: Vocabulary) -> Integers:
     """Return the ids of an empty prompt, int64 [1]: end of text, else a line break, else id 0."""
     if vocabulary.end_of_text_id is not None:
         return np.array([vocabulary.end_of_text_id])

@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.network.rnn import (
     ACTIVATIONS,
     Floats,
+    Integers,
     Parameters,
     State,
     Values,
@@ -46,7 +46,7 @@ class Trace:
     """The inputs and outputs of a network that read B texts of T characters side by side."""
 
     parameters: Parameters
-    ids: NDArray[np.int64]
+    ids: Integers
     """The characters, int64 [T, B]."""
     before: State
     """The state before the first character, [B, H] for each layer."""
@@ -79,7 +79,7 @@ def read_trace(parameters: Parameters, ids: Ids) -> Trace:
 
 
 def follow_back(
-    trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
+    trace: Trace, steps: Integers, *, lags: int, texts: Integers | int = 0
 ) -> Iterator[tuple[State, State]]:
     """Follow the gradients of the losses of single predictions back in time, side by side.
 
@@ -198,7 +198,7 @@ class LagCurve:
 
     layer: int
     """Index of the layer, from 0, lowest first."""
-    lag: NDArray[np.int64]
+    lag: Integers
     """k = 0, 1, ..., int64 [K]."""
     median: Values
     """Median over the predictions, float64 [K], 1 at lag 0; NaN if no prediction has a gradient."""
@@ -209,7 +209,7 @@ class LagCurve:
 
 
 def lag_curves(
-    trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
+    trace: Trace, steps: Integers, *, lags: int, texts: Integers | int = 0
 ) -> tuple[LagCurve, ...]:
     """Return the curve of each layer over the predictions; see `follow_back` for the arguments."""
     norms = gradient_norms(trace, steps, lags=lags, texts=texts)
@@ -217,7 +217,7 @@ def lag_curves(
 
 
 def gradient_norms(
-    trace: Trace, steps: NDArray[np.int64], *, lags: int, texts: NDArray[np.int64] | int = 0
+    trace: Trace, steps: Integers, *, lags: int, texts: Integers | int = 0
 ) -> Values:
     """Return |dL_t/dh_{t-k}|, float64 [L, K, P]; see `follow_back` for the arguments."""
     norms: list[list[Floats]] = []

@@ -14,10 +14,9 @@ from functools import partial
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
 
 from charlm.hardware import core_count
-from charlm.network.rnn import ACTIVATIONS, Floats, Parameters, State, ignore_overflow
+from charlm.network.rnn import ACTIVATIONS, Floats, Integers, Parameters, State, ignore_overflow
 from charlm.text.vocabulary import Ids
 
 BLOCK = 2048
@@ -81,7 +80,7 @@ def _unroll(parameters: Parameters, ids: Ids, state: State) -> tuple[Floats, Sta
 class Segments:
     """A text divided into S segments that are read side by side."""
 
-    starts: NDArray[np.int64]
+    starts: Integers
     """Position of the first id of each segment, int64 [S]."""
     before: Ids | None
     """Warm-up ids and first id of each segment, [warm-up + 1, S]; None without warm-up."""

@@ -22,6 +22,7 @@ from charlm.text.vocabulary import Ids
 
 Floats = NDArray[np.floating[Any]]
 Values = NDArray[np.float64]
+Integers = NDArray[np.int64]
 State = tuple[Floats, ...]
 """The output of each layer at the last step, [B, H] for each layer, lowest layer first."""
 

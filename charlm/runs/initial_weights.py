@@ -13,7 +13,6 @@ from functools import cached_property
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.config.file import flatten, show_value
 from charlm.config.schema import Config
@@ -21,7 +20,7 @@ from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
 from charlm.network.architecture import ONE_HOT
 from charlm.network.model_file import TrainedModel, read_model, tensors_sha256
-from charlm.network.rnn import Floats, Parameters
+from charlm.network.rnn import Floats, Integers, Parameters
 from charlm.runs.folder import CORPUS, INIT, find_model
 from charlm.runs.run import Run
 from charlm.text.corpus import Corpus, count_ids
@@ -96,7 +95,7 @@ def adapt_initial_model(
     return TrainedModel(parameters, vocabulary, settings, {"step": 0, "epoch": 0.0})
 
 
-def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> NDArray[np.int64]:
+def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> Integers:
     """Return the ids that the characters of a vocabulary have in a model.
 
     Args:
@@ -112,7 +111,7 @@ def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> NDArray[np.int64]:
 
 
 def transfer(
-    parameters: Parameters, matched: NDArray[np.int64], counts: NDArray[np.int64], *, seed: int
+    parameters: Parameters, matched: Integers, counts: Integers, *, seed: int
 ) -> Parameters:
     """Return the weights of a model for another vocabulary.
 
@@ -141,14 +140,14 @@ def transfer(
     return Parameters(replace(parameters.architecture, vocabulary_size=len(matched)), tensors)
 
 
-def _rows(table: Floats, matched: NDArray[np.int64], rng: np.random.Generator) -> Floats:
+def _rows(table: Floats, matched: Integers, rng: np.random.Generator) -> Floats:
     """Return the rows of all ids, float32 [W, n], from the rows of the model's ids, [V, n]."""
     noise = NOISE * table.std(0) * rng.standard_normal((len(matched), table.shape[1]))
     rows = np.where((matched >= 0)[:, None], table[matched], table.mean(0) + noise)
     return rows.astype(np.float32)
 
 
-def _biases(biases: Floats, matched: NDArray[np.int64], counts: NDArray[np.int64]) -> Floats:
+def _biases(biases: Floats, matched: Integers, counts: Integers) -> Floats:
     """Return the biases of all ids, float32 [W], from the biases of the model's ids, [V].
 
     The bias of a new id is the logarithm of its frequency, (count + 1) / (sum of the counts + W),

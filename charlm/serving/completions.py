@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 from pydantic import BeforeValidator, FailFast, Field, ValidationError, model_validator
 
 from charlm.config.checks import MAX_WHOLE
@@ -27,7 +26,7 @@ from charlm.network.generation import (
     read_prompt,
 )
 from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Floats, State, ignore_overflow, log_softmax
+from charlm.network.rnn import Floats, Integers, State, ignore_overflow, log_softmax
 from charlm.network.sampler import Sampler, not_finite
 from charlm.serving.models import ServedModel
 from charlm.text.vocabulary import has_too_many_marks
@@ -153,7 +152,7 @@ class TokenReader:
         self._state = model.parameters.zero_state(1)
         self._log_p: Floats | None = None  # of the next character, [V]
 
-    def read(self, ids: NDArray[np.int64]) -> list[Token]:
+    def read(self, ids: Integers) -> list[Token]:
         """Read the next ids, int64 [n]; n should be small, because the logits are [n, V].
 
         Raises:
@@ -308,7 +307,7 @@ class Completion:
             offset += len(chunk)
             await self._wait()
 
-    async def _score(self, reader: TokenReader, ids: NDArray[np.int64]) -> list[Token]:
+    async def _score(self, reader: TokenReader, ids: Integers) -> list[Token]:
         """Return the tokens of a prompt, if log-probabilities were requested."""
         if self._request.logprobs is None:
             return []
