@@ -84,7 +84,7 @@ def crash_after(step: int) -> Faults:
 class Call(NamedTuple):
     """The arguments of a call of `take_steps`."""
 
-    windows: NDArray[np.int32]
+    windows: Ids
     reset_state: bool
     soft_targets: NDArray[np.float16] | None
 
@@ -131,8 +131,8 @@ class FakeEngine(Engine):
 
     def take_steps(
         self,
-        windows: NDArray[np.int32],
-        rates: NDArray[np.float32],
+        windows: Ids,
+        rates: Floats,
         *,
         reset_state: bool,
         soft_targets: NDArray[np.float16] | None = None,

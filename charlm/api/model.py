@@ -283,7 +283,7 @@ class Model:
             raise CharlmError(f"state: found arrays of the shapes {found}; must be {expected}")
         return arrays
 
-    def _encode(self, text: Text) -> NDArray[Any]:
+    def _encode(self, text: Text) -> Ids:
         if isinstance(text, str):
             return self.vocabulary.encode(text)
         return _check_ids(text, len(self.vocabulary), argument="text")

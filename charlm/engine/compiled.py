@@ -14,7 +14,6 @@ from functools import partial
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.config.schema import Config, ModelConfig
 from charlm.engine.kernel import (
@@ -34,6 +33,8 @@ from charlm.hardware import core_count
 from charlm.network.architecture import Architecture
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
+from charlm.text.vocabulary import Ids
+from charlm.training.soft_targets import SoftTargets
 
 
 class CompiledStep:
@@ -92,9 +93,7 @@ class CompiledStep:
             bfloat16=bfloat16,
         )
 
-    def __call__(
-        self, window: NDArray[np.int32], soft: NDArray[np.float16], state: Floats, rate: float
-    ) -> StepResult:
+    def __call__(self, window: Ids, soft: SoftTargets, state: Floats, rate: float) -> StepResult:
         """Take a step; see `charlm.engine.step.KerasStep`."""
         training = self._config.training
         state, loss = self.add_gradients(window, soft, state)
@@ -104,9 +103,7 @@ class CompiledStep:
         self._update(rate, clip=clip, average_momentum=training.average_momentum)
         return StepResult(state, loss, norm)
 
-    def add_gradients(
-        self, window: NDArray[np.int32], soft: NDArray[np.float16], state: Floats
-    ) -> tuple[Floats, float]:
+    def add_gradients(self, window: Ids, soft: SoftTargets, state: Floats) -> tuple[Floats, float]:
         """Compute the gradient of a batch into the first of `_gradients`.
 
         Returns:
@@ -131,8 +128,8 @@ class CompiledStep:
         part: slice,
         gradient: "Gradient",
         *,
-        window: NDArray[np.int32],
-        soft: NDArray[np.float16],
+        window: Ids,
+        soft: SoftTargets,
         state: Floats,
     ) -> Floats:
         """Compute the gradient of a part; return the state after it, [L, rows, H]."""

@@ -24,6 +24,7 @@ from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.text.vocabulary import Ids
 from charlm.training.interface import StepMetrics
+from charlm.training.soft_targets import SoftTargets
 
 Variables = dict[str, Any]
 """Variables of Keras, or arrays that the compiled steps change, by name."""
@@ -101,11 +102,11 @@ class KerasEngine:
 
     def take_steps(
         self,
-        windows: NDArray[np.int32],
-        rates: NDArray[np.float32],
+        windows: Ids,
+        rates: Floats,
         *,
         reset_state: bool,
-        soft_targets: NDArray[np.float16] | None = None,
+        soft_targets: SoftTargets | None = None,
     ) -> StepMetrics:
         """Take K steps of training.
 

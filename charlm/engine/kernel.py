@@ -331,7 +331,7 @@ class CompiledReader:
             losses, last = zip(*results, strict=True)
         return np.concatenate(losses, axis=1), tuple(np.concatenate(last, axis=1))
 
-    def _read_streams(self, ids: NDArray[np.int32], state: Floats) -> tuple[Floats, Floats]:
+    def _read_streams(self, ids: Ids, state: Floats) -> tuple[Floats, Floats]:
         """Read streams, [T + 1, R], from a state, [L, R, H], in one thread."""
         blocks: list[Floats] = []
         for start in range(0, len(ids) - 1, TIMES_AT_ONCE):

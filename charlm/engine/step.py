@@ -22,6 +22,8 @@ from charlm.engine.model import CharacterRNN, Tensor, keras_errors, shift_seeds
 from charlm.engine.optimizer import average_share
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats
+from charlm.text.vocabulary import Ids
+from charlm.training.soft_targets import SoftTargets
 
 
 class Workers:
@@ -129,9 +131,7 @@ class KerasStep:
         # several networks, so each has its own partial.
         self._take = tf.function(functools.partial(self._step), autograph=False)
 
-    def __call__(
-        self, window: NDArray[np.int32], soft: NDArray[np.float16], state: Floats, rate: float
-    ) -> StepResult:
+    def __call__(self, window: Ids, soft: SoftTargets, state: Floats, rate: float) -> StepResult:
         """Take a step.
 
         Args:

@@ -314,7 +314,7 @@ def log_softmax(logits: Floats) -> Floats:
     return np.asarray(below_peak)
 
 
-def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
+def divergence(logits: Floats, other: Floats) -> Values:
     """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...].
 
     Args:
@@ -327,7 +327,7 @@ def divergence(logits: NDArray[Any], other: NDArray[Any]) -> Values:
     return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
 
 
-def probabilities(logits: NDArray[Any]) -> NDArray[Any]:
+def probabilities(logits: Floats) -> Floats:
     """Return softmax(logits), [..., V], in the same dtype, without overflow."""
     result = np.exp(logits - logits.max(-1, keepdims=True))
     result /= result.sum(-1, keepdims=True)

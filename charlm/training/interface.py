@@ -10,9 +10,6 @@ Axes: B batch, T time, V vocabulary, K steps in one call.
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
-
 from charlm.config.schema import Config
 from charlm.evaluation.scoring import Score, estimate_stream
 from charlm.events import OnEvent
@@ -20,6 +17,7 @@ from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
 from charlm.text.vocabulary import Ids
+from charlm.training.soft_targets import SoftTargets
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of tensors by name."""
@@ -55,11 +53,11 @@ class Engine(Protocol):
 
     def take_steps(
         self,
-        windows: NDArray[np.int32],
-        rates: NDArray[np.float32],
+        windows: Ids,
+        rates: Floats,
         *,
         reset_state: bool,
-        soft_targets: NDArray[np.float16] | None = None,
+        soft_targets: SoftTargets | None = None,
     ) -> StepMetrics:
         """Take K steps of training, one for each window.
 
