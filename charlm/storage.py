@@ -83,15 +83,12 @@ def reading(path: Path) -> Iterator[None]:
         raise UnreadableError(f"{path}: cannot be read: {reason}") from None
 
 
-def near_file_hint(
-    path: Path, *, suits: Callable[[Path], bool] = lambda _: True, similarity: float = 0.7
-) -> str:
+def near_file_hint(path: Path, *, suits: Callable[[Path], bool] = lambda _: True) -> str:
     """Return "; did you mean NAME?" if the folder of a missing file has a similar name, or "".
 
     Args:
         path: Path of the missing file or folder.
         suits: Function that returns whether a file or folder is of the right kind.
-        similarity: Minimum similarity of the name, from 0 to 1.
 
     """
     with contextlib.suppress(OSError, ValueError), os.scandir(path.parent) as entries:
@@ -99,7 +96,7 @@ def near_file_hint(
         for entry in islice(entries, MAX_COMPARED):
             if not entry.name.startswith(".") and suits(Path(entry)):
                 names.append(entry.name)
-        near = nearest(path.name, names, similarity=similarity)
+        near = nearest(path.name, names)
         if near is not None:
             return f"; did you mean {path.with_name(near)}?"
     return ""

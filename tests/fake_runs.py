@@ -221,7 +221,6 @@ def begin_run(
             folder=temporary,
             engines=FakeEngines(),
             session=session,
-            started=session.clock(),
         )
         write_run(temporary, plan.config, initial=plan.initial)
     return open_run(folder)

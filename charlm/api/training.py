@@ -92,7 +92,6 @@ def plan(
     """
     check_tensorflow()
     session = Session(on_event)
-    started = session.clock()
     request = _request(recipe, overrides, epochs, minutes, init)
     with stop_on_signal(session.interruption), temporary_folder() as folder:
         plan = choose(
@@ -101,9 +100,8 @@ def plan(
             folder=folder,
             engines=KerasEngines(session),
             session=session,
-            started=started,
         )
-        return _describe(plan, start_seconds=session.clock() - started)
+        return _describe(plan, start_seconds=session.clock() - session.started)
 
 
 def _describe(plan: Plan, *, start_seconds: float) -> dict[str, Any]:
@@ -218,15 +216,12 @@ def train(
     """
     check_tensorflow()
     session = Session(on_event)
-    started = session.clock()
     with stop_on_signal(session.interruption), connected_engines(session) as engines:
         sources = as_sources(text)
         path = None if run is None else Path(check_path("run", run))
         if path is None or not resume or not is_run(path):
             request = _request(recipe, overrides, epochs, minutes, init)
-            return start_run(
-                sources, request, path, engines=engines, session=session, started=started
-            )
+            return start_run(sources, request, path, engines=engines, session=session)
         check_same_text(sources, read_manifest(path / CORPUS), owner=path)
         # Its recipe and initial weights may be gone, so they are not read.
         if any((recipe, overrides, epochs, minutes, init)):

@@ -151,8 +151,6 @@ def _print_outcome(outcome: "Outcome", command: str | None, *, minutes: float | 
     """
     if not outcome.measured_on:  # the run had ended before
         return
-    from charlm.runs.folder import LAST
-
     run = as_argument(outcome.folder)
     elapsed = outcome.facts["elapsed_seconds"]
     steps = counted(outcome.step, "step")
@@ -165,7 +163,7 @@ def _print_outcome(outcome: "Outcome", command: str | None, *, minutes: float | 
     if outcome.is_uncertain:
         say(
             "fewer than 2,400 validation characters: it is uncertain which model is best; compare "
-            f"with the last one: charlm sample {as_argument(outcome.folder / LAST)}"
+            f"with the last one: charlm sample {run}/last.safetensors"
         )
     if command is not None:
         longer = duration(2 * (60 * minutes if minutes else elapsed))

@@ -46,28 +46,22 @@ def find_recipe(name: str) -> Path:
     shipped = CONFIGS / f"{name}.yaml"
     if name == shipped.stem and shipped.is_file():
         return shipped
-    file_hint = "" if path.exists() else near_file_hint(path, suits=_is_yaml_file, similarity=0.6)
-    is_yaml = path.suffix in YAML_SUFFIXES
-    if path.is_file() and path.suffix and not is_yaml:
-        raise CharlmError(f"{name}: not a recipe, whose name ends in .yaml")
-    if path.is_file() or (is_yaml and not file_hint):
+    if path.is_file():
+        if path.suffix and not _is_yaml_file(path):
+            raise CharlmError(f"{name}: not a recipe, whose name ends in .yaml")
         return path
-    raise CharlmError(f"{name}: no such recipe or YAML file{_hint(name, file_hint)}")
+    hint = near_file_hint(path, suits=_is_yaml_file)
+    if path.suffix in YAML_SUFFIXES:
+        if not hint:
+            return path
+    elif near := nearest(name, recipe_names()):
+        hint = f"; did you mean {near}?"
+    hint = hint or f"; charlm comes with {listed(recipe_names(), 'and')}"
+    raise CharlmError(f"{name}: no such recipe or YAML file{hint}")
 
 
 def _is_yaml_file(path: Path) -> bool:
     return path.suffix in YAML_SUFFIXES and path.is_file()
-
-
-def _hint(name: str, file_hint: str) -> str:
-    """Return the end of a message about an unknown name, with a similar name or all names."""
-    names = recipe_names()
-    near = None if Path(name).suffix in YAML_SUFFIXES else nearest(name, names)
-    if near:
-        return f"; did you mean {near}?"
-    if file_hint or not names:
-        return file_hint
-    return f"; charlm comes with {listed(names, 'and')}"
 
 
 def describe_recipe(name: str) -> str:

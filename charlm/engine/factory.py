@@ -52,12 +52,13 @@ class KerasEngines(EngineFactory):
         settings = {"config": config, "batches": batches, "vocabulary_size": vocabulary_size}
         return cast(Engine, Conductor(self._workers, **settings))
 
-    def resolve(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
+    def resolve(self, config: Config, *, is_recorded: bool) -> Config:
         """Return the config with the parts, kernel and precision that this machine trains with.
 
         Each part of a batch has a core and at least MIN_ROWS rows, since products with few rows
         waste most of a core.
         """
+        on_event = self._session.on_event
         workers = 1 if self._workers is None else self._workers.count
         rows = config.training.batch_size // workers
         parts = config.training.parts or max(1, min(core_count(), rows // MIN_ROWS))

@@ -206,7 +206,8 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Expected time from the first step to the end."""
-        return self.timing.total(steps=self.schedule.total, evaluations=self.evaluations)
+        evaluations = self.evaluations * self.timing.evaluation_seconds
+        return self.schedule.total * self.timing.step_seconds + evaluations
 
     @property
     def may_end_early(self) -> bool:
@@ -226,7 +227,6 @@ def choose(
     folder: Path,
     engines: EngineFactory,
     session: Session,
-    started: float,
 ) -> Plan:
     """Choose how a text is trained, and compute the soft targets of the run.
 
@@ -236,7 +236,6 @@ def choose(
         folder: Folder of the new run, for its soft targets.
         engines: Factory for the engine.
         session: Session of a `stop_on_signal` block; its notes explain the choice.
-        started: Time when the command began, by the clock of the session.
 
     Raises:
         CharlmError: The text is too short, a recipe or a setting is not valid, the initial weights
@@ -250,7 +249,7 @@ def choose(
         minutes = candidates[0].minutes
     limit = None
     if minutes is not None:
-        limit = TimeLimit(minutes, started + 60 * minutes, session.clock)
+        limit = TimeLimit(minutes, session.started + 60 * minutes, session.clock)
     text = prepare_evaluated_text(corpus)
     for candidate in candidates:
         plan = _make_plan(
@@ -317,7 +316,7 @@ def _make_plan(
     config = config.model_copy(update={"corpus": settings}).with_training(
         initial_weights=None if request.init is None else request.init.sha256
     )
-    config = engines.resolve(config, on_event=on_event, is_recorded=False)
+    config = engines.resolve(config, is_recorded=False)
     initial = weights = None
     if request.init is not None:
         initial = adapt_initial_model(request.init, config, corpus, on_event=on_event)
@@ -334,7 +333,7 @@ def _reads_enough(plan: Plan, limit: TimeLimit) -> bool:
     characters = len(plan.corpus.split("train"))
     fewest = max(candidate.fewest_characters, candidate.fewest_epochs * characters)
     steps = fewest / plan.engine.batches.characters_per_step
-    return plan.timing.total(steps=steps, evaluations=0) <= (1 - EVALUATION_SHARE) * limit.left()
+    return steps * plan.timing.step_seconds <= (1 - EVALUATION_SHARE) * limit.left()
 
 
 def _add_soft_targets(plan: Plan, folder: Path, session: Session) -> Plan:

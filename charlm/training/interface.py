@@ -12,7 +12,6 @@ from typing import NamedTuple, Protocol
 
 from charlm.config.schema import Config
 from charlm.evaluation.scoring import Score, estimate_stream
-from charlm.events import OnEvent
 from charlm.network.model_file import Tensors
 from charlm.network.rnn import Floats, Parameters
 from charlm.text.batches import Batches
@@ -116,12 +115,11 @@ class EngineFactory(Protocol):
 
         """
 
-    def resolve(self, config: Config, *, on_event: OnEvent, is_recorded: bool) -> Config:
+    def resolve(self, config: Config, *, is_recorded: bool) -> Config:
         """Return the config with the parts, kernel and precision that this machine trains with.
 
         Args:
             config: Every setting.
-            on_event: Called with a note for each setting that this machine lacks.
             is_recorded: Whether the config is from a run that has begun; settings that this machine
                 lacks are then replaced instead of refused.
 

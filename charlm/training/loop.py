@@ -327,7 +327,9 @@ def run_loop(
     )
     with session.interruption.deferred():
         if saved_steps(run.folder / CHECKPOINTS):
-            _restore(training)
+            training.state, training.best = restore_run(run, engine, session=session)
+            training.saved_step = training.state.step
+            training.saved_seconds = training.state.seconds
         else:
             check_is_new(run)
             remove_later(run, -1)
@@ -343,13 +345,6 @@ def run_loop(
         outcome.write()
     session.on_event(Ended(run.folder, reason, training.state.step))
     return outcome
-
-
-def _restore(training: Training) -> None:
-    """Continue from the newest checkpoint."""
-    state, best = restore_run(training.run, training.engine, session=training.session)
-    training.state, training.best = state, best
-    training.saved_step, training.saved_seconds = state.step, state.seconds
 
 
 def _take_all_steps(training: Training) -> tuple[str, Signals | None]:

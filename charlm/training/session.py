@@ -61,9 +61,9 @@ class Interruption:
         raise Stopped(self.signal)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Session:
-    """The caller of a training run."""
+    """The caller of a training run; made when the command begins."""
 
     on_event: OnEvent = ignore
     """Function that is called with each event; an exception that it raises ends the training."""
@@ -71,6 +71,10 @@ class Session:
     """The signal that ends the training early."""
     clock: Callable[[], float] = time.perf_counter
     """Function that returns the time in seconds; no result of a step depends on it."""
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
+        """Time when the command began."""
 
     def note(self, message: str) -> None:
         """Report something that the user should know."""

@@ -38,10 +38,6 @@ class Timing:
     step_seconds: float = 0.0
     evaluation_seconds: float = 0.0
 
-    def total(self, *, steps: float, evaluations: int) -> float:
-        """Return the time of some steps and evaluations."""
-        return steps * self.step_seconds + evaluations * self.evaluation_seconds
-
     def fitting(self, seconds: float, *, evaluations: int, is_fixed: bool) -> tuple[int, int]:
         """Return the numbers of steps and evaluations that fit into a time, each 1 or more.
 
@@ -54,7 +50,7 @@ class Timing:
         if not is_fixed:
             affordable = EVALUATION_SHARE * seconds / max(self.evaluation_seconds, 1e-9)
             evaluations = max(1, min(evaluations, int(affordable)))
-        seconds -= self.total(steps=0, evaluations=evaluations)
+        seconds -= evaluations * self.evaluation_seconds
         return min(MAX_STEPS, max(1, int(seconds / self.step_seconds))), evaluations
 
 

@@ -42,7 +42,6 @@ def start_run(
     *,
     engines: EngineFactory,
     session: Session,
-    started: float,
 ) -> Outcome:
     """Train a new run.
 
@@ -52,7 +51,6 @@ def start_run(
         path: Folder of the run, missing or empty; None = a new folder under runs/.
         engines: Factory for the engine.
         session: Session of a `stop_on_signal` block.
-        started: Time when the command began, by the clock of the session.
 
     Raises:
         CharlmError: The folder is not free, or `read_corpus`, `choose` or `run_loop` raises it.
@@ -75,7 +73,6 @@ def start_run(
                 folder=temporary,
                 engines=engines,
                 session=session,
-                started=started,
             )
             write_run(temporary, plan.config, initial=plan.initial)
         run = Run(folder, plan.config, replace(plan.corpus, folder=folder / CORPUS))
@@ -142,7 +139,7 @@ def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Out
         return outcome
     with only_writer(path, clock=session.clock) as lock:
         run = open_run(path)
-        config = engines.resolve(run.config, on_event=session.on_event, is_recorded=True)
+        config = engines.resolve(run.config, is_recorded=True)
         engine = new_engine(config, run.corpus, engines, initial=read_initial_weights(run))
         return run_loop(
             run,

@@ -124,7 +124,7 @@ def test_an_uncertain_choice_of_the_best_model_names_the_last_one(report: Report
     """The validation text has fewer than 2,400 characters."""
     assert messages(report(is_uncertain=True))[1] == (
         "fewer than 2,400 validation characters: it is uncertain which model is best; compare with "
-        "the last one: charlm sample 'runs/a b/last.safetensors'"
+        "the last one: charlm sample 'runs/a b'/last.safetensors"
     )
 
 

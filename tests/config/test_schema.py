@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 from commands import charlm
 
-from charlm.config import recipes
 from charlm.config.file import dotted, flatten, load_config, read_config
 from charlm.config.recipes import CONFIGS, find_recipe, recipe_names
 from charlm.config.schema import ACTIVATIONS, Config, SamplingConfig
@@ -74,12 +73,4 @@ def test_all_recipes_are_proposed_if_none_is_near() -> None:
     with pytest.raises(
         CharlmError, match=r"^qqqq: no such recipe or YAML file; charlm comes with 5mb, "
     ):
-        find_recipe("qqqq")
-
-
-def test_an_unknown_name_is_refused_even_if_charlm_comes_without_recipes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(recipes, "CONFIGS", tmp_path)
-    with pytest.raises(CharlmError, match=r"^qqqq: no such recipe or YAML file$"):
         find_recipe("qqqq")

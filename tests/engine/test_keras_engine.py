@@ -23,7 +23,7 @@ from charlm.engine.kernel import load_kernel
 from charlm.engine.step import Workers
 from charlm.errors import CharlmError
 from charlm.evaluation.scoring import mean_score, score_stream
-from charlm.events import Event, Note, ignore
+from charlm.events import Event, Note
 from charlm.hardware import multiplies_bfloat16
 from charlm.text.batches import Batches
 from charlm.training.interface import Engine, StepMetrics
@@ -308,8 +308,8 @@ def test_without_bfloat16_float32_is_used(
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
     events: list[Event] = []
-    engines = KerasEngines(Session())
-    resolved = engines.resolve(config, on_event=events.append, is_recorded=is_recorded)
+    engines = KerasEngines(Session(events.append))
+    resolved = engines.resolve(config, is_recorded=is_recorded)
     assert resolved.training.precision == "float32"
     problem = "this processor cannot multiply bfloat16"
     message = f"training.precision: using float32, because {problem}{consequence}"
@@ -331,7 +331,7 @@ def test_keras_does_not_follow_the_speed_of_the_kernel(
 ) -> None:
     monkeypatch.setattr(kernel, "LOADED", [Mock(has_bfloat16=True, has_tiles=True)])
     monkeypatch.setattr("charlm.engine.factory.multiplies_bfloat16", lambda: True)
-    resolved = KerasEngines(Session()).resolve(config, on_event=ignore, is_recorded=False)
+    resolved = KerasEngines(Session()).resolve(config, is_recorded=False)
     assert (resolved.training.kernel, resolved.training.precision) == ("keras", "float32")
 
 
@@ -339,8 +339,8 @@ def test_a_resumed_run_with_dropout_uses_keras() -> None:
     model = ModelConfig(rnn=RnnConfig(dropout=0.5))
     config = Config(model=model, training=TrainingConfig(kernel="compiled"))
     events: list[Event] = []
-    engines = KerasEngines(Session())
-    resolved = engines.resolve(config, on_event=events.append, is_recorded=True)
+    engines = KerasEngines(Session(events.append))
+    resolved = engines.resolve(config, is_recorded=True)
     assert resolved.training.kernel == "keras"
     message = (
         "training.kernel: using keras, because the compiled kernel does not support "
@@ -380,8 +380,8 @@ def test_a_program_that_has_used_tensorflow_keeps_its_threads(
 def test_a_resolved_config_is_not_changed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
-    engines = KerasEngines(Session())
-    resolved = engines.resolve(config, on_event=ignore, is_recorded=False)
+    resolved = KerasEngines(Session()).resolve(config, is_recorded=False)
     events: list[Event] = []
-    assert engines.resolve(resolved, on_event=events.append, is_recorded=False) == resolved
+    engines = KerasEngines(Session(events.append))
+    assert engines.resolve(resolved, is_recorded=False) == resolved
     assert events == []

@@ -18,7 +18,6 @@ from charlm.engine import runtime, workers
 from charlm.engine.factory import MIN_ROWS, KerasEngines, connected_engines
 from charlm.engine.workers import PIECE_BYTES, ConnectedWorkers
 from charlm.errors import CharlmError
-from charlm.events import ignore
 from charlm.training.session import Session
 
 
@@ -129,7 +128,7 @@ def test_each_core_gets_a_part_of_4_rows_or_more(
     monkeypatch.setattr("charlm.engine.factory.core_count", lambda: cores)
     engines = KerasEngines(Session(), None if count == 1 else Played(0, []))
     config = Config().with_training(batch_size=count * rows, kernel="keras", parts=None)
-    assert engines.resolve(config, on_event=ignore, is_recorded=False).training.parts == parts
+    assert engines.resolve(config, is_recorded=False).training.parts == parts
 
 
 # Lost workers

@@ -61,18 +61,18 @@ class Choosing:
         faults = timed_steps(
             self.clock, lambda _step: self.step_seconds, evaluation_seconds=self.evaluation_seconds
         )
+        self.clock.now = 0.0
+        session = Session(self.on_event, clock=self.clock)
         self.clock.now = self.spent_seconds
         run = self.folder / f"run-{len(self.events)}"
         run.mkdir()
         request = Request(recipe, parse_overrides(overrides), init, minutes)
-        session = Session(self.on_event, clock=self.clock)
         return choose(
             read_corpus(sources, request, run, session),
             request,
             folder=run,
             engines=FakeEngines(faults),
             session=session,
-            started=0.0,
         )
 
 

@@ -73,7 +73,6 @@ class Command:
                 path,
                 engines=FakeEngines(self.faults),
                 session=session,
-                started=self.clock.now,
             )
 
 
