@@ -26,11 +26,7 @@ def read_all(descriptor: int) -> Iterator[bytes]:
         yield data
 
 
-def run_on_terminal(
-    *arguments: str | Path,
-    columns: int,
-    term: str = "xterm",
-) -> tuple[int, str]:
+def run_on_terminal(*arguments: str | Path, columns: int) -> tuple[int, str]:
     """Return the exit code of a command on a terminal, and what it prints there."""
     ours, its = pty.openpty()
     fcntl.ioctl(its, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
@@ -40,7 +36,7 @@ def run_on_terminal(
         stdin=its,
         stdout=its,
         stderr=its,
-        env={**environment, "TERM": term},
+        env={**environment, "TERM": "xterm"},
     ) as process:
         os.close(its)
         output = b"".join(read_all(ours))
@@ -57,15 +53,3 @@ def test_a_training_on_a_terminal_has_a_bar(tmp_path: Path) -> None:
     assert "%|" in output
     drawn = output.replace("\n", "\r").split("\r")
     assert max(len(line) for line in drawn if "%|" in line) <= 60
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("options", "term"), [(["--quiet"], "xterm"), ([], "dumb")], ids=["quiet", "dumb terminal"]
-)
-def test_a_bar_can_be_left_out(options: list[str], term: str, tmp_path: Path) -> None:
-    text = write_plays(tmp_path / "plays.txt")
-    line: list[str | Path] = ["train", text, "-c", "tiny", "-r", tmp_path / "run", *options]
-    code, output = run_on_terminal(*line, columns=100, term=term)
-    assert code == 0
-    assert "%|" not in output
