@@ -270,7 +270,6 @@ OF_SETTINGS = "Settings are changed with -s KEY=VALUE, see: charlm config show d
         ("trian", "No such command 'trian'. Did you mean 'train'?"),
         ("train --xyzzy", f"No such option '--xyzzy'. {OF_SETTINGS}"),
         ("plan --epoch 3", f"No such option '--epoch'. Did you mean '--epochs'? {OF_SETTINGS}"),
-        ("sample --output a", "No such option '--output'."),
     ],
 )
 def test_an_unknown_name_is_answered(line: str, answer: str) -> None:

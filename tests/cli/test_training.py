@@ -108,7 +108,11 @@ def test_a_training_without_a_best_model_has_no_score(report: Report) -> None:
         ),
     ],
 )
-def test_a_training_ends_with_its_reason(best_step: int, end: str, report: Report) -> None:
+def test_a_training_ends_with_its_reason(
+    best_step: int,
+    end: str,
+    report: Report,
+) -> None:
     command = report(facts={**FACTS, "best_step": best_step})
     assert messages(command)[0] == f"all steps done: 1,500 steps in 1m00s{end}"
 

@@ -200,7 +200,11 @@ def test_rows_are_divided_into_nearly_equal_parts(
         pytest.param(3, 2, id="fewer streams than parts"),
     ],
 )
-def test_a_batch_of_any_size_has_its_gradient(compiled: bool, parts: int, batch: int) -> None:
+def test_a_batch_of_any_size_has_its_gradient(
+    compiled: bool,
+    parts: int,
+    batch: int,
+) -> None:
     check_gradient(DEEP, parts, batch=batch, compiled=compiled)
 
 
@@ -244,7 +248,11 @@ def test_the_returned_norm_is_the_norm_before_clipping(clipping: Trainer) -> Non
     ids=["axis of a matrix", "not a number"],
 )
 @pytest.mark.parametrize("is_eager", [True, False], ids=["eager", "graph"])
-def test_a_constraint_that_does_not_fit_is_refused(is_eager: bool, key: str, value: Any) -> None:
+def test_a_constraint_that_does_not_fit_is_refused(
+    is_eager: bool,
+    key: str,
+    value: Any,
+) -> None:
     tf.config.run_functions_eagerly(is_eager)
     with pytest.raises(CharlmError, match=r"^model: Keras says: ") as refusal:
         Trainer(rnn={key: value}).take(WINDOWS[:1])
@@ -357,7 +365,11 @@ def test_steps_repeat_to_the_bit_on_any_number_of_cores(
         pytest.param("output_mask", 0.001, (30, 40, 50), id="output, each step"),
     ],
 )
-def test_a_mask_is_scaled_by_the_kept_share(name: str, rate: float, shape: Any) -> None:
+def test_a_mask_is_scaled_by_the_kept_share(
+    name: str,
+    rate: float,
+    shape: Any,
+) -> None:
     rnn = {"recurrent_dropout": 0.5}
     network = config(layers=3, units=50, layer_dropout=0.25, output_dropout=0.001, rnn=rnn).model
     mask = draw_masks(network, [0], time=30, rows=40)[name]

@@ -82,7 +82,11 @@ def parts_of(run: Path) -> dict[str, Any]:
     }
 
 
-def nightly_command(text: Path, run: Path, *overrides: str) -> list[str]:
+def nightly_command(
+    text: Path,
+    run: Path,
+    *overrides: str,
+) -> list[str]:
     """Return the command that starts a run, or continues it when repeated."""
     return command_line("train", text, "-c", "tiny", *settings(*overrides), "-r", run, "--resume")
 
@@ -145,7 +149,13 @@ def write_many_texts(folder: Path) -> Path:
     )
 
 
-def wait_for_moment(process: Process, folder: Path, pattern: str, *, later_seconds: float) -> None:
+def wait_for_moment(
+    process: Process,
+    folder: Path,
+    pattern: str,
+    *,
+    later_seconds: float,
+) -> None:
     """Wait until a file has appeared in a folder, and some seconds longer."""
     wait_until(lambda: any(folder.glob(pattern)), [process], every_seconds=0.001)
     time.sleep(later_seconds)
@@ -344,7 +354,12 @@ DIFFICULT = (
 """Everything that workers could do differently."""
 
 
-def train_line(text: Path, run: Path, *options: str, steps: int) -> list[str]:
+def train_line(
+    text: Path,
+    run: Path,
+    *options: str,
+    steps: int,
+) -> list[str]:
     """Return the command of a training with DIFFICULT settings."""
     chosen = settings(*DIFFICULT, f"training.steps={steps}")
     return command_line("train", text, "-c", "tiny", *chosen, "-r", run, *options)
@@ -427,7 +442,11 @@ def test_workers_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-def test_a_run_continues_after_a_lost_worker(of_two: Path, text: Path, tmp_path: Path) -> None:
+def test_a_run_continues_after_a_lost_worker(
+    of_two: Path,
+    text: Path,
+    tmp_path: Path,
+) -> None:
     """Another number of workers can continue it, too; the last bits then differ."""
     run = tmp_path / "run"
     resume = command_line("train", "--resume", "-r", run)
@@ -451,7 +470,11 @@ def test_a_run_continues_after_a_lost_worker(of_two: Path, text: Path, tmp_path:
 
 
 @pytest.mark.slow
-def test_a_signal_to_worker_0_saves_and_ends_all(of_two: Path, text: Path, tmp_path: Path) -> None:
+def test_a_signal_to_worker_0_saves_and_ends_all(
+    of_two: Path,
+    text: Path,
+    tmp_path: Path,
+) -> None:
     run = tmp_path / "run"
     with training([train_line(text, run, steps=STEPS), FOLLOW]) as processes:
         wait_for_step(run, 20, processes)

@@ -367,7 +367,11 @@ NESTED: list[Any] = functools.reduce(lambda inner, _: [inner], range(449), [])
         pytest.param(edit(lambda fields: fields.pop("format")), "format None", id="no format"),
     ],
 )
-def test_damaged_metadata_is_refused(change: Change, message: str, model_file: Path) -> None:
+def test_damaged_metadata_is_refused(
+    change: Change,
+    message: str,
+    model_file: Path,
+) -> None:
     change(model_file)
     check_refused(model_file, message)
 
@@ -490,7 +494,11 @@ def test_a_tensor_that_does_not_fit_the_config_is_refused(
         pytest.param("logits.bias", np.full(5, -np.inf, np.float32), id="infinity"),
     ],
 )
-def test_a_weight_that_is_not_finite_is_refused(name: str, value: Any, model_file: Path) -> None:
+def test_a_weight_that_is_not_finite_is_refused(
+    name: str,
+    value: Any,
+    model_file: Path,
+) -> None:
     tensor(name, value)(model_file)
     check_refused(model_file, rf"{re.escape(name)}: .* not finite")
 

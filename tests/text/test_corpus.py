@@ -91,7 +91,6 @@ SPLITS = r"splits: must be {'train': \(0, 2\), 'validation': \(2, 3\), 'test': \
         ({"splits": {"train": [0, 2], "validation": [2, 3]}}, SPLITS),
         ({"min_count": -1}, "min_count: found -1; must be"),
         ({"name": ""}, "name: found ''; must"),
-        ({"size": -3}, "size: found -3; must be"),
     ],
     ids=str,
 )

@@ -78,7 +78,7 @@ def test_a_validation_text_of_a_few_characters_has_no_problems(tmp_path: Path) -
     assert find_problems(make_corpus(tmp_path, PLAYS, validation_fraction=0.0002)) == []
 
 
-@pytest.mark.parametrize("count", [2500, 6000, 10_000])
+@pytest.mark.parametrize("count", [2500, 10_000])
 def test_a_license_at_the_end_is_reported(count: int, tmp_path: Path) -> None:
     text = f"{PLAYS}\n*** END ***\nTHE LICENSE\n{LICENSE[:count]}"
     (problem,) = find_problems(make_corpus(tmp_path, text))
@@ -103,6 +103,10 @@ def test_a_license_at_the_end_is_reported(count: int, tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_problem_is_reported(text: str, problem: str, tmp_path: Path) -> None:
+def test_a_problem_is_reported(
+    text: str,
+    problem: str,
+    tmp_path: Path,
+) -> None:
     (message,) = find_problems(make_corpus(tmp_path, text))
     assert re.match(problem, message)

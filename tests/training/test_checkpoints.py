@@ -81,7 +81,11 @@ def test_the_state_is_restored_exactly(run: Path) -> None:
     ],
     ids=["the newest two", "all from step 0 on"],
 )
-def test_a_run_keeps_its_checkpoints(setting: str, steps: list[int], tmp_path: Path) -> None:
+def test_a_run_keeps_its_checkpoints(
+    setting: str,
+    steps: list[int],
+    tmp_path: Path,
+) -> None:
     folder = train(tmp_path / "run", setting).folder
     assert names(folder / "checkpoints") == sorted(f"step-{step}.safetensors" for step in steps)
 
@@ -130,7 +134,11 @@ def test_a_damaged_checkpoint_is_skipped(
 NEW_RUN = "go on from its weights in a new run: charlm train TEXT --init "
 
 
-def check_refused(run: Path, message: str, kind: type[CharlmError] = CharlmError) -> None:
+def check_refused(
+    run: Path,
+    message: str,
+    kind: type[CharlmError] = CharlmError,
+) -> None:
     """Check that resuming a run is refused, and that its files stay as they were."""
     before = contents(run)
     with pytest.raises(kind, match=message):

@@ -297,7 +297,11 @@ def test_few_steps_within_a_time_limit_are_noted(choosing: Choosing) -> None:
     ],
     ids=["epochs", "enough epochs", "steps of the user"],
 )
-def test_few_epochs_are_noted(setting: str, is_noted: bool, choosing: Choosing) -> None:
+def test_few_epochs_are_noted(
+    setting: str,
+    is_noted: bool,
+    choosing: Choosing,
+) -> None:
     choosing.plan(1_000, setting)
     note = "7 steps will teach the network little; train with more --epochs"
     assert (note in choosing.notes) == is_noted

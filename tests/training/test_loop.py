@@ -52,7 +52,11 @@ KEEP = "training.keep_checkpoints=true"
 # Calls of the engine
 
 
-def calls_of(folder: Path, *overrides: str, faults: Faults | None = None) -> list[Call]:
+def calls_of(
+    folder: Path,
+    *overrides: str,
+    faults: Faults | None = None,
+) -> list[Call]:
     """Train a run in folder/run/run, and return the calls of its engine."""
     return train(folder / "run", *overrides, faults=faults).engine.calls
 
@@ -104,7 +108,12 @@ KINDS = {
 }
 
 
-def train_kind(kind: str, folder: Path, parent: Trained, faults: Faults | None = None) -> Trained:
+def train_kind(
+    kind: str,
+    folder: Path,
+    parent: Trained,
+    faults: Faults | None = None,
+) -> Trained:
     """Train a run of some kind; one may begin with the weights of another run."""
     init = parent.folder / "last.safetensors" if kind == "initial weights" else None
     return train(folder, *KINDS[kind], init=init, faults=faults)
@@ -237,7 +246,11 @@ def test_a_run_whose_folder_was_replaced_writes_nothing_more(
     [(22, 20), (18, 16), (0, 1)],
     ids=["at an evaluation", "between evaluations", "never before the first step"],
 )
-def test_a_time_limit_ends_a_run_with_an_evaluation(end: float, last: int, tmp_path: Path) -> None:
+def test_a_time_limit_ends_a_run_with_an_evaluation(
+    end: float,
+    last: int,
+    tmp_path: Path,
+) -> None:
     """A step takes a second; two are kept for the end."""
     clock = Clock()
     limit = TimeLimit(1, end, clock)

@@ -85,7 +85,11 @@ def test_outside_the_main_thread_signals_are_left_to_the_program() -> None:
     assert inside == [before]
 
 
-def fail(error: Exception, interruption: Interruption, *signals: signal.Signals) -> None:
+def fail(
+    error: Exception,
+    interruption: Interruption,
+    *signals: signal.Signals,
+) -> None:
     """Raise an error after some signals, of which the second raises Stopped."""
     with interruption.deferred():
         try:

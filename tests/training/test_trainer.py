@@ -100,7 +100,11 @@ def is_counting(event: Event) -> bool:
 # A new run
 
 
-def test_a_new_run_is_trained_to_its_end(text: Path, reference: Trained, tmp_path: Path) -> None:
+def test_a_new_run_is_trained_to_its_end(
+    text: Path,
+    reference: Trained,
+    tmp_path: Path,
+) -> None:
     run = Command().start(text, tmp_path / "run").folder
     for name in ("best.safetensors", "last.safetensors", "config.yaml", "corpus/ids.npy"):
         assert (run / name).read_bytes() == (reference.folder / name).read_bytes()
@@ -226,7 +230,11 @@ def test_a_full_disk_leaves_a_run_that_can_go_on(
 
 
 @pytest.mark.parametrize("step_seconds", [0.3, 2.0])
-def test_a_run_ends_within_its_minutes(step_seconds: float, text: Path, tmp_path: Path) -> None:
+def test_a_run_ends_within_its_minutes(
+    step_seconds: float,
+    text: Path,
+    tmp_path: Path,
+) -> None:
     clock = Clock(100.0)
     command = Command(timed_steps(clock, lambda _step: step_seconds), clock)
     outcome = command.start(text, tmp_path / "run", minutes=1)
