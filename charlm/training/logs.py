@@ -124,8 +124,9 @@ class RunLog:
                 is_new = not path.exists()
             first = [EventMessage(file_version=EVENT_VERSION, wall_time=time.time())]
             records = io.BytesIO()
+            writer = RecordWriter(records)
             for event in [*(first if is_new else []), *events]:
-                RecordWriter(records).write(event.SerializeToString())
+                writer.write(event.SerializeToString())
             _append(path, records.getvalue())
         self._lines.clear()
         self._events.clear()

@@ -23,10 +23,10 @@ EVALUATION_SHARE = 0.2
 case."""
 END_SECONDS = 2.0
 """Time that is kept to choose the temperature and to exit."""
-UNPLANNED_SHARE = 0.03
-"""Share of a time limit that is not planned, since steps may become slower."""
 EXIT_SECONDS = 1.2
 """Time of it after the temperature is chosen."""
+UNPLANNED_SHARE = 0.03
+"""Share of a time limit that is not planned, since steps may become slower."""
 MAX_STEPS = 1_000_000_000
 """Maximum number of steps that a config accepts."""
 
