@@ -13,17 +13,18 @@ fix is a `CharlmError`.
 from typing import TYPE_CHECKING, Any
 
 from charlm.errors import CharlmError
+from charlm.version import __version__
 
 if TYPE_CHECKING:
     from charlm import events
     from charlm.api.evaluation import evaluate
     from charlm.api.model import Model, load
     from charlm.api.training import resume, tokenize, train
-    from charlm.formats.exporting import export
+    from charlm.exports.exporting import export
     from charlm.inspection.inspecting import inspect
     from charlm.runs.summary import list_runs
 
-__version__ = "0.2.0"
+
 __all__ = [
     "CharlmError",
     "Model",
@@ -43,7 +44,7 @@ _MODULES = {
     **dict.fromkeys(("Model", "load"), "charlm.api.model"),
     **dict.fromkeys(("resume", "tokenize", "train"), "charlm.api.training"),
     "evaluate": "charlm.api.evaluation",
-    "export": "charlm.formats.exporting",
+    "export": "charlm.exports.exporting",
     "inspect": "charlm.inspection.inspecting",
     "list_runs": "charlm.runs.summary",
 }

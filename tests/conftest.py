@@ -22,12 +22,12 @@ from hypothesis import HealthCheck, settings
 from javascript import Node, start_node
 from models import make_random_model
 
-from charlm.network.model_file import TrainedModel, write_model
-from charlm.text.vocabulary import Vocabulary
+from charlm.core.model_file import TrainedModel, write_model
+from charlm.core.vocabulary import Vocabulary
 
 MakeOnce = Callable[[str, Callable[[Path], object]], Path]
 CAN_TRAIN = find_spec("tensorflow") is not None
-collect_ignore = [] if CAN_TRAIN else ["engine"]
+collect_ignore = [] if CAN_TRAIN else ["engines"]
 
 
 def pytest_report_header() -> list[str]:
@@ -165,3 +165,9 @@ def trained_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     assert command.exit_code == 0, command.stderr
     return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory: pytest.TempPathFactory) -> fake_runs.Trained:
+    """Train a run with the fake engine, without interruption, which tests only read."""
+    return fake_runs.train(tmp_path_factory.mktemp("reference") / "run")

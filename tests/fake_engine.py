@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config, section_of, walk
-from charlm.evaluation.scoring import Score
-from charlm.network.architecture import architecture
-from charlm.network.model_file import Tensors
-from charlm.network.rnn import Floats, Parameters
-from charlm.text.batches import Batches
-from charlm.text.vocabulary import Ids
-from charlm.training.interface import Engine, EngineFactory, Shapes, StepMetrics
+from charlm.core.architecture import architecture
+from charlm.core.batches import Batches
+from charlm.core.engine import Engine, EngineFactory, Shapes, StepMetrics
+from charlm.core.model_file import Tensors
+from charlm.core.rnn import Floats, Parameters
+from charlm.core.scoring import Score
+from charlm.core.vocabulary import Ids
 
 LEARNING_RATE_SCALE = 20.0
 STATE = ("bias", "momentum", "seed", "step", "hidden")
@@ -36,7 +36,7 @@ OF_ENGINES = {key for key in SETTINGS if key.startswith(("model.", "training.opt
     "training.kernel",
     "training.parts",
 }
-"""Settings that a real engine reads and this one ignores; see tests/engine/test_keras_engine.py."""
+"""Settings that only a real engine reads; see tests/engines/test_keras_engine.py."""
 
 
 @dataclass

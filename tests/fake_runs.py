@@ -14,19 +14,19 @@ from run_folders import read_metrics
 
 from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.schema import Config
+from charlm.core.engine import Engine
+from charlm.core.evaluating import prepare_evaluated_text
+from charlm.core.loop import run_loop
+from charlm.core.model_file import TrainedModel, read_model, read_tensors, tensors_sha256
 from charlm.events import Event, Note, OnEvent, ignore
-from charlm.network.model_file import TrainedModel, read_model, read_tensors, tensors_sha256
+from charlm.runs.choosing import Request, choose, new_engine
 from charlm.runs.initial_weights import read_initial_model, read_initial_weights
 from charlm.runs.run import Outcome, Run, open_run, write_run
+from charlm.runs.session import Session, stop_on_signal
+from charlm.runs.soft_targets import open_soft_targets
+from charlm.runs.timing import TimeLimit
+from charlm.runs.trainer import continue_run, read_corpus
 from charlm.storage import new_folder, only_writer
-from charlm.training.choosing import Request, choose, new_engine
-from charlm.training.evaluating import prepare_evaluated_text
-from charlm.training.interface import Engine
-from charlm.training.loop import run_loop
-from charlm.training.session import Session, stop_on_signal
-from charlm.training.soft_targets import open_soft_targets
-from charlm.training.timing import TimeLimit
-from charlm.training.trainer import continue_run, read_corpus
 
 STEPS_PER_EPOCH = 20
 TEXT = "".join(random.Random(0).choices("abcde ", weights=[9, 5, 3, 2, 1, 4], k=364))

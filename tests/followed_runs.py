@@ -11,8 +11,8 @@ from reference_training import Settings, Trained
 from reference_training import train as train_reference
 
 import charlm
+from charlm.core.model_file import read_tensors
 from charlm.events import Evaluated, Event, StepsTaken
-from charlm.network.model_file import read_tensors
 from charlm.runs.run import open_run
 from charlm.text.corpus import Split
 

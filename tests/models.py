@@ -11,10 +11,10 @@ import safetensors.numpy
 from safetensors import safe_open
 
 from charlm.config.file import nest, parse_config
-from charlm.network.architecture import Architecture
-from charlm.network.model_file import TrainedModel, read_model, seal, tensors_sha256
-from charlm.network.rnn import Parameters
-from charlm.text.vocabulary import Vocabulary
+from charlm.core.architecture import Architecture
+from charlm.core.model_file import TrainedModel, read_model, seal, tensors_sha256
+from charlm.core.rnn import Parameters
+from charlm.core.vocabulary import Vocabulary
 
 
 def random_parameters(*, scale: float = 1.0, seed: int = 0, **network: Any) -> Parameters:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.network.rnn import Parameters
+from charlm.core.rnn import Parameters
 
 Doubles = NDArray[np.float64]
 NETWORKS = [

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from charlm.config.file import dump_config, parse_config
-from charlm.network.model_file import TrainedModel, write_model
+from charlm.core.model_file import TrainedModel, write_model
 
 
 def names(folder: Path) -> list[str]:

@@ -18,15 +18,15 @@ from charlm.api.evaluation import evaluate
 from charlm.api.model import load
 from charlm.config.file import load_config
 from charlm.config.schema import Config
+from charlm.core.checkpoints import restore_run
+from charlm.core.model_file import TrainedModel, read_model, seal, write_model
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
-from charlm.formats.exporting import FORMATS, folder_files
+from charlm.exports.exporting import FORMATS, folder_files
 from charlm.inspection.inspecting import inspect, inspect_runs
-from charlm.network.model_file import TrainedModel, read_model, seal, write_model
 from charlm.runs.run import Run
+from charlm.runs.session import Session
 from charlm.text.corpus import read_manifest
-from charlm.training.checkpoints import restore_run
-from charlm.training.session import Session
 
 
 def read_checkpoint(path: Path) -> object:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.config.checks import check_name
+from charlm.checks import check_name
 from charlm.errors import CharlmError
 from charlm.wording import (
     duration,

@@ -11,10 +11,10 @@ from typing import NamedTuple, get_args
 import numpy as np
 
 from charlm.api.model import WINDOW, Model, load
-from charlm.config.checks import WRITE_TEXT, check_name, check_path
-from charlm.errors import CharlmError
-from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
-from charlm.evaluation.scoring import (
+from charlm.checks import WRITE_TEXT, check_name, check_path
+from charlm.core.generation import empty_prompt
+from charlm.core.rnn import Floats, ignore_overflow
+from charlm.core.scoring import (
     Score,
     ScoringProtocol,
     bits,
@@ -23,16 +23,16 @@ from charlm.evaluation.scoring import (
     score_ids,
     score_texts,
 )
+from charlm.core.vocabulary import Ids
+from charlm.errors import CharlmError
 from charlm.events import OnEvent, Progress, ignore
-from charlm.network.generation import empty_prompt
-from charlm.network.rnn import Floats, ignore_overflow
+from charlm.measures.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
 from charlm.text.corpus import Corpus, Split
 from charlm.text.documents import check_encoding
 from charlm.text.findings import Copies, find_copies
 from charlm.text.tokenization import encode_text, read_lines
-from charlm.text.vocabulary import Ids
 from charlm.wording import as_argument, counted
 
 LINES_AT_ONCE = 10_000

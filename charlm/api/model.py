@@ -12,20 +12,20 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.checks import check_path, check_whole
+from charlm.checks import check_path, check_whole
+from charlm.core.generation import GeneratedText, TextRequest, generate_text, random_seed
+from charlm.core.model_file import TrainedModel, read_model
+from charlm.core.rnn import Floats, Integers, State, ignore_overflow, read_outputs
+from charlm.core.sampler import Sampler
+from charlm.core.vocabulary import Ids, Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
-from charlm.network.generation import GeneratedText, TextRequest, generate_text, random_seed
-from charlm.network.model_file import TrainedModel, read_model
-from charlm.network.rnn import Floats, Integers, State, ignore_overflow, read_outputs
-from charlm.network.sampler import Sampler
 from charlm.runs.folder import find_model
-from charlm.text.vocabulary import Ids, Vocabulary
 from charlm.wording import short_repr
 
 if TYPE_CHECKING:
     from charlm.config.schema import Config
-    from charlm.evaluation.scoring import ScoringProtocol
+    from charlm.core.scoring import ScoringProtocol
 
 WINDOW = 256
 """Default length of a window, in characters."""
@@ -186,7 +186,7 @@ class Model:
                 a loss is not finite.
 
         """
-        from charlm.evaluation.scoring import score_ids, score_texts
+        from charlm.core.scoring import score_ids, score_texts
 
         if isinstance(text, list) and all(isinstance(each, str) for each in text):
             if state is not None or (protocol, window) != ("stream", WINDOW):

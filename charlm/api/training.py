@@ -5,27 +5,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from charlm.config.checks import WRITE_TEXT, check_each, check_path, check_range, check_whole
+from charlm.checks import WRITE_TEXT, check_each, check_path, check_range, check_whole
 from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
 from charlm.config.schema import merge
-from charlm.engine.factory import KerasEngines, connected_engines
-from charlm.engine.runtime import check_tensorflow
+from charlm.core.architecture import architecture
+from charlm.engines.factory import KerasEngines, connected_engines
+from charlm.engines.runtime import check_tensorflow
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.hardware import peak_memory_bytes
-from charlm.network.architecture import architecture
+from charlm.runs.choosing import MAX_MINUTES, Plan, Request, choose
 from charlm.runs.folder import CORPUS, check_is_run, find_run, newest_unfinished_run
 from charlm.runs.initial_weights import read_initial_model
 from charlm.runs.run import Outcome
+from charlm.runs.session import Session, stop_on_signal
+from charlm.runs.trainer import continue_run, read_corpus, start_run
 from charlm.storage import is_run, temporary_folder
 from charlm.text.corpus import Corpus, read_manifest
 from charlm.text.findings import find_problems
 from charlm.text.tokenization import check_same_text
 from charlm.text.tokenization import tokenize as write_corpus
-from charlm.training.choosing import MAX_MINUTES, Plan, Request, choose
-from charlm.training.session import Session, stop_on_signal
-from charlm.training.trainer import continue_run, read_corpus, start_run
 
 Text = str | Path | Corpus | Sequence[str | Path] | None
 """A text to train on: files, folders, .gz files, or - for standard input, each file a document; or
@@ -193,7 +193,7 @@ def train(
             document. Or a corpus, or the folder of a corpus. None = the plays that come with
             charlm.
         recipe: Name of a recipe, or a YAML file. None = the recipe with the lowest expected loss
-            for the text and the time limit, see `charlm.training.choosing.choose`.
+            for the text and the time limit, see `charlm.runs.choosing.choose`.
         overrides: Settings that replace settings of the recipe.
         epochs: Passes over the training text; replaces the length in the recipe.
         minutes: Time limit of the call; replaces the length in the recipe with as many steps as

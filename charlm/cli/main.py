@@ -12,11 +12,11 @@ from pathlib import Path
 
 import click
 
-from charlm import __version__
 from charlm.cli import looking, models, runs, training
 from charlm.cli.command import Commands, set_option, suggest_recipes
 from charlm.cli.output import align, print_result, terminal_width
 from charlm.cli.progress import ProgressDisplay
+from charlm.version import __version__
 
 SECTIONS = {
     "Train": ("train", "plan", "tokenize"),
@@ -174,8 +174,8 @@ def info() -> None:
 
     """
     from charlm.config.recipes import CONFIGS
-    from charlm.engine.compiler import describe_kernel
-    from charlm.engine.kernel import choose_precision
+    from charlm.engines.compiler import describe_kernel
+    from charlm.engines.kernel import choose_precision
     from charlm.hardware import core_count, memory_bytes, processor_name, versions
     from charlm.runs.folder import RUNS
 

@@ -33,7 +33,7 @@ from charlm.cli.output import (
 )
 from charlm.cli.progress import ProgressDisplay
 from charlm.errors import CharlmError
-from charlm.formats import FormatName
+from charlm.exports import FormatName
 from charlm.wording import counted
 
 if TYPE_CHECKING:
@@ -133,8 +133,8 @@ def sample(
     if " " in str(model) and not Path(str(model)).exists():
         raise click.UsageError(f"{model}: no such model; a text to continue is given with -p")
     from charlm.api.model import load
-    from charlm.network.generation import random_seed
-    from charlm.text.vocabulary import describe_left_out
+    from charlm.core.generation import random_seed
+    from charlm.core.vocabulary import describe_left_out
 
     first_seed = random_seed() if seed is None else seed
     loaded = load(model, on_event=ProgressDisplay())
@@ -249,7 +249,7 @@ def evaluate(context: click.Context, /, *, by_line: bool, as_json: bool, **optio
     if "window" in given and options["protocol"] != "windows":
         raise click.UsageError("--window has an effect only with --protocol windows")
     from charlm.api.evaluation import evaluate
-    from charlm.text.vocabulary import describe_left_out
+    from charlm.core.vocabulary import describe_left_out
 
     with ProgressDisplay() as display:
         evaluation = evaluate(**options, on_event=display)
@@ -286,7 +286,7 @@ def _lines(evaluation: "Evaluation") -> Iterator[str]:
     if evaluation.comparison is not None:
         yield f"  this model: {evaluation.comparison}"
     if evaluation.standard_error is not None:
-        from charlm.evaluation.scoring import ERROR_BLOCK
+        from charlm.core.scoring import ERROR_BLOCK
 
         error = f"{evaluation.standard_error:.4f} nats"
         yield f"  standard error of this model's mean: {error} (blocks of {ERROR_BLOCK} characters)"
@@ -296,7 +296,7 @@ def _lines(evaluation: "Evaluation") -> Iterator[str]:
 
 def _score_table(evaluation: "Evaluation") -> list[str]:
     """Return a table of the model and the baselines, the best first."""
-    from charlm.evaluation.scoring import bits
+    from charlm.core.scoring import bits
 
     scores = {"this model": evaluation.nats_per_char, **(evaluation.baselines or {})}
     rows = [("", "nats", "bits", "perplexity")]
@@ -352,7 +352,7 @@ def export(*, as_json: bool, **options: Any) -> None:
         make a C library with an example program
 
     """
-    from charlm.formats.exporting import export
+    from charlm.exports.exporting import export
 
     result = export(**options, on_event=ProgressDisplay())
     if as_json:

@@ -86,7 +86,7 @@ def print_json(value: Any) -> None:
 
 def show_perplexity(nats: float, form: str) -> str:
     """Return the perplexity of a loss in this format, or with an exponent if it is large."""
-    from charlm.evaluation.scoring import perplexity
+    from charlm.core.scoring import perplexity
 
     value = perplexity(nats)
     return format(value, form if value < LARGE_PERPLEXITY else ".4g")

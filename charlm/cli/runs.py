@@ -67,7 +67,7 @@ def runs(
         print the numbers in full precision, for another program
 
     """
-    from charlm.api.comparing import compare_runs, compare_seeds
+    from charlm.runs.comparing import compare_runs, compare_seeds
     from charlm.runs.summary import group_by_text, list_runs
 
     if is_grouped and has_samples:

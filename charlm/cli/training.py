@@ -81,8 +81,8 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     with ProgressDisplay() as display:
         from charlm.api import training
         from charlm.runs.folder import BEST, CORPUS, INIT
+        from charlm.runs.session import Stopped
         from charlm.storage import CONFIG_FILE
-        from charlm.training.session import Stopped
 
         try:
             if is_known_run:

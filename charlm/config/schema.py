@@ -1,6 +1,6 @@
 """Settings: their meaning, defaults and valid values, as frozen Pydantic models.
 
-`charlm.config.file` reads and writes them as YAML. `charlm.engine` checks the names of
+`charlm.config.file` reads and writes them as YAML. `charlm.engines` checks the names of
 initializers, regularizers and constraints, because that needs Keras. The docstrings of the fields
 are the text of docs/settings.md.
 """
@@ -299,7 +299,7 @@ class TrainingConfig(_Section):
 
 
 class Filters(_Section):
-    """Limits on the characters to sample from; see `charlm.network.sampler.Sampler`."""
+    """Limits on the characters to sample from; see `charlm.core.sampler.Sampler`."""
 
     top_k: Positive | None = None
     """Number of most likely characters to sample from; null = all."""

@@ -11,8 +11,8 @@ from typing import Literal
 
 import numpy as np
 
-from charlm.network.rnn import Values
-from charlm.text.vocabulary import Ids, Vocabulary
+from charlm.core.rnn import Values
+from charlm.core.vocabulary import Ids, Vocabulary
 
 Kind = Literal["yes/no", "number"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
-from charlm.config.checks import WRITE_TEXT, check_name, check_not_read, check_path
+from charlm.checks import WRITE_TEXT, check_name, check_not_read, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, Progress, ignore
 from charlm.inspection.page import render_page

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charlm.evaluation.baselines import NGRAM, Comparison
-from charlm.evaluation.ngrams import NGRAM_ORDER
-from charlm.evaluation.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, mean_score
+from charlm.core.rnn import Floats, Integers
+from charlm.core.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, mean_score
+from charlm.core.vocabulary import Ids, Vocabulary
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import UNKNOWN, Estimate, Line, over_runs, table
-from charlm.network.rnn import Floats, Integers
-from charlm.text.vocabulary import Ids, Vocabulary
+from charlm.measures.baselines import NGRAM, Comparison
+from charlm.measures.ngrams import NGRAM_ORDER
 
 WORD_PLACES = {
     0: "outside words",

@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.scoring import mean_and_error, standard_error, student
+from charlm.core.rnn import Integers, Values, advance, divergence
+from charlm.core.scoring import mean_and_error, standard_error, student
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import (
     FLOOR,
@@ -34,7 +35,7 @@ from charlm.inspection.style import (
     fit_logarithmic,
     table,
 )
-from charlm.network.gradients import (
+from charlm.measures.gradients import (
     LagCurve,
     Trace,
     gradient_norms,
@@ -43,7 +44,6 @@ from charlm.network.gradients import (
     push_forward,
     slope,
 )
-from charlm.network.rnn import Integers, Values, advance, divergence
 
 MAX_LAG = 128
 """Largest lag."""

@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from charlm.core.architecture import Shape
 from charlm.inspection.reading import Reading
 from charlm.inspection.style import Line, table
-from charlm.network.architecture import Shape
 
 SYMBOLS = {
     "embedding": "E",

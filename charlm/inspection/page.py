@@ -9,7 +9,6 @@ from itertools import chain
 from string import Template
 from typing import Any
 
-from charlm import __version__
 from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, safe
 from charlm.inspection.memory import shown_half_life
 from charlm.inspection.report import (
@@ -29,6 +28,7 @@ from charlm.inspection.style import (
 )
 from charlm.runs.folder import CORPUS, run_of
 from charlm.text.corpus import is_corpus
+from charlm.version import __version__
 from charlm.wording import as_argument
 
 LEGEND_LINE = 0.19

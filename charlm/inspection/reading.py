@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.file import dotted
+from charlm.core.model_file import TrainedModel
+from charlm.core.rnn import Floats, Integers, Parameters, State, Values, read_outputs
+from charlm.core.scoring import only_finite, score_stream
+from charlm.core.vocabulary import Ids, describe_left_out
 from charlm.errors import CharlmError
-from charlm.evaluation.baselines import MAX_TRAINING_CHARACTERS
-from charlm.evaluation.ngrams import count_ngrams, score_ngrams
-from charlm.evaluation.scoring import only_finite, score_stream
-from charlm.network.gradients import Trace, read_trace
-from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Floats, Integers, Parameters, State, Values, read_outputs
+from charlm.measures.baselines import MAX_TRAINING_CHARACTERS
+from charlm.measures.gradients import Trace, read_trace
+from charlm.measures.ngrams import count_ngrams, score_ngrams
 from charlm.runs.folder import CORPUS
-from charlm.text.vocabulary import Ids, describe_left_out
 from charlm.wording import counted
 
 ORDERS = range(2, 10)

@@ -10,7 +10,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits
 
 from charlm.api.evaluation import check_length
-from charlm.config.checks import check_name
+from charlm.checks import check_name
 from charlm.errors import CharlmError
 from charlm.inspection import (
     loss_by_class,

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.core.rnn import Parameters
 from charlm.inspection.reading import Reading
 from charlm.inspection.style import ORANGE, Figure, Line, add_axes, table
-from charlm.network.rnn import Parameters
 
 
 @dataclass(frozen=True, eq=False)

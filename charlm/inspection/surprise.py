@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from charlm.api.viewer import LEVELS, coloured_text, safe, script_json, visible
-from charlm.evaluation.scoring import only_finite
+from charlm.core.reading import VALUES_AT_ONCE
+from charlm.core.rnn import Integers, Values, nats, probabilities
+from charlm.core.scoring import only_finite
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import Line, to_plain
-from charlm.network.gradients import Trace, follow_back, through_inputs
-from charlm.network.reading import VALUES_AT_ONCE
-from charlm.network.rnn import Integers, Values, nats, probabilities
+from charlm.measures.gradients import Trace, follow_back, through_inputs
 
 LIKELIEST = 5
 """Number of likely characters that are listed for each prediction."""

@@ -22,11 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.core.rnn import State, Values
+from charlm.core.vocabulary import Ids, Vocabulary
 from charlm.inspection.features import Feature, Kind, features_of
 from charlm.inspection.reading import MOST_STATES, Reading, SampledCharacters
 from charlm.inspection.style import MUTED, Figure, Line, add_axes, table
-from charlm.network.rnn import State, Values
-from charlm.text.vocabulary import Ids, Vocabulary
 from charlm.wording import counted
 
 Ranks = NDArray[np.float32]

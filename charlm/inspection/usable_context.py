@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charlm.evaluation.scoring import ERROR_BLOCK, mean_and_error, student
+from charlm.core.reading import VALUES_AT_ONCE
+from charlm.core.rnn import Floats, Integers, Parameters, State, Values, advance
+from charlm.core.rnn import nats as character_nats
+from charlm.core.scoring import ERROR_BLOCK, mean_and_error, student
+from charlm.core.vocabulary import Ids
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import INK, MUTED, Figure, Line, add_axes, curve, fit_logarithmic
-from charlm.network.reading import VALUES_AT_ONCE
-from charlm.network.rnn import Floats, Integers, Parameters, State, Values, advance
-from charlm.network.rnn import nats as character_nats
-from charlm.text.vocabulary import Ids
 
 MOST_CONTEXT = 512
 """Largest k that is tried."""

@@ -16,15 +16,15 @@ import numpy as np
 
 from charlm.config.file import flatten, show_value
 from charlm.config.schema import Config
+from charlm.core.architecture import ONE_HOT
+from charlm.core.model_file import TrainedModel, read_model, tensors_sha256
+from charlm.core.rnn import Floats, Integers, Parameters
+from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
-from charlm.network.architecture import ONE_HOT
-from charlm.network.model_file import TrainedModel, read_model, tensors_sha256
-from charlm.network.rnn import Floats, Integers, Parameters
 from charlm.runs.folder import CORPUS, INIT, find_model
 from charlm.runs.run import Run
 from charlm.text.corpus import Corpus, count_ids
-from charlm.text.vocabulary import Vocabulary
 
 NOISE = 0.3
 """Standard deviation of the noise, relative to the known rows. On a text with 37 new characters,

@@ -13,12 +13,12 @@ from pathlib import Path
 from signal import Signals
 from typing import Any
 
-from charlm.config.checks import parse_json
+from charlm.checks import parse_json
 from charlm.config.file import dump_config, load_config, parse_config
 from charlm.config.recipes import DEFAULT_CORPUS, shipped_models
 from charlm.config.schema import Config
+from charlm.core.model_file import TrainedModel, write_model
 from charlm.errors import CharlmError
-from charlm.network.model_file import TrainedModel, write_model
 from charlm.runs.folder import (
     BEST,
     CHECKPOINTS,

@@ -15,11 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
 
-from charlm.config.checks import check_each, to_number
+from charlm.checks import check_each, to_number
 from charlm.config.file import dotted, read_config
+from charlm.core.model_file import read_architecture, read_fields
+from charlm.core.scoring import Score
 from charlm.errors import CharlmError
-from charlm.evaluation.scoring import Score
-from charlm.network.model_file import read_architecture, read_fields
 from charlm.runs.folder import (
     BEST,
     CHECKPOINTS,

@@ -13,11 +13,10 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BeforeValidator, FailFast, Field, ValidationError, model_validator
 
-from charlm.config.checks import MAX_WHOLE
+from charlm.checks import MAX_WHOLE
 from charlm.config.file import explain
 from charlm.config.schema import Filters, NotNegative
-from charlm.errors import CharlmError
-from charlm.network.generation import (
+from charlm.core.generation import (
     StoppedBy,
     TextRequest,
     continue_text,
@@ -25,11 +24,12 @@ from charlm.network.generation import (
     random_seed,
     read_prompt,
 )
-from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Floats, Integers, State, ignore_overflow, log_softmax
-from charlm.network.sampler import Sampler, not_finite
+from charlm.core.model_file import TrainedModel
+from charlm.core.rnn import Floats, Integers, State, ignore_overflow, log_softmax
+from charlm.core.sampler import Sampler, not_finite
+from charlm.core.vocabulary import has_too_many_marks
+from charlm.errors import CharlmError
 from charlm.serving.models import ServedModel
-from charlm.text.vocabulary import has_too_many_marks
 
 TURN = 32
 """Number of characters that a request generates before others go on; 2 ms in a small network."""

@@ -5,10 +5,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from charlm.core.model_file import read_model
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
-from charlm.formats.exporting import export_html
-from charlm.network.model_file import read_model
+from charlm.exports.exporting import export_html
 from charlm.runs.folder import find_model, model_name
 
 

@@ -19,9 +19,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from charlm.config.file import explain
 from charlm.config.schema import CorpusConfig, Positive
+from charlm.core.vocabulary import Ids, Vocabulary, vocabulary_of
 from charlm.errors import CharlmError
 from charlm.storage import open_file, read_file
-from charlm.text.vocabulary import Ids, Vocabulary, vocabulary_of
 from charlm.wording import counted, short_repr
 
 IDS_FILE = "ids.npy"
@@ -83,7 +83,7 @@ class Manifest(CorpusConfig):
     splits: dict[Split, tuple[int, int]]
     """Start and end of train, validation and test, which follow one another in ids.npy."""
     vocabulary: dict[str, Any]
-    """Fields of the vocabulary, see `charlm.text.vocabulary.Vocabulary.to_fields`."""
+    """Fields of the vocabulary, see `charlm.core.vocabulary.Vocabulary.to_fields`."""
 
     @model_validator(mode="after")
     def _check_splits(self) -> "Manifest":

@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+from charlm.core.vocabulary import MAX_MARKS, has_too_many_marks, unify_line_ends
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
 from charlm.storage import is_run, near_file_hint, printable, reading
 from charlm.text.corpus import is_corpus
-from charlm.text.vocabulary import MAX_MARKS, has_too_many_marks, unify_line_ends
 from charlm.wording import short_repr
 
 STANDARD_INPUT = "-"

@@ -14,8 +14,8 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm import __version__
 from charlm.config.schema import CorpusConfig
+from charlm.core.vocabulary import MAX_CODE_POINT, MAX_NAMED, Ids, Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, Progress, ignore
 from charlm.storage import check_free, new_file, new_folder
@@ -43,7 +43,7 @@ from charlm.text.documents import (
     is_utf8,
     name_text,
 )
-from charlm.text.vocabulary import MAX_CODE_POINT, MAX_NAMED, Ids, Vocabulary
+from charlm.version import __version__
 from charlm.wording import counted
 
 FEW_DISTINCT = 256

@@ -10,7 +10,7 @@ import pytest
 
 import charlm
 from charlm.errors import CharlmError
-from charlm.formats.exporting import export
+from charlm.exports.exporting import export
 
 PATH = ("", "two\nlines", "x" * 5000, "nul\0")
 NUMBER = (-1, math.nan, math.inf, "x")

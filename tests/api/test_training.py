@@ -12,7 +12,7 @@ import pytest
 import charlm
 from charlm.api.training import plan
 from charlm.config.recipes import find_recipe
-from charlm.engine import runtime
+from charlm.engines import runtime
 from charlm.errors import CharlmError
 from charlm.events import Decided, Event
 from charlm.runs.run import Outcome

@@ -23,9 +23,9 @@ import torch  # noqa: E402
 from torch import Tensor, nn  # noqa: E402
 
 from charlm.config.schema import CorpusConfig  # noqa: E402
+from charlm.core.evaluating import EVALUATED_CHARACTERS  # noqa: E402
 from charlm.hardware import core_count, multiplies_bfloat16  # noqa: E402
 from charlm.text.tokenization import tokenize  # noqa: E402
-from charlm.training.evaluating import EVALUATED_CHARACTERS  # noqa: E402
 
 EXIT_SECONDS = 0.8  # from the last line to the end of the process
 EVALUATION_SHARE = 0.2  # of the time, about as in charlm; slow evaluations become fewer

@@ -72,12 +72,12 @@ def engine_of(recipe: str, settings: dict[str, Any]) -> Any:
     """Return the engine of a recipe with other settings."""
     from charlm.config.file import load_config
     from charlm.config.recipes import find_recipe
-    from charlm.engine import runtime
+    from charlm.engines import runtime
 
     runtime.start()  # before NumPy is imported
 
-    from charlm.engine.keras_engine import KerasEngine
-    from charlm.text.batches import Batches
+    from charlm.core.batches import Batches
+    from charlm.engines.keras_engine import KerasEngine
 
     config = load_config(find_recipe(recipe), overrides=settings)
     batch, length = config.training.batch_size, config.training.sequence_length
@@ -102,7 +102,7 @@ def charlm(
         "kernel": kernel,
         "clip_norm": 1.0,
     }
-    from charlm.engine.factory import MIN_ROWS
+    from charlm.engines.factory import MIN_ROWS
 
     settings["parts"] = max(1, min(core_count(), batch // MIN_ROWS))
     engine = engine_of("tiny", {"model": {"layers": layers, "units": units}, "training": settings})
@@ -183,7 +183,7 @@ def parts(
     engine = engine_of(recipe, {f"training.{name}": value for name, value in settings.items()})
     import numpy as np
 
-    from charlm.training.evaluating import one_thread
+    from charlm.core.evaluating import one_thread
 
     training = engine.settings
     windows = random_ids(1, training.sequence_length + 1, training.batch_size)
@@ -210,8 +210,8 @@ def generate(
     """Measure characters per second of charlm at temperature 1."""
     from models import make_random_model
 
-    from charlm.network.generation import TextRequest, choose_ids
-    from charlm.network.sampler import Sampler
+    from charlm.core.generation import TextRequest, choose_ids
+    from charlm.core.sampler import Sampler
 
     trained = make_random_model(
         [*map(chr, range(32, 97))], layers=layers, units=units, scale=units**-0.5
@@ -269,7 +269,7 @@ def main() -> None:
     if sys.argv[1:2] == ["workload"]:
         print(json.dumps(globals()[sys.argv[2]](**json.loads(sys.argv[3]))))
         return
-    from charlm.engine.kernel import choose_precision  # imports NumPy, which a workload must not
+    from charlm.engines.kernel import choose_precision  # imports NumPy, which a workload must not
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter

@@ -21,8 +21,8 @@ from fake_engine import FakeEngines
 import charlm
 from charlm.api import training
 from charlm.cli.main import main
-from charlm.training.loop import Training
-from charlm.training.session import Session
+from charlm.core.loop import Training
+from charlm.runs.session import Session
 
 PACKAGE = str(Path(charlm.__file__).parent)
 

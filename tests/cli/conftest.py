@@ -7,7 +7,7 @@ import pytest
 from models import make_random_model
 
 from charlm.config.schema import CorpusConfig
-from charlm.network.model_file import write_model
+from charlm.core.model_file import write_model
 from charlm.text.tokenization import tokenize
 
 CONTENTS = {

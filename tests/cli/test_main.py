@@ -18,15 +18,15 @@ from commands import all_commands, charlm, run_line
 from pages import parse_command
 from run_folders import make_run
 
-from charlm import __version__
 from charlm.cli import output
 from charlm.cli.command import Command, Commands, quiet_option
 from charlm.cli.main import main
 from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
-from charlm.engine.kernel import choose_precision
+from charlm.engines.kernel import choose_precision
 from charlm.errors import CharlmError
-from charlm.training.session import Stopped
+from charlm.runs.session import Stopped
+from charlm.version import __version__
 from charlm.wording import as_argument
 
 # Help
@@ -130,7 +130,7 @@ def test_info_has_the_version_of_a_package(name: str, info: dict[str, str]) -> N
 def test_info_says_that_it_compiles_the_kernel(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charlm.engine.kernel.LOADED", [])
+    monkeypatch.setattr("charlm.engines.kernel.LOADED", [])
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CC", "false")
     assert "kernel: compiling with false, once per processor" in charlm("info").stderr

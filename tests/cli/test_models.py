@@ -17,10 +17,10 @@ from processes import command_line, run_process
 
 from charlm.api.evaluation import evaluate
 from charlm.api.model import load
-from charlm.evaluation.baselines import Comparison
-from charlm.network.model_file import TrainedModel, write_model
+from charlm.core.model_file import TrainedModel, write_model
+from charlm.core.vocabulary import Vocabulary
+from charlm.measures.baselines import Comparison
 from charlm.text.corpus import open_corpus
-from charlm.text.vocabulary import Vocabulary
 
 
 def sample(*arguments: str | Path | float) -> str:

@@ -7,7 +7,7 @@ from commands import charlm, json_of
 from conftest import CAN_TRAIN
 
 from charlm.config.recipes import DEFAULT_CORPUS
-from charlm.network.model_file import read_model
+from charlm.core.model_file import read_model
 
 pytestmark = pytest.mark.skipif(not CAN_TRAIN, reason="it trains")
 

@@ -23,7 +23,7 @@ from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
 from tensorboard import program
 
-from charlm.network.model_file import TrainedModel
+from charlm.core.model_file import TrainedModel
 
 
 @pytest.fixture(autouse=True)

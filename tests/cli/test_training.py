@@ -15,9 +15,9 @@ from corpora import write_plays, write_texts
 from pages import parse_command
 
 from charlm.config.file import load_config
-from charlm.network.model_file import read_model
+from charlm.core.model_file import read_model
 from charlm.runs.run import Outcome
-from charlm.training.session import Stopped
+from charlm.runs.session import Stopped
 
 Report = Callable[..., Result]
 

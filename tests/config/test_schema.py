@@ -9,8 +9,8 @@ from commands import charlm
 from charlm.config.file import dotted, flatten, load_config, read_config
 from charlm.config.recipes import CONFIGS, find_recipe, recipe_names
 from charlm.config.schema import ACTIVATIONS, Config, SamplingConfig
+from charlm.core.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
 from charlm.errors import CharlmError
-from charlm.network.rnn import ACTIVATIONS as NUMPY_ACTIVATIONS
 
 
 def test_numpy_has_every_activation() -> None:

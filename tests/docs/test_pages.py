@@ -24,7 +24,7 @@ from processes import started, wait_until
 
 from charlm.config.file import flatten, load_config, parse_config, parse_yaml
 from charlm.config.recipes import find_recipe, recipe_names
-from charlm.network.model_file import TrainedModel, write_model
+from charlm.core.model_file import TrainedModel, write_model
 
 LESSON = ROOT / "docs/lesson.ipynb"
 LINE = ROOT / ".ci/line"

@@ -24,9 +24,9 @@ from hypothesis import strategies as st
 from models import weights_of
 from run_folders import cut
 
+from charlm.core.model_file import read_fields, read_model
 from charlm.errors import CharlmError
 from charlm.events import Started
-from charlm.network.model_file import read_fields, read_model
 from charlm.runs.folder import saved_steps
 from charlm.storage import is_run
 

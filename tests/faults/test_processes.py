@@ -29,7 +29,7 @@ from fake_runs import CLOCK, repeatable_files
 from processes import Process, command_line, settings, started, wait_until
 from run_folders import event_steps, read_metrics
 
-from charlm.network.model_file import read_model
+from charlm.core.model_file import read_model
 from charlm.runs.folder import saved_steps
 from charlm.runs.run import read_outcome
 from charlm.storage import is_run
@@ -486,7 +486,7 @@ def test_a_signal_to_worker_0_saves_and_ends_all(
 
 SAVE_OFTEN = """
 import sys
-from charlm.training import loop
+from charlm.core import loop
 from charlm.__main__ import main
 loop.SAVE_SECONDS = 0.01
 sys.argv[0] = "charlm"

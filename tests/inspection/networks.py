@@ -7,8 +7,8 @@ import numpy as np
 from models import one_layer_of
 from numpy.typing import NDArray
 
-from charlm.network.gradients import Trace, read_trace
-from charlm.network.rnn import Parameters, State, read_outputs
+from charlm.core.rnn import Parameters, State, read_outputs
+from charlm.measures.gradients import Trace, read_trace
 
 REGISTER_IDS = 3
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 from models import make_random_model, with_tensors
 
+from charlm.core.vocabulary import Vocabulary
 from charlm.inspection.reading import Limits, Reading
 from charlm.inspection.report import SECTIONS, Report, inspect_text
-from charlm.text.vocabulary import Vocabulary
 
 CHARACTERS = (
     " ",

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from charlm.core.vocabulary import Vocabulary
 from charlm.inspection.features import character_kind, features_of, is_in_word
-from charlm.text.vocabulary import Vocabulary
 
 APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 

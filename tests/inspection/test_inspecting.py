@@ -18,17 +18,17 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import charlm
 from charlm.api.model import Model
+from charlm.core.architecture import Architecture
+from charlm.core.model_file import TrainedModel
+from charlm.core.rnn import Parameters
+from charlm.core.scoring import mean_score, score_stream
+from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
-from charlm.evaluation.scoring import mean_score, score_stream
 from charlm.events import Event, Progress
 from charlm.inspection.inspecting import inspect_runs, to_json
 from charlm.inspection.reading import Limits, Reading, SampledCharacters, limits_for
 from charlm.inspection.report import Report, inspect_text
 from charlm.inspection.style import to_plain
-from charlm.network.architecture import Architecture
-from charlm.network.model_file import TrainedModel
-from charlm.network.rnn import Parameters
-from charlm.text.vocabulary import Vocabulary
 
 
 def reading(trained: TrainedModel, *, length: int = 400, **changes: Any) -> Reading:

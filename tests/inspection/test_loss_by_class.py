@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import reference
 
-from charlm.evaluation.baselines import Comparison
+from charlm.core.vocabulary import Vocabulary
 from charlm.inspection.loss_by_class import ClassLoss, LossByClass, details, divide_loss
 from charlm.inspection.style import Line
-from charlm.text.vocabulary import Vocabulary
+from charlm.measures.baselines import Comparison
 
 TEXT = "Ab 1\nc, Dé"
 VOCABULARY = Vocabulary(characters=tuple(sorted(set(TEXT))))

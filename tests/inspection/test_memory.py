@@ -11,6 +11,7 @@ from inspection.networks import one_layer, random_ids, shift_register, traced
 from models import one_layer_of, random_parameters
 from numpy.typing import NDArray
 
+from charlm.core.rnn import Parameters, divergence
 from charlm.inspection.memory import (
     LayerExponent,
     Lyapunov,
@@ -23,8 +24,7 @@ from charlm.inspection.memory import (
     shown_half_life,
 )
 from charlm.inspection.reading import SampledCharacters
-from charlm.network.gradients import Trace, lag_curves
-from charlm.network.rnn import Parameters, divergence
+from charlm.measures.gradients import Trace, lag_curves
 
 # The gradient of a single unit
 

@@ -10,6 +10,7 @@ import reference
 from inspection.networks import one_layer, random_ids, traced
 from models import random_parameters
 
+from charlm.core.rnn import Parameters
 from charlm.inspection.style import Line
 from charlm.inspection.surprise import (
     Predictions,
@@ -17,7 +18,6 @@ from charlm.inspection.surprise import (
     list_characters,
     predict,
 )
-from charlm.network.rnn import Parameters
 
 
 def test_the_nats_equal_the_definition() -> None:

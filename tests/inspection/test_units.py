@@ -9,6 +9,8 @@ from inspection.networks import states_of
 from models import random_parameters
 from numpy.typing import NDArray
 
+from charlm.core.rnn import Parameters
+from charlm.core.vocabulary import Vocabulary
 from charlm.inspection.features import Feature, features_of
 from charlm.inspection.units import (
     FeatureScores,
@@ -19,8 +21,6 @@ from charlm.inspection.units import (
     score_units,
     shift_within,
 )
-from charlm.network.rnn import Parameters
-from charlm.text.vocabulary import Vocabulary
 
 BRACKETS = Vocabulary(characters=tuple("\n ()abcdef"))
 NO_GROUP = np.zeros(300, int)

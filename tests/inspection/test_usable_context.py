@@ -9,14 +9,14 @@ from inspection.networks import random_ids, shift_register
 from models import random_parameters
 from numpy.typing import NDArray
 
-from charlm.evaluation.scoring import score_stream
+from charlm.core.rnn import Parameters, advance, nats
+from charlm.core.scoring import score_stream
 from charlm.inspection.reading import SampledCharacters
 from charlm.inspection.usable_context import (
     UsableContext,
     context_used,
     usable_context,
 )
-from charlm.network.rnn import Parameters, advance, nats
 
 # The definition
 

@@ -12,14 +12,14 @@ from fake_runs import begin_run
 from models import random_parameters
 
 from charlm.config.schema import CorpusConfig
+from charlm.core.model_file import read_model, tensors_sha256
+from charlm.core.rnn import Parameters
+from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
-from charlm.network.model_file import read_model, tensors_sha256
-from charlm.network.rnn import Parameters
 from charlm.runs.initial_weights import match_ids, read_initial_weights, transfer
 from charlm.runs.run import Run, open_run
 from charlm.text.tokenization import tokenize
-from charlm.text.vocabulary import Vocabulary
 
 
 def begin(init: Path | None, text: str, settings: dict[str, Any], **options: Any) -> Run:

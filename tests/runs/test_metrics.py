@@ -9,9 +9,9 @@ import pytest
 from limits import memory_limit
 from run_folders import metrics_line
 
-from charlm.config.checks import to_number
+from charlm.checks import to_number
+from charlm.runs.logs import keep_lines, to_line
 from charlm.runs.summary import read_position
-from charlm.training.logs import keep_lines, to_line
 
 FIRST = metrics_line(step=1)
 SECOND = metrics_line(step=2)

@@ -10,9 +10,9 @@ import pytest
 from fake_runs import TEXT, train
 from run_folders import make_run, make_scored_run
 
+from charlm.core.model_file import TrainedModel, write_model
+from charlm.core.scoring import Score
 from charlm.errors import CharlmError
-from charlm.evaluation.scoring import Score
-from charlm.network.model_file import TrainedModel, write_model
 from charlm.runs.summary import (
     RunSummary,
     RunText,

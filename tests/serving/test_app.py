@@ -26,9 +26,9 @@ import uvicorn
 from serving.client import Answer, ask, serving
 from starlette.types import Receive, Scope, Send
 
+from charlm.core.model_file import write_model
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
-from charlm.network.model_file import write_model
 from charlm.serving import server
 from charlm.serving.models import ServedModel, open_models
 from charlm.serving.server import listen, make_app

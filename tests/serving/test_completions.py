@@ -16,13 +16,13 @@ from models import as_model, overflowing_parameters
 pytest.importorskip("starlette", reason="missing: starlette")
 
 from charlm.api.model import Model
+from charlm.core.generation import TextRequest, generate_text
+from charlm.core.model_file import TrainedModel, write_model
+from charlm.core.sampler import Sampler
+from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
-from charlm.network.generation import TextRequest, generate_text
-from charlm.network.model_file import TrainedModel, write_model
-from charlm.network.sampler import Sampler
 from charlm.serving.completions import Completion, CompletionRequest, parse_request
 from charlm.serving.models import ServedModel
-from charlm.text.vocabulary import Vocabulary
 
 
 @pytest.fixture

@@ -8,9 +8,9 @@ from models import make_random_model
 
 pytest.importorskip("starlette", reason="missing: starlette")
 
+from charlm.core.model_file import write_model
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
-from charlm.network.model_file import write_model
 from charlm.serving.models import ServedModel, open_models
 
 

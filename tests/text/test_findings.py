@@ -54,7 +54,7 @@ def letters(length: int) -> str:
 
 PLAYS = DEFAULT_CORPUS.read_text(encoding="utf-8")
 PACKAGE = Path(charlm.__file__).parent
-LICENSE = (PACKAGE / "formats/files/LICENSE").read_text(encoding="utf-8") * 10
+LICENSE = (PACKAGE / "exports/files/LICENSE").read_text(encoding="utf-8") * 10
 SOURCE_CODE = [path.read_text(encoding="utf-8") for path in sorted(PACKAGE.rglob("*.py"))]
 REPEATED = letters(2000)
 

@@ -22,12 +22,12 @@ from limits import file_size_limit, memory_limit
 from run_folders import names
 
 from charlm.config.schema import CorpusConfig
+from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Event, Progress
 from charlm.text.corpus import Corpus, Rare, Split, open_corpus
 from charlm.text.documents import Document
 from charlm.text.tokenization import encode_text, resolve_min_count, tokenize
-from charlm.text.vocabulary import Vocabulary
 
 # Documents
 

@@ -1,0 +1,273 @@
+"""Checkpoints: the exact state of a run, so that a resumed run continues to the bit.
+
+A checkpoint is a model file, checkpoints/step-N.safetensors, with more tensors (optimizer slots,
+random seeds, hidden state, and the trained weights if the model has their average) and the field
+`training` (`Facts`). A damaged checkpoint is skipped. A checkpoint that cannot be read is not
+skipped: it may be undamaged, and its steps would be lost.
+
+A save writes in this order: logs, the checkpoint, then the models from the same arrays. A resumed
+run removes everything later than its checkpoint.
+"""
+
+import math
+from pathlib import Path
+from typing import Annotated, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from charlm.config.file import dotted, explain, flatten
+from charlm.core.engine import Engine, Shapes
+from charlm.core.evaluating import check_finite
+from charlm.core.model_file import (
+    Tensors,
+    TrainedModel,
+    model_bytes,
+    read_model,
+    read_tensors,
+    write_model,
+)
+from charlm.core.scoring import Score
+from charlm.core.vocabulary import name_some
+from charlm.errors import CharlmError
+from charlm.runs.folder import BEST, CHECKPOINTS, CORPUS, LAST, checkpoint_name, saved_steps
+from charlm.runs.logs import keep_lines
+from charlm.runs.run import Run, corpus_identity
+from charlm.runs.session import Session
+from charlm.storage import (
+    CONFIG_FILE,
+    METRICS_FILE,
+    UnreadableError,
+    remove_leftovers,
+    sync_folder,
+    write_file,
+    writing,
+)
+from charlm.wording import as_argument
+
+MAX_COUNT = 1 << 53
+"""Largest count; a float is exact up to this number."""
+KEPT = 2
+"""Number of checkpoints that a run keeps."""
+Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
+Seconds = Annotated[float, Field(ge=0)]
+
+
+class _Fields(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class LoopState(_Fields):
+    """The state of the training loop, which a checkpoint saves next to the state of the engine."""
+
+    step: Count = 0
+    """Number of steps taken."""
+    seconds: Seconds = 0.0
+    """Training time without evaluations and start-up."""
+    elapsed_seconds: Seconds = 0.0
+    """Time since the first step with evaluations, over all sessions."""
+    best_nats: float | None = None
+    """Lowest validation loss so far, in nats per character."""
+    best_step: Count = 0
+    """Step of the lowest validation loss."""
+    evaluations_without_best: Count = 0
+    """Number of evaluations since the best evaluation."""
+    evaluated_step: int = -1
+    """Step of the last evaluation; -1 = none."""
+    pending_losses: list[float] = []
+    """Losses of the steps since the last log line, in nats per character."""
+    train_nats: float = 0.0
+    """Training loss of the last log line, in nats per character."""
+    last_norm: float = 0.0
+    """Gradient norm of the last step, before clipping."""
+    logged_step: Count = 0
+    """Value of `step` at the last log line."""
+    logged_seconds: Seconds = 0.0
+    """Value of `seconds` at the last log line."""
+
+    def record_evaluation(self, nats: float) -> bool:
+        """Record an evaluation, and return whether its loss is finite and the best so far."""
+        self.evaluated_step = self.step
+        is_best = math.isfinite(nats) and (self.best_nats is None or nats < self.best_nats)
+        if is_best:
+            self.best_nats = nats
+            self.best_step = self.step
+            self.evaluations_without_best = 0
+        else:
+            self.evaluations_without_best += 1
+        return is_best
+
+
+class Facts(_Fields):
+    """The fields of a checkpoint that its model does not have."""
+
+    kernel: str | None
+    """SHA-256 of the compiled library; a resumed run reports a different one. None = Keras."""
+    loop: LoopState
+
+
+class Checkpoint(NamedTuple):
+    """The state of a run after a step."""
+
+    model: TrainedModel
+    """Network of the step, with the settings and the text of the run."""
+    tensors: Tensors
+    """State of the engine, with the weights of the model."""
+    facts: Facts
+
+
+def save_run(run: Run, engine: Engine, model: TrainedModel, state: LoopState) -> None:
+    """Write a checkpoint, the last model and, if it is the best, the best model.
+
+    Raises:
+        CharlmError: A file cannot be written.
+        DivergenceError: A weight is not finite; nothing is written.
+
+    """
+    tensors = engine.tensors()
+    check_finite(tensors, step=state.step)
+    facts = Facts(kernel=engine.library, loop=state)
+    data = model_bytes(model, tensors=tensors, training=facts.model_dump())
+    folder = run.folder / CHECKPOINTS
+    with writing(folder):
+        folder.mkdir(exist_ok=True)
+        write_file(folder / checkpoint_name(state.step), data)
+    _remove_others(run, state.step)
+    write_model(run.folder / LAST, model)
+    if state.best_nats is not None and state.best_step == state.step:
+        write_model(run.folder / BEST, model)
+
+
+def restore_run(run: Run, engine: Engine, *, session: Session) -> tuple[LoopState, Score | None]:
+    """Continue from the newest undamaged checkpoint, and remove everything that is later.
+
+    Returns:
+        The state of the loop; and the score of the best model, None if there is no such model.
+
+    Raises:
+        CharlmError: There is no undamaged checkpoint, it does not fit the config or the text, or a
+            file cannot be written.
+        UnreadableError: A checkpoint cannot be read; nothing has been removed.
+
+    """
+    checkpoint = _newest(run, session)
+    _check_unchanged(run, checkpoint, engine.shapes())
+    engine.restore(checkpoint.tensors)
+    library = checkpoint.facts.kernel
+    if None not in (library, engine.library) and library != engine.library:
+        session.note("kernel: recompiled since this run was saved; its last bits will differ")
+    state = checkpoint.facts.loop
+    remove_later(run, state.step)
+    write_model(run.folder / LAST, checkpoint.model)
+    path = run.folder / BEST
+    if state.best_nats is None:
+        return state, None
+    if state.best_step == state.step:
+        write_model(path, checkpoint.model)
+    best = _read_best(path, state)
+    if best is None:
+        session.note(f"{path}: missing or damaged; the next evaluation replaces it")
+        state.best_nats = None
+    return state, best
+
+
+def _check_unchanged(run: Run, checkpoint: Checkpoint, shapes: Shapes) -> None:
+    """Raise CharlmError if a checkpoint does not fit the config, the text or the engine."""
+    model = checkpoint.model
+    then, now = dict(dotted(model.config)), flatten(run.config)
+    changed = [key for key, value in now.items() if then.get(key) != value]
+    is_same_text = model.facts.get(CORPUS) == corpus_identity(run.corpus)
+    if not is_same_text or model.vocabulary != run.corpus.vocabulary:
+        changed = [f"{CORPUS}/"]
+    elif {name: tensor.shape for name, tensor in checkpoint.tensors.items()} != shapes:
+        changed = changed or ["the shapes of its tensors"]
+    if changed:
+        raise CharlmError(
+            f"{run.folder}: the checkpoint of step {checkpoint.facts.loop.step:,} does not fit "
+            f"{CONFIG_FILE} and {CORPUS}/: {name_some(changed)}; put back the file that has "
+            f"changed, or {_with_its_weights(run)}"
+        )
+
+
+def _read_best(path: Path, state: LoopState) -> Score | None:
+    """Return the score of the best model; None if the file is missing, damaged or another model."""
+    if not path.exists():
+        return None
+    try:
+        facts = read_model(path).facts
+    except UnreadableError:
+        raise
+    except CharlmError:
+        return None
+    return Score.from_fields(facts.get("score")) if facts.get("step") == state.best_step else None
+
+
+def _with_its_weights(run: Run) -> str:
+    folder = as_argument(run.folder)
+    return f"go on from its weights in a new run: charlm train TEXT --init {folder}"
+
+
+def check_is_new(run: Run) -> None:
+    """Raise CharlmError if a run without checkpoints has a model, so that it is not a new run."""
+    if (run.folder / LAST).exists() or (run.folder / BEST).exists():
+        raise CharlmError(
+            f"{run.folder / CHECKPOINTS}: no checkpoint to continue from; {_with_its_weights(run)}"
+        )
+
+
+def remove_later(run: Run, step: int) -> None:
+    """Remove the files of a killed process after a step; -1 = before the first checkpoint.
+
+    Raises:
+        CharlmError: A file cannot be written or removed.
+
+    """
+    for folder in (run.folder, run.folder / CHECKPOINTS):
+        with writing(folder):
+            remove_leftovers(folder)
+    _remove_others(run, step)
+    keep_lines(run.folder / METRICS_FILE, step=step)
+
+
+def _newest(run: Run, session: Session) -> Checkpoint:
+    """Return the newest undamaged checkpoint."""
+    folder = run.folder / CHECKPOINTS
+    for step in saved_steps(folder):
+        path = folder / checkpoint_name(step)
+        try:
+            return _read(path)
+        except UnreadableError:
+            raise
+        except CharlmError as error:
+            session.note(f"{error}; trying the checkpoint before it")
+    raise CharlmError(
+        f"{folder}: no undamaged checkpoint to continue from; {_with_its_weights(run)}"
+    )
+
+
+def _remove_others(run: Run, step: int) -> None:
+    """Keep the checkpoints up to a step, or only the newest KEPT of them; remove the others."""
+    folder = run.folder / CHECKPOINTS
+    steps = saved_steps(folder)
+    kept = [earlier for earlier in steps if earlier <= step]
+    if not run.config.training.keep_checkpoints:
+        kept = kept[:KEPT]
+    with writing(folder):
+        removed = set(steps).difference(kept)
+        for earlier in removed:
+            (folder / checkpoint_name(earlier)).unlink(missing_ok=True)
+        if removed:
+            sync_folder(folder)
+
+
+def _read(path: Path) -> Checkpoint:
+    model, fields, tensors = read_tensors(path)
+    try:
+        facts = Facts.model_validate(fields.get("training"))
+    except ValidationError as error:
+        raise CharlmError(
+            f"{path}: damaged: training: {explain(error.errors()[0], Facts)}"
+        ) from None
+    step = facts.loop.step
+    if path.name != checkpoint_name(step):
+        raise CharlmError(f"{path}: damaged: it belongs to step {step:,}")
+    return Checkpoint(model, tensors, facts)

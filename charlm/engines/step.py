@@ -1,0 +1,196 @@
+"""A step of training in Keras, from one hidden state to the next.
+
+A batch is split into parts, one for each core. Each part has its own forward and backward pass. The
+gradients are added in a fixed order, so a run repeats to the last bit on the same machine. With
+several workers, each worker reads its own rows, and their gradients are added last.
+
+Axes: R rows of the batch on this worker, T time, V vocabulary, L layers, H units.
+"""
+
+import functools
+import operator
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from charlm.config.schema import Config, TrainingConfig
+from charlm.core.model_file import Tensors
+from charlm.core.rnn import Floats
+from charlm.core.vocabulary import Ids
+from charlm.engines.model import CharacterRNN, Tensor, keras_errors, shift_seeds
+from charlm.engines.optimizer import average_share
+from charlm.runs.soft_targets import SoftTargets
+
+
+class Workers:
+    """The workers that share each batch: one. `charlm.engines.workers` has several."""
+
+    count: int = 1
+    index: int = 0
+    """Number of this worker, from 0."""
+
+    def sum(self, tensors: list[Any]) -> list[Any]:
+        """Sum each float32 tensor over all workers, inside a TensorFlow graph."""
+        return tensors
+
+    def total(self, array: NDArray[Any]) -> NDArray[Any]:
+        """Return the sum of an array over all workers."""
+        return array
+
+
+class StepResult(NamedTuple):
+    """The result of a step."""
+
+    state: Floats
+    """The hidden state after the step, [L, R, H]."""
+    loss: float
+    """Loss in nats per character, at temperature 1, unregularized."""
+    norm: float
+    """Global norm of the gradient before clipping."""
+
+
+def mean_nats(targets: Tensor, logits: Tensor) -> Tensor:
+    """Return the mean loss in nats: ids int32 [...], logits float32 [..., V] -> float32 []."""
+    return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(targets, logits))
+
+
+def objective(
+    settings: TrainingConfig, targets: Tensor, soft_targets: Tensor, logits: Tensor
+) -> Tensor:
+    """Return the value that training minimises, without regularization.
+
+        (1 - w) * H(text, p) + w * H(q, p),  p = softmax(logits / temperature)
+
+    H is the cross entropy, and w is the weight of the soft targets q, the probabilities of the
+    n-grams. H is linear in its first argument, so both terms are computed as one cross entropy.
+
+    Args:
+        settings: The temperature of the loss, and w.
+        targets: Ids of the next characters, int32 [R, T].
+        soft_targets: The probabilities q, float16 [R, T, V]; not used if w is 0.
+        logits: float32 [R, T, V].
+
+    Returns:
+        The mean over the characters in nats, float32 [].
+
+    """
+    logits = logits / settings.loss_temperature
+    weight = settings.ngram_weight
+    if not weight:
+        return mean_nats(targets, logits)
+    hard = tf.one_hot(targets, logits.shape[-1])
+    mixed = (1 - weight) * hard + weight * tf.cast(soft_targets, tf.float32)
+    return tf.reduce_mean(tf.nn.softmax_cross_entropy_with_logits(mixed, logits))
+
+
+def part_sizes(rows: int, parts: int) -> list[int]:
+    """Return the sizes of at most `parts` nearly equal parts into which `rows` rows are split."""
+    return [len(part) for part in np.array_split(np.arange(rows), min(parts, rows))]
+
+
+class KerasStep:
+    """Takes steps of training in Keras, with a graph for each length of a window.
+
+    Args:
+        model: The network.
+        optimizer: The Keras optimizer, built on `model.trainable_variables`.
+        weights: The trained variables by name.
+        average: Their average, changed in place, or an empty mapping.
+        slots: The variables of the optimizer by name.
+        config: The objective, the parts of this worker (None = one), and `clip_norm`.
+        workers: The workers that share each batch.
+        height: R, the number of rows of this worker.
+
+    """
+
+    def __init__(
+        self,
+        model: CharacterRNN,
+        optimizer: keras.optimizers.Optimizer,
+        *,
+        weights: Mapping[str, Any],
+        average: Tensors,
+        slots: Mapping[str, Any],
+        config: Config,
+        workers: Workers,
+        height: int,
+    ) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._weights = weights
+        self._average = average
+        self._slots = slots
+        self._settings = config.training
+        self._workers = workers
+        self._sizes = part_sizes(height, config.training.parts or 1)
+        # Without autograph, the graph is built faster. TensorFlow would warn about the graphs of
+        # several networks, so each has its own partial.
+        self._take = tf.function(functools.partial(self._step), autograph=False)
+
+    def __call__(self, window: Ids, soft: SoftTargets, state: Floats, rate: float) -> StepResult:
+        """Take a step.
+
+        Args:
+            window: Ids, int32 [T + 1, R]: rows 0 to T - 1 are the inputs, rows 1 to T the targets.
+            soft: The soft targets, [T, R, V], or [T, R, 0] if the objective does not use them.
+            state: The state before the first character, [L, R, H].
+            rate: The learning rate.
+
+        Raises:
+            CharlmError: Keras cannot use a regularizer or constraint.
+
+        """
+        self._slots["learning_rate"].assign(rate)
+        with keras_errors():
+            after, loss, norm = self._take(window, soft, state)
+        momentum = self._settings.average_momentum
+        if momentum is not None:
+            share = average_share(momentum, int(self._slots["iterations"]))
+            for name, weight in self._weights.items():
+                self._average[name] += share * (weight.numpy() - self._average[name])
+        return StepResult(after.numpy(), float(loss), float(norm))
+
+    def _step(self, window: Tensor, soft: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Change the weights; return the state after the step, the loss, and the norm."""
+        state, loss, gradients = self._gradients(window, soft, state)
+        norm = tf.norm(tf.stack([tf.sqrt(2 * tf.nn.l2_loss(gradient)) for gradient in gradients]))
+        clip_norm = self._settings.clip_norm
+        if clip_norm is not None:
+            gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
+        self._optimizer.apply(gradients, self._model.trainable_variables)
+        return state, loss, norm
+
+    def _gradients(
+        self, window: Tensor, soft: Tensor, state: Tensor
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Return the state after a window, its loss, and the gradients of the batch."""
+        split = [tf.split(tensor, self._sizes, axis=1) for tensor in (window, soft, state)]
+        parts = zip(self._sizes, *split, strict=True)
+        shift_seeds(self._model, self._workers.index)
+        results = [self._of_part(*part) for part in parts]
+        shift_seeds(self._model, -self._workers.index)
+        states, tensors = zip(*results, strict=True)
+        sums = [functools.reduce(operator.add, parts) for parts in zip(*tensors, strict=True)]
+        loss, *gradients = self._workers.sum(sums)
+        return tf.concat(states, 1), loss, gradients
+
+    def _of_part(
+        self, rows: int, window: Tensor, soft: Tensor, state: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the state after a part, and its share of the loss and of the gradients."""
+        share = rows / (self._workers.count * sum(self._sizes))
+        targets = tf.transpose(window[1:])
+        with tf.GradientTape() as tape:
+            logits, last = self._model(tf.transpose(window[:-1]), tf.unstack(state), training=True)
+            logits = tf.cast(logits, tf.float32)
+            loss = mean_nats(targets, logits)
+            minimised = objective(self._settings, targets, tf.transpose(soft, [1, 0, 2]), logits)
+            penalties = [tf.cast(penalty, tf.float32) for penalty in self._model.losses]
+            minimised = tf.add_n([minimised, *penalties]) * share
+        gradients = tape.gradient(minimised, self._model.trainable_variables)
+        tensors = [loss * share, *map(tf.convert_to_tensor, gradients)]
+        return tf.cast(tf.stack(last), tf.float32), tensors

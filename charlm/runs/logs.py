@@ -1,0 +1,206 @@
+"""The logs of a run: metrics.jsonl, and event files for TensorBoard, which show more.
+
+The losses are in the folders train, validation and 5-gram, all with the tag `loss`, so that
+TensorBoard draws them in one chart in different colours. Everything else is in the folder of the
+run itself.
+"""
+
+import io
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tensorboard.compat.proto.event_pb2 import Event as EventMessage
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from charlm.checks import to_number
+from charlm.core.evaluating import EvaluatedNetwork, reach
+from charlm.core.rnn import Floats
+from charlm.core.scoring import bits
+from charlm.measures.baselines import NGRAM
+from charlm.measures.gradients import spectral_radius
+from charlm.runs.summary import parse_line
+from charlm.storage import METRICS_FILE, write_file, writing
+
+LOSS = "loss"
+"""Tag of the loss, the first in the alphabet and thus in TensorBoard."""
+DESCRIPTIONS: Mapping[str, str] = {
+    LOSS: "Nats per character. train: mean of the steps since the previous point. validation: the "
+    "network on the validation text. 5-gram: a 5-gram model (interpolated modified Kneser-Ney) on "
+    "the validation text.",
+    "optimization/gradient_norm": "Norm of the gradient at the logged step, before clipping.",
+    "reach_of_gradient": "How far the gradient of a prediction reaches: the first lag k, in "
+    "characters, at which |dL_t/dh_(t-k)| / |dL_t/dh_t| (median over windows) is below a tenth. "
+    "48 means 48 or more.",
+    "saturation": "Share of outputs at which the slope of the activation is below 0.19 times its "
+    "maximum: |h| > 0.9 for tanh, an output of 0 for relu.",
+    "spectral_radius": "Largest absolute eigenvalue of the recurrent kernel V.",
+    "state": "Outputs h of the units while the network reads validation text.",
+}
+"""Meaning of a tag, or of all tags that begin with it and a slash, shown next to the chart."""
+TAGS: Mapping[str, str] = {
+    "gradient_norm": "optimization/gradient_norm",
+    "learning_rate": "optimization/learning_rate",
+    "characters_per_second": "speed/characters_per_second",
+}
+"""Tags of fields of a log line that differ from their names."""
+POSITION = {"step", "epoch", "characters", "seconds", "split", "nats_per_char"}
+"""Fields of a log line that get no chart, except for the loss, which has its own."""
+EVENT_VERSION = "brain.Event:2"
+"""Version of the format of event files, in their first record."""
+
+
+def description(tag: str) -> str | None:
+    """Return the meaning of a tag; None if it needs no explanation."""
+    return DESCRIPTIONS.get(tag, DESCRIPTIONS.get(tag.partition("/")[0]))
+
+
+class RunLog:
+    """The logs of a run. Entries are held until the state that they describe is saved.
+
+    A run that resumes writes the same events again. TensorBoard lets them replace those of a killed
+    process, so event files need no repair.
+
+    Args:
+        folder: Folder of the run.
+
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._lines: list[bytes] = []
+        self._events: dict[str, list[EventMessage]] = {}
+        self._event_file = f"events.out.tfevents.{time.time():.0f}.{platform.node()}.{os.getpid()}"
+
+    def log(self, metrics: Mapping[str, Any]) -> None:
+        """Add a line with the fields of POSITION and more; every other field gets a chart."""
+        step, split, nats = metrics["step"], metrics["split"], metrics["nats_per_char"]
+        self._lines.append(to_line({**metrics, "bits_per_char": bits(nats)}))
+        self.show_loss(split, nats, step=step)
+        for name, value in metrics.items():
+            if name not in POSITION:
+                self.show_scalar(TAGS.get(name, name), value, step=step)
+
+    def show_loss(self, name: str, nats: float, *, step: int) -> None:
+        """Show TensorBoard a loss in nats per character, in a folder: train, validation, 5-gram."""
+        self._show(scalar_pb(LOSS, nats, description=description(LOSS)), step=step, folder=name)
+
+    def show_scalar(self, tag: str, value: float, *, step: int) -> None:
+        """Show TensorBoard a number."""
+        self._show(scalar_pb(tag, value, description=description(tag)), step=step)
+
+    def show_histogram(self, tag: str, values: Floats, *, step: int) -> None:
+        """Show TensorBoard the distribution of values of any shape."""
+        finite = values[np.isfinite(values)]
+        finite = finite.astype(np.float64)  # in float32, the width of a range may overflow
+        self._show(histogram_pb(tag, finite, description=description(tag)), step=step)
+
+    def show_text(self, tag: str, text: str, *, step: int) -> None:
+        """Show TensorBoard a text as it is, as a code block of Markdown."""
+        lines = [f"    {line}\n" for line in text.splitlines()]
+        self._show(text_pb(tag, "".join(lines)), step=step)
+
+    def _show(self, summary: Summary, *, step: int, folder: str = "") -> None:
+        event = EventMessage(step=step, summary=summary, wall_time=time.time())
+        self._events.setdefault(folder, []).append(event)
+
+    def write(self) -> None:
+        """Write all entries to the disk; raises CharlmError if that fails."""
+        _append(self._folder / METRICS_FILE, b"".join(self._lines))
+        for name, events in self._events.items():
+            path = self._folder / name / self._event_file
+            with writing(path):
+                path.parent.mkdir(exist_ok=True)
+                is_new = not path.exists()
+            first = [EventMessage(file_version=EVENT_VERSION, wall_time=time.time())]
+            records = io.BytesIO()
+            writer = RecordWriter(records)
+            for event in [*(first if is_new else []), *events]:
+                writer.write(event.SerializeToString())
+            _append(path, records.getvalue())
+        self._lines.clear()
+        self._events.clear()
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Write data at the end of a file; raises CharlmError if that fails."""
+    with writing(path), path.open("ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def show_evaluation(
+    log: RunLog,
+    evaluation: EvaluatedNetwork,
+    *,
+    weights: Mapping[str, Floats],
+    ngram_nats: float | None,
+) -> None:
+    """Show TensorBoard the state of a network at an evaluation.
+
+    Args:
+        log: Logs of the run.
+        evaluation: The evaluation, of the average of the weights if one is kept.
+        weights: Trained weights by name.
+        ngram_nats: Loss of the 5-gram model; None = unknown.
+
+    """
+    parameters = evaluation.model.parameters
+    step = evaluation.model.facts["step"]
+    if ngram_nats is not None:
+        log.show_loss(NGRAM, ngram_nats, step=step)
+    if evaluation.sample:
+        log.show_text("sample", evaluation.sample, step=step)
+    for name, values in weights.items():
+        log.show_histogram(f"weights/{name}", values, step=step)
+    for index, layer in enumerate(parameters.layers):
+        radius = spectral_radius(layer.recurrent_kernel)
+        log.show_scalar(f"spectral_radius/layer_{index}", radius, step=step)
+    for index, layer_probe in enumerate(evaluation.probes):
+        gradient_reach = float(reach(layer_probe.gradient))
+        log.show_scalar(f"saturation/layer_{index}", layer_probe.saturated_share, step=step)
+        log.show_scalar(f"reach_of_gradient/layer_{index}", gradient_reach, step=step)
+        log.show_histogram(f"state/layer_{index}", layer_probe.states, step=step)
+
+
+def to_line(metrics: Mapping[str, Any]) -> bytes:
+    """Return an object as a line; numbers that are not finite become null, as JSON lacks them."""
+    finite = {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in metrics.items()
+    }
+    return (json.dumps(finite, allow_nan=False) + "\n").encode()
+
+
+def keep_lines(path: Path, *, step: int) -> None:
+    """Remove the lines of later steps, and damaged lines, from a metrics.jsonl.
+
+    A run that continues at the step writes the lines of later steps again.
+
+    Raises:
+        CharlmError: The file cannot be read or written.
+
+    """
+    with writing(path):
+        before = path.read_bytes()
+    lines = before.splitlines(keepends=True)
+    kept = b"".join(line for line in lines if _is_kept(line, step=step))
+    if kept != before:
+        write_file(path, kept)
+
+
+def _is_kept(line: bytes, *, step: int) -> bool:
+    metrics = parse_line(line)
+    is_complete = metrics is not None and line.endswith(b"\n")
+    return is_complete and (to_number((metrics or {}).get("step")) or 0) <= step

@@ -1,0 +1,182 @@
+"""A training command from the text to the outcome: a new run, or a run that continues."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from charlm.config.file import load_config
+from charlm.config.recipes import find_recipe
+from charlm.core.architecture import architecture
+from charlm.core.engine import EngineFactory
+from charlm.core.evaluating import prepare_evaluated_text
+from charlm.core.loop import run_loop
+from charlm.events import Decided
+from charlm.runs.choosing import MEMORIZE, Plan, Request, choose, new_engine
+from charlm.runs.folder import CORPUS
+from charlm.runs.initial_weights import read_initial_weights
+from charlm.runs.run import Outcome, Run, free_folder, open_run, read_outcome, write_run
+from charlm.runs.session import Session
+from charlm.runs.soft_targets import open_soft_targets
+from charlm.storage import new_folder, only_writer, write_file
+from charlm.text.corpus import (
+    CORPUS_FILE,
+    IDS_FILE,
+    Corpus,
+    is_one_corpus,
+    open_corpus,
+    read_manifest,
+)
+from charlm.text.documents import name_text
+from charlm.text.findings import find_problems
+from charlm.text.tokenization import tokenize
+from charlm.wording import as_argument, counted, duration, short_number
+
+
+def start_run(
+    sources: Sequence[str],
+    request: Request,
+    path: Path | None,
+    *,
+    engines: EngineFactory,
+    session: Session,
+) -> Outcome:
+    """Train a new run.
+
+    Args:
+        sources: Files, folders, .gz files, or - for standard input; or the folder of a corpus.
+        request: The choices of the user.
+        path: Folder of the run, missing or empty; None = a new folder under runs/.
+        engines: Factory for the engine.
+        session: Session of a `stop_on_signal` block.
+
+    Raises:
+        CharlmError: The folder is not free, or `read_corpus`, `choose` or `run_loop` raises it.
+        Stopped: A signal arrived before the run began, or a second signal arrived.
+
+    """
+    with (
+        free_folder(path, text_name=_text_name(sources)) as folder,
+        contextlib.ExitStack() as held,
+    ):
+        with new_folder(folder) as temporary:
+            lock = held.enter_context(only_writer(temporary, clock=session.clock))
+            corpus = read_corpus(sources, request, temporary, session)
+            session.note(f"text: {corpus.manifest.name}: {corpus.summary}")
+            for problem in find_problems(corpus):
+                session.note(problem)
+            plan = choose(
+                corpus,
+                request,
+                folder=temporary,
+                engines=engines,
+                session=session,
+            )
+            write_run(temporary, plan.config, initial=plan.initial)
+        run = Run(folder, plan.config, replace(plan.corpus, folder=folder / CORPUS))
+        _announce(plan, session)
+        return run_loop(
+            run,
+            plan.engine,
+            lock=lock,
+            session=session,
+            text=plan.text,
+            soft_targets=plan.soft_targets,
+            limit=plan.limit,
+        )
+
+
+def read_corpus(sources: Sequence[str], request: Request, folder: Path, session: Session) -> Corpus:
+    """Write the text of a new run into its folder as a corpus, or link to an existing corpus.
+
+    Raises:
+        CharlmError: A setting is not valid, the text cannot be read, or the folder cannot be
+            written.
+
+    """
+    settings = request.check().corpus
+    known = None if request.init is None else request.init.model.vocabulary
+    short = None
+    if request.recipe is None and request.init is None and "corpus" not in request.overrides:
+        short = load_config(find_recipe(MEMORIZE.recipe)).corpus
+    target = folder / CORPUS
+    if not is_one_corpus(sources):
+        return tokenize(
+            sources, target, settings, known=known, short=short, on_event=session.on_event
+        )
+    # A run owns its corpus: hard links keep the files if the other folder is removed.
+    corpus = open_corpus(Path(sources[0]))
+    with new_folder(target) as temporary:
+        for name in (IDS_FILE, CORPUS_FILE):
+            file = (corpus.folder / name).resolve()
+            try:
+                (temporary / name).hardlink_to(file)
+            except OSError:  # another file system, or one without links
+                write_file(temporary / name, np.memmap(file, np.uint8, "r").data)
+    return corpus
+
+
+def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Outcome:
+    """Continue a run from its newest checkpoint to its end; a finished run is left as it is.
+
+    If this machine lacks something that the config asks for, the engine uses a replacement and a
+    note says so; the config of the run stays unchanged.
+
+    Raises:
+        CharlmError: The folder is not a run, another process trains it, the corpus or the initial
+            weights are missing or damaged, or `run_loop` raises it.
+        Stopped: A signal arrived before the run began, or a second signal arrived.
+
+    """
+    outcome = read_outcome(path)
+    if outcome is not None:
+        session.note(
+            f"{path}: this run has ended ({outcome.reason}); if the text has grown, go on from its "
+            f"weights: charlm train TEXT --init {as_argument(path)}"
+        )
+        return outcome
+    with only_writer(path, clock=session.clock) as lock:
+        run = open_run(path)
+        config = engines.resolve(run.config, is_recorded=True)
+        engine = new_engine(config, run.corpus, engines, initial=read_initial_weights(run))
+        return run_loop(
+            run,
+            engine,
+            lock=lock,
+            session=session,
+            text=prepare_evaluated_text(run.corpus),
+            soft_targets=open_soft_targets(path, run.config, run.corpus, on_event=session.on_event),
+        )
+
+
+def _announce(plan: Plan, session: Session) -> None:
+    """Report how the text is trained: recipe, network and length."""
+    config, schedule = plan.config, plan.schedule
+    decided = Decided(
+        recipe=config.recipe,
+        reason=plan.candidate.reason,
+        steps=schedule.total,
+        epochs=schedule.epochs(schedule.total),
+        evaluations=plan.evaluations,
+        seconds=plan.seconds,
+        minutes=plan.minutes,
+    )
+    session.on_event(decided)
+    reason = f": {decided.reason}" if decided.reason else ""
+    session.note(f"recipe {decided.recipe}{reason}")
+    network = architecture(config, len(plan.corpus.vocabulary))
+    units = f"{network.layers} x {network.units} units"
+    session.note(f"network: {units}, {network.size:,} weights")
+    limit = "" if plan.minutes is None else f" for {plan.minutes:g} min"
+    steps = f"{counted(decided.steps, 'step')} ({short_number(decided.epochs)} epochs)"
+    about = "at most about" if plan.may_end_early else "about"
+    session.note(f"training{limit}: {steps}, {about} {duration(decided.seconds)}")
+
+
+def _text_name(sources: Sequence[str]) -> str:
+    """Return the name of a text; raises CharlmError if it is a corpus that cannot be read."""
+    if is_one_corpus(sources):
+        return read_manifest(Path(sources[0])).name
+    return name_text(sources)

@@ -1,1 +1,0 @@
-"""Training: the loop, its schedule, checkpoints, logs and evaluations, all without TensorFlow."""

@@ -1,0 +1,82 @@
+"""The tensors of a network: their names, shapes and parts."""
+
+from typing import Any
+
+import pytest
+from models import random_parameters
+
+from charlm.config.schema import Config
+from charlm.core.architecture import Architecture, architecture
+
+PLAIN = {"layers": 2, "units": 4, "skip_connections": False}
+COMPLEX = {
+    **PLAIN,
+    "embedding": 3,
+    "skip_connections": True,
+    "rnn": {"use_bias": False, "activation": "relu"},
+}
+
+
+def described_by(model: dict[str, Any]) -> Architecture:
+    """Return the architecture of a config for 5 characters."""
+    return architecture(Config.model_validate({"model": model}), 5)
+
+
+def test_a_complex_network_has_the_tensors_of_the_format() -> None:
+    assert described_by(COMPLEX).shapes() == {
+        "embedding": (5, 3),
+        "rnn.0.kernel": (3, 4),
+        "rnn.0.recurrent_kernel": (4, 4),
+        "rnn.1.kernel": (7, 4),
+        "rnn.1.recurrent_kernel": (4, 4),
+        "logits.kernel": (8, 5),
+        "logits.bias": (5,),
+    }
+
+
+@pytest.mark.parametrize("model", [PLAIN, COMPLEX], ids=["plain", "complex"])
+def test_an_architecture_has_the_settings_of_its_config(model: dict[str, Any]) -> None:
+    settings = described_by(model).settings()
+    rnn = model.get("rnn", {"use_bias": True, "activation": "tanh"})
+    assert settings == {
+        "model.layers": 2,
+        "model.units": 4,
+        "model.embedding": model.get("embedding"),
+        "model.skip_connections": model["skip_connections"],
+        "model.rnn.use_bias": rnn["use_bias"],
+        "model.rnn.activation": rnn["activation"],
+    }
+
+
+def test_the_size_is_the_number_of_weights() -> None:
+    assert described_by(COMPLEX).size == 15 + 12 + 28 + 2 * 16 + 40 + 5
+
+
+@pytest.fixture
+def skipping() -> Architecture:
+    """Return a network with an embedding and skip connections."""
+    return random_parameters(layers=2, embedding=3, skip_connections=True).architecture
+
+
+def test_a_kernel_names_the_inputs_of_its_rows(skipping: Architecture) -> None:
+    tensors = skipping.tensors
+    assert {name: list(tensor.reads.items()) for name, tensor in tensors.items()} == {
+        "embedding": [("one-hot", 5)],
+        "rnn.0.kernel": [("embedding", 3)],
+        "rnn.0.recurrent_kernel": [("rnn.0", 4)],
+        "rnn.0.bias": [],
+        "rnn.1.kernel": [("rnn.0", 4), ("embedding", 3)],
+        "rnn.1.recurrent_kernel": [("rnn.1", 4)],
+        "rnn.1.bias": [],
+        "logits.kernel": [("rnn.0", 4), ("rnn.1", 4)],
+        "logits.bias": [],
+    }
+
+
+@pytest.mark.parametrize(
+    ("part", "rows"),
+    [("rnn.0", slice(0, 4)), ("embedding", slice(4, 7)), ("rnn.1", slice(0, 0))],
+    ids=["first part", "second part", "not read"],
+)
+def test_a_kernel_has_the_rows_of_an_input(part: str, rows: slice, skipping: Architecture) -> None:
+    assert skipping.tensors["rnn.1.kernel"].rows(part) == rows

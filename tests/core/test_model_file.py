@@ -1,0 +1,517 @@
+"""The file of a trained model: written, read back, and refused if it is damaged."""
+
+import errno
+import functools
+import json
+import math
+import os
+import random
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from arrays import bytes_of
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from limits import memory_limit
+from models import (
+    as_model,
+    change_model,
+    make_random_model,
+    random_parameters,
+    read_parts,
+    write_parts,
+)
+from reference import NETWORKS
+from run_folders import cut, replace_by_folder
+
+from charlm.core.model_file import (
+    TrainedModel,
+    model_bytes,
+    read_fields,
+    read_model,
+    read_tensors,
+    write_model,
+)
+from charlm.core.rnn import ACTIVATIONS
+from charlm.core.vocabulary import Vocabulary
+from charlm.errors import CharlmError
+from charlm.storage import UnreadableError
+
+Fields = dict[str, Any]
+Change = Callable[[Path], object]
+
+
+def check_refused(path: Path, message: str) -> None:
+    """Check that a file is refused in a line that names it, with at most 20 MB of memory."""
+    with memory_limit(20_000_000), pytest.raises(CharlmError, match=message) as caught:
+        read_model(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert len(str(caught.value).splitlines()) == 1
+
+
+# Writing
+
+
+@settings(max_examples=20)
+@given(st.integers(1, 300), st.sampled_from(NETWORKS), st.sampled_from([*ACTIVATIONS]), st.text())
+def test_a_model_of_any_architecture_is_read_back(
+    size: int, network: Any, activation: str, text: str
+) -> None:
+    vocabulary = Vocabulary(tuple(chr(0x80 * index + 7) for index in range(size)))
+    parameters = random_parameters(vocabulary_size=size, activation=activation, **network)
+    facts = {"step": 0, "epoch": 1.5, "score": None, "corpus": {"name": text}, "temperature": 0.0}
+    written = as_model(parameters, vocabulary, facts=facts)
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "m.safetensors"
+        write_model(path, written)
+        model = read_model(path)
+    assert model.architecture == written.architecture
+    assert model.config == written.config
+    assert model.vocabulary == vocabulary
+    assert model.facts == written.facts
+    assert bytes_of(model.parameters.tensors) == bytes_of(parameters.tensors)
+
+
+def test_a_file_has_its_text_in_utf_8() -> None:
+    data = model_bytes(make_random_model("aé\u4e2d"))
+    for character in ("é", "\u4e2d"):
+        assert character.encode() in data
+
+
+def test_a_fact_that_is_not_a_number_is_not_written(trained: TrainedModel) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        model_bytes(replace(trained, facts={"temperature": math.nan}))
+
+
+def test_a_file_is_the_same_each_time(model_file: Path, trained: TrainedModel) -> None:
+    assert {model_bytes(trained) for _ in range(20)} == {model_file.read_bytes()}
+
+
+def test_other_programs_can_read_a_file(model_file: Path, trained: TrainedModel) -> None:
+    fields, tensors = read_parts(model_file)
+    assert fields["vocabulary"] == {
+        "characters": ["\n", "a", "b", None, None],
+        "unknown_id": 3,
+        "end_of_text_id": 4,
+    }
+    assert fields["config"]["model"]["units"] == 4
+    assert bytes_of(tensors) == bytes_of(trained.parameters.tensors)
+
+
+NUMPY_DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
+
+
+@pytest.mark.parametrize("dtype", NUMPY_DTYPES)
+def test_a_checkpoint_can_have_tensors_of_any_dtype(
+    dtype: str, trained: TrainedModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "step-3.safetensors"
+    tensors = {**trained.parameters.tensors, "x": np.arange(3).astype(dtype)}
+    path.write_bytes(model_bytes(trained, tensors=tensors))
+    _, _, found = read_tensors(path)
+    assert found["x"].dtype == np.dtype(dtype)
+    assert found["x"].tolist() == tensors["x"].tolist()
+
+
+def test_the_other_tensors_of_a_checkpoint_are_not_held_in_memory(
+    trained: TrainedModel, tmp_path: Path
+) -> None:
+    path = tmp_path / "step-3.safetensors"
+    large = {name: np.zeros(1_000_000, np.uint8) for name in ("a", "b", "c", "d")}
+    path.write_bytes(model_bytes(trained, tensors={**trained.parameters.tensors, **large}))
+    with memory_limit(3_000_000):
+        read_model(path)
+
+
+def test_a_checkpoint_is_a_model_with_more_tensors(trained: TrainedModel, tmp_path: Path) -> None:
+    path = tmp_path / "step-3.safetensors"
+    checkpoint_tensors = {
+        **trained.parameters.tensors,
+        "optimizer/iterations": np.array(3),
+        "seeds/rnn.0": np.zeros(2, np.uint32),
+    }
+    path.write_bytes(model_bytes(trained, tensors=checkpoint_tensors, training={"step": 3}))
+    model, fields, tensors = read_tensors(path)
+    assert model.facts == trained.facts
+    read = read_model(path).parameters.tensors
+    assert bytes_of(read) == bytes_of(trained.parameters.tensors)
+    assert fields["training"] == {"step": 3}
+    assert bytes_of(tensors) == bytes_of(checkpoint_tensors)
+    assert tensors["optimizer/iterations"].shape == ()
+
+
+@pytest.mark.parametrize(
+    ("sampling", "facts", "temperature"),
+    [
+        pytest.param({"temperature": 0}, {"temperature": 0.8}, 0.0, id="set to zero"),
+        pytest.param({}, {"temperature": 0.0}, 0.0, id="zero chosen"),
+        pytest.param({"temperature": None}, {"temperature": 0.8}, 0.8, id="chosen"),
+        pytest.param({"temperature": None}, {}, 0.7, id="open"),
+        pytest.param({"temperature": -1}, {"temperature": "x"}, 0.7, id="damaged"),
+        pytest.param([], {}, 0.7, id="not a mapping"),
+    ],
+)
+def test_a_model_has_a_sampling_temperature(
+    sampling: Any,
+    facts: dict[str, Any],
+    temperature: float,
+    trained: TrainedModel,
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "m.safetensors"
+    config = {**trained.config, "sampling": sampling}
+    write_model(path, replace(trained, config=config, facts=facts))
+    assert read_model(path).sampling_temperature == temperature
+
+
+def test_fields_are_read_without_the_tensors(model_file: Path) -> None:
+    model_file.write_bytes(model_file.read_bytes()[:-1] + b"\x7f")
+    assert read_fields(model_file)["step"] == 7
+    check_refused(model_file, "damaged: the SHA-256 of its tensors")
+
+
+@pytest.fixture
+def deep_file(tmp_path: Path) -> Path:
+    """Return the file of a network of 64 layers."""
+    path = tmp_path / "deep.safetensors"
+    write_model(path, make_random_model(layers=64, units=1))
+    return path
+
+
+def test_a_network_can_have_64_layers(deep_file: Path) -> None:
+    assert len(read_model(deep_file).parameters.layers) == 64
+
+
+def test_a_network_of_65_layers_is_refused(deep_file: Path) -> None:
+    fields, tensors = read_parts(deep_file)
+    fields["config"]["model"]["layers"] = 65
+    for name in ("kernel", "recurrent_kernel", "bias"):
+        tensors[f"rnn.64.{name}"] = tensors[f"rnn.63.{name}"]
+    write_parts(deep_file, fields, tensors)
+    check_refused(deep_file, ".")
+
+
+# Damage
+
+
+def test_a_flipped_bit_is_detected_anywhere(model_file: Path) -> None:
+    data = model_file.read_bytes()
+    for place in random.Random(0).sample(range(len(data)), 100):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        model_file.write_bytes(flipped)
+        check_refused(model_file, ".")
+
+
+def replace_by_pipe(path: Path) -> None:
+    """Replace a file by a pipe that nobody writes to."""
+    path.unlink()
+    os.mkfifo(path)
+
+
+def lengthen_header(size: int) -> Change:
+    """Return a change that makes the header longer, in a sparse file."""
+
+    def change(path: Path) -> None:
+        path.write_bytes(size.to_bytes(8, "little") + path.read_bytes()[8:])
+        os.truncate(path, 1 << 31)
+
+    return change
+
+
+def write(data: bytes) -> Change:
+    """Return a change to other contents."""
+    return lambda path: path.write_bytes(data)
+
+
+def save(**metadata: str) -> Change:
+    """Return a change to a safetensors file with other metadata."""
+    return write(safetensors.numpy.save({"x": np.zeros(3)}, metadata or None))
+
+
+def edit(change: Callable[[Fields], object]) -> Change:
+    """Return a change of the fields in the metadata, with a correct checksum."""
+    return lambda path: change_model(path, change)
+
+
+def network(**fields: Any) -> Change:
+    """Return a change of the settings of the network."""
+    return edit(lambda metadata: metadata["config"]["model"].update(fields))
+
+
+def rnn(**fields: Any) -> Change:
+    """Return a change of the settings of the layers."""
+    return network(rnn={"use_bias": True, **fields})
+
+
+def vocabulary(**fields: Any) -> Change:
+    """Return a change of the vocabulary."""
+    return edit(lambda metadata: metadata["vocabulary"].update(fields))
+
+
+def tensor(name: str, value: Any = None) -> Change:
+    """Return a change that replaces a tensor, or removes it."""
+
+    def change(path: Path) -> None:
+        fields, tensors = read_parts(path)
+        del tensors[name]
+        if value is not None:
+            tensors[name] = value
+        write_parts(path, fields, tensors)
+
+    return change
+
+
+def float8(name: str) -> Change:
+    """Return a change that gives the file a tensor of four 8-bit floating-point numbers."""
+
+    def change(path: Path) -> None:
+        fields, tensors = read_parts(path)
+        tensors[name] = np.zeros(4, np.uint8)
+        write_parts(path, fields, tensors)
+        data = path.read_bytes()
+        size = int.from_bytes(data[:8], "little")
+        header = data[8 : 8 + size].decode().rstrip().replace('"U8"', '"F8_E4M3"').encode()
+        header += b" " * (-len(header) % 8)
+        path.write_bytes(len(header).to_bytes(8, "little") + header + data[8 + size :])
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (Path.unlink, "cannot be read: No such file"),
+        (replace_by_folder, "cannot be read: Is a directory"),
+        (replace_by_pipe, "not a regular file"),
+    ],
+    ids=["missing", "folder", "pipe"],
+)
+def test_a_path_that_is_not_a_file_is_refused(
+    change: Change, message: str, model_file: Path
+) -> None:
+    change(model_file)
+    check_refused(model_file, message)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(write(b""), id="empty"),
+        pytest.param(cut, id="cut"),
+        pytest.param(write(b"\2" + bytes(7)), id="short header"),
+        pytest.param(lambda path: os.truncate(path, 1 << 40), id="huge"),
+    ],
+)
+def test_a_file_of_another_kind_is_refused(change: Change, model_file: Path) -> None:
+    change(model_file)
+    check_refused(model_file, "damaged, or not a model file of charlm")
+
+
+def test_a_header_has_at_most_33_554_432_bytes(model_file: Path) -> None:
+    lengthen_header(1 << 25)(model_file)
+    check_refused(model_file, "damaged, or not a model file of charlm: ")
+
+
+def test_a_long_header_is_refused(model_file: Path) -> None:
+    lengthen_header((1 << 25) + 1)(model_file)
+    check_refused(model_file, "its header has more than 33,554,432 bytes")
+
+
+NESTED: list[Any] = functools.reduce(lambda inner, _: [inner], range(449), [])
+"""450 nested lists, which json reads but YAML cannot write."""
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(save(other="3"), "its metadata lacks the entry charlm", id="other entry"),
+        pytest.param(
+            save(charlm="[" * 100_000), "the SHA-256 of its metadata is wrong", id="not JSON"
+        ),
+        pytest.param(
+            save(charlm='{"format": 4}'), "the SHA-256 of its metadata is wrong", id="not sealed"
+        ),
+        pytest.param(
+            edit(lambda fields: fields.update(temperature=math.nan)),
+            "metadata: temperature: found nan",
+            id="NaN",
+        ),
+        pytest.param(
+            edit(lambda fields: fields.update(temperature=10**400)),
+            "temperature: found a whole number of more than 64",
+            id="large number",
+        ),
+        pytest.param(
+            edit(lambda fields: fields["config"].update(recipe=NESTED)),
+            "config.recipe.*: lists or mappings nested more than 32",
+            id="nested lists",
+        ),
+        pytest.param(
+            edit(lambda fields: fields["config"].update(recipe="x" * 100_000)),
+            "config of 1..,... characters; expected at",
+            id="long config",
+        ),
+        pytest.param(
+            edit(lambda fields: fields.update(format=3)),
+            "format 3; charlm .* reads format 4",
+            id="old format",
+        ),
+        pytest.param(edit(lambda fields: fields.pop("format")), "format None", id="no format"),
+    ],
+)
+def test_damaged_metadata_is_refused(
+    change: Change,
+    message: str,
+    model_file: Path,
+) -> None:
+    change(model_file)
+    check_refused(model_file, message)
+
+
+@pytest.mark.parametrize(
+    ("characters", "is_read"), [(100_000, True), (100_001, False)], ids=["allowed", "too long"]
+)
+def test_a_config_has_at_most_100_000_characters(
+    characters: int, is_read: bool, model_file: Path
+) -> None:
+    fields, tensors = read_parts(model_file)
+    fields["config"]["recipe"] = ""
+    fields["config"]["recipe"] = "x" * (characters - len(json.dumps(fields["config"])))
+    write_parts(model_file, fields, tensors)
+    if is_read:
+        assert len(read_model(model_file).config["recipe"]) > 90_000
+    else:
+        check_refused(model_file, "config of 100,001 characters; expected at most 100,000")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(network(rnn={"use_bias": 1}), id="number as a truth value"),
+        pytest.param(rnn(activation=["tanh"]), id="list of activations"),
+        pytest.param(edit(lambda fields: fields.pop("vocabulary")), id="no vocabulary"),
+        pytest.param(edit(lambda fields: fields.update(config="model: {}")), id="config as text"),
+        pytest.param(vocabulary(characters=5), id="number of characters"),
+    ],
+)
+def test_metadata_that_does_not_describe_a_network_is_refused(
+    change: Change, model_file: Path
+) -> None:
+    change(model_file)
+    check_refused(model_file, "does not describe a network")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("units", 0),
+        ("units", 4.0),
+        ("units", True),
+        ("units", 2**62),
+        ("units", (1 << 21) + 1),
+        ("layers", 65),
+        ("layers", [2]),
+        ("embedding", (1 << 21) + 1),
+    ],
+)
+def test_a_size_of_the_network_out_of_range_is_refused(
+    field: str, value: Any, model_file: Path
+) -> None:
+    network(**{field: value})(model_file)
+    message = (
+        "each size of the network must be from 1 to 2,097,152, and the number of layers at most 64"
+    )
+    check_refused(model_file, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        pytest.param(
+            rnn(activation="softmax"),
+            "activation 'softmax'; must be one of tanh, relu, sigmoid",
+            id="activation",
+        ),
+        pytest.param(
+            vocabulary(characters=["a"] * 5), "not a vocabulary: a character", id="same character"
+        ),
+        pytest.param(vocabulary(unknown_id="3"), "not a vocabulary", id="id as text"),
+    ],
+)
+def test_a_field_with_a_wrong_value_is_refused(
+    change: Change, message: str, model_file: Path
+) -> None:
+    change(model_file)
+    check_refused(model_file, message)
+
+
+@pytest.mark.parametrize(
+    ("change", "name", "problem"),
+    [
+        (float8("rnn.0.bias"), "rnn.0.bias", "found dtype F8_E4M3; expected float32"),
+        (float8("optimizer/x"), "optimizer/x", "found dtype F8_E4M3; expected a dtype of NumPy"),
+        (network(units=1 << 21), "rnn.0.kernel", "shape (5, 4); its config says (5, 2097152)"),
+        (network(layers=64), "rnn.2.kernel", "missing; its config says (4, 4)"),
+        (network(embedding=1 << 21), "embedding", "missing; its config says (5, 2097152)"),
+        (tensor("rnn.1.bias"), "rnn.1.bias", "missing; its config says (4,)"),
+        (tensor("rnn.0.bias", np.zeros(3, np.float32)), "rnn.0.bias", "shape ("),
+        (
+            tensor("rnn.0.bias", np.zeros(4, np.float16)),
+            "rnn.0.bias",
+            "found dtype F16; expected float32",
+        ),
+    ],
+    ids=[
+        "float8",
+        "float8 of an optimizer",
+        "large layer",
+        "missing layer",
+        "missing embedding",
+        "missing bias",
+        "short bias",
+        "float16",
+    ],
+)
+def test_a_tensor_that_does_not_fit_the_config_is_refused(
+    change: Change, name: str, problem: str, model_file: Path
+) -> None:
+    change(model_file)
+    check_refused(model_file, re.escape(f"tensor {name}: {problem}"))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        pytest.param("rnn.0.bias", np.full(4, np.nan, np.float32), id="NaN"),
+        pytest.param("logits.bias", np.full(5, -np.inf, np.float32), id="infinity"),
+    ],
+)
+def test_a_weight_that_is_not_finite_is_refused(
+    name: str,
+    value: Any,
+    model_file: Path,
+) -> None:
+    tensor(name, value)(model_file)
+    check_refused(model_file, rf"{re.escape(name)}: .* not finite")
+
+
+def fail_to_read(*_arguments: object) -> None:
+    """Fail as a broken disk does."""
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_file_is_unreadable_if_the_disk_fails(
+    model_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(safetensors, "safe_open", fail_to_read)
+    with pytest.raises(UnreadableError) as caught:
+        read_model(model_file)
+    assert str(caught.value) == f"{model_file}: cannot be read: Input/output error"

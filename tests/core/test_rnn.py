@@ -1,0 +1,114 @@
+"""The recurrence and the network in NumPy, compared with their definitions in float64."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import reference
+from arrays import check_close
+from models import random_parameters
+
+from charlm.core import rnn
+from charlm.core.rnn import nats, recur
+
+IDS = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
+
+
+def test_two_units_have_the_known_states() -> None:
+    random = np.random.RandomState(0)
+    kernel = random.random((2, 1))
+    recurrent_kernel = random.random((2, 2))
+    bias = random.random(2)
+    x = np.array([1.0, 2.0, 3.0, 4.0])[:, None]
+    inputs = (x * kernel[:, 0] + bias)[:, None, :]
+    states = recur(inputs, recurrent_kernel.T, np.zeros((1, 2)))
+    expected = [
+        [0.75582339, 0.98644211, 0.99682389, 0.99895519],
+        [0.92270988, 0.99692686, 0.99944992, 0.99986996],
+    ]
+    np.testing.assert_allclose(states[:, 0].T, expected, atol=5e-9)
+
+
+@pytest.mark.parametrize("network", reference.NETWORKS, ids=str)
+def test_a_window_is_read_as_defined(network: dict[str, Any]) -> None:
+    parameters = random_parameters(**network)
+    logits, state = parameters.unroll(IDS, parameters.zero_state(3))
+    for stream in range(3):
+        expected_logits, expected_state = reference.read(parameters, IDS[:, stream].tolist())
+        arrays = [logits[:, stream], *(output[stream] for output in state)]
+        check_close(arrays, [expected_logits, *expected_state], atol=1e-5)
+
+
+@pytest.mark.parametrize("network", reference.NETWORKS, ids=str)
+def test_single_steps_are_the_same_as_a_window(network: dict[str, Any]) -> None:
+    parameters = random_parameters(**network)
+    state = parameters.zero_state(3)
+    rows = []
+    for ids in IDS:
+        logits, state = parameters.step(ids, state)
+        rows.append(logits)
+    expected, last = parameters.unroll(IDS, parameters.zero_state(3))
+    check_close([np.stack(rows), *state], [expected, *last], atol=1e-5)
+
+
+def test_reading_does_not_change_its_initial_state() -> None:
+    parameters = random_parameters(layers=2)
+    state = parameters.zero_state(3)
+    parameters.step(IDS[0], state)
+    parameters.unroll(IDS, state)
+    assert not state[0].any()
+
+
+def test_activations_differ_in_their_first_letters() -> None:
+    """The programs in C know an activation by its first letter."""
+    assert len({name[0] for name in rnn.ACTIVATIONS}) == len(rnn.ACTIVATIONS)
+
+
+@pytest.mark.parametrize("name", rnn.ACTIVATIONS)
+def test_an_activation_equals_its_definition(name: str) -> None:
+    x = np.linspace(-8, 8, 65, dtype=np.float32)
+    outputs = rnn.ACTIVATIONS[name].function(x)
+    expected = [reference.ACTIVATIONS[name](value) for value in x.tolist()]
+    assert outputs.dtype == np.float32
+    np.testing.assert_allclose(outputs, expected, rtol=2e-6, atol=5e-7)
+
+
+@pytest.mark.parametrize("name", rnn.ACTIVATIONS)
+def test_an_activation_does_not_overflow(name: str) -> None:
+    assert np.isfinite(rnn.ACTIVATIONS[name].function(np.array([-1e4, 1e4], np.float32))).all()
+
+
+@pytest.mark.parametrize(("values", "rows"), [(0, 1), (6, 1), (13, 1), (14, 2)])
+@pytest.mark.parametrize("sizes", [{"units": 7}, {"vocabulary_size": 7}], ids=str)
+def test_rows_of_the_larger_of_units_and_ids_fit_into_a_number_of_values(
+    sizes: dict[str, int],
+    values: int,
+    rows: int,
+) -> None:
+    assert random_parameters(**sizes).rows_at_once(values) == rows
+
+
+# Losses
+
+
+def test_nats_are_minus_the_logarithm_of_the_softmax() -> None:
+    logits = np.random.default_rng(5).standard_normal((6, 4)).astype(np.float32)
+    targets = [0, 1, 2, 3, 3, 0]
+    expected = [
+        reference.log_sum_exp(row) - row[target]
+        for row, target in zip(logits, targets, strict=True)
+    ]
+    losses = nats(logits.reshape(2, 3, 4), np.reshape(targets, (2, 3)))
+    assert losses.dtype == np.float32
+    np.testing.assert_allclose(losses, np.reshape(expected, (2, 3)), rtol=1e-5)
+
+
+def test_nats_of_large_logits_do_not_overflow() -> None:
+    logits = np.array([[1e4, -1e4], [1e38, -3e38]], np.float32)
+    np.testing.assert_allclose(nats(logits, np.array([1, 0])), [2e4, 0])
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_nats_of_logits_that_are_not_finite_are_not_finite(value: float) -> None:
+    assert not np.isfinite(nats(np.array([[0.0, value]], np.float32), np.array([0]))).any()

@@ -1,0 +1,284 @@
+"""The loss in nats per character, compared with its definition in float64, and its error."""
+
+import math
+
+import numpy as np
+import pytest
+import reference
+from limits import memory_limit
+from models import random_parameters, with_tensors
+from numpy.typing import NDArray
+
+from charlm.core import reading, scoring
+from charlm.core.rnn import Parameters
+from charlm.core.scoring import (
+    Score,
+    ScoringProtocol,
+    estimate_stream,
+    mean_and_error,
+    mean_score,
+    score_ids,
+    score_stream,
+    score_windows,
+)
+from charlm.errors import CharlmError
+
+TEXT = np.random.default_rng(4).integers(0, 5, 60).astype(np.uint8)
+
+
+# Standard errors
+
+
+@pytest.fixture(scope="module")
+def losses() -> NDArray[np.float32]:
+    """Return the losses of two models on a text with passages that are hard for both."""
+    rng = np.random.default_rng(0)
+    hard = np.repeat(rng.normal(2, 0.5, 5), 600)[:2700]
+    rest = np.full(299, 9.0)
+    texts = [np.append(hard + rng.normal(0, 0.1, 2700), rest) for _ in range(2)]
+    return np.array(texts, np.float32)
+
+
+def in_parts(losses: NDArray[np.float32], size: int) -> Score:
+    return mean_score(np.split(losses, range(size, len(losses), size)))
+
+
+def block_means(losses: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the means of blocks of 300 characters, without the incomplete last one."""
+    blocks = losses[..., :2700].astype(np.float64).reshape(-1, 9, 300)
+    return np.array(blocks.mean(axis=2))
+
+
+@pytest.mark.parametrize("size", [1, 299, 700, 5000])
+def test_the_standard_error_is_based_on_blocks_of_300_characters(
+    size: int,
+    losses: NDArray[np.float32],
+) -> None:
+    (means,) = block_means(losses[0])
+    expected = reference.standard_error(means.tolist())
+    assert in_parts(losses[0], size).standard_error == pytest.approx(expected, rel=0.01)
+
+
+def test_the_error_of_a_difference_is_based_on_paired_blocks(losses: NDArray[np.float32]) -> None:
+    first, second = block_means(losses)
+    expected = reference.standard_error((first - second).tolist())
+    error = in_parts(losses[0], 700).difference_error(in_parts(losses[1], 299))
+    assert error == pytest.approx(expected, rel=0.01)
+
+
+def test_texts_of_different_lengths_have_no_error_of_the_difference(
+    losses: NDArray[np.float32],
+) -> None:
+    assert mean_score([losses[0]]).difference_error(mean_score([losses[0][:2400]])) is None
+
+
+def test_the_mean_of_parts_is_the_mean_of_all_losses() -> None:
+    parts = [np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]
+    assert mean_score(parts) == Score(3.0, 3)
+
+
+def test_equal_losses_have_a_standard_error_of_zero() -> None:
+    assert mean_score([np.ones(2400)]).standard_error == 0
+
+
+@pytest.mark.parametrize(("characters", "is_known"), [(2399, False), (2400, True)])
+def test_a_standard_error_needs_2400_characters(
+    characters: int,
+    is_known: bool,
+    losses: NDArray[np.float32],
+) -> None:
+    error = mean_score([losses[0][:characters]]).standard_error
+    assert (error is not None) == is_known
+
+
+def simulated_blocks(count: int, *, correlation: float) -> NDArray[np.float64]:
+    """Return the means of blocks of 4,000 texts whose neighbouring blocks are correlated."""
+    rng = np.random.default_rng(1)
+    process = np.zeros((4000, 20 + count))
+    for time in range(1, process.shape[1]):
+        process[:, time] = correlation * process[:, time - 1] + rng.normal(size=len(process))
+    return process[:, 20:]
+
+
+@pytest.mark.parametrize("blocks", [8, 12, 30])
+@pytest.mark.parametrize("correlation", [0.0, 0.1], ids="r = {}".format)
+def test_95_of_100_means_are_within_their_interval(blocks: int, correlation: float) -> None:
+    means = simulated_blocks(blocks, correlation=correlation)
+    errors = np.array([scoring.standard_error(row) for row in means], np.float64)
+    is_within = np.abs(means.mean(1)) < scoring.student(1.96, blocks=blocks) * errors
+    assert is_within.mean() == pytest.approx(0.95, abs=0.015)
+
+
+# Some characters of a text
+
+POSITIONS = np.array([0, 299, 300, 650, 899, 1000, 1300, 1500, 2000, 2399])
+VALUES = np.random.default_rng(0).random(10)
+
+
+def test_the_error_of_a_mean_of_some_characters_is_the_error_of_a_ratio_of_sums() -> None:
+    mean, error = mean_and_error(VALUES, POSITIONS)
+    differences = VALUES - VALUES.mean()
+    blocks = POSITIONS // 300
+    sums = [differences[blocks == block].sum() for block in range(8)]
+    assert mean == pytest.approx(VALUES.mean())
+    assert error == pytest.approx(reference.standard_error(sums) * 8 / 10, rel=0.01)
+
+
+def test_some_characters_of_seven_blocks_have_no_error() -> None:
+    _, error = mean_and_error(VALUES[:-2], POSITIONS[:-2])
+    assert error is None
+
+
+def test_blocks_of_some_characters_can_have_another_size() -> None:
+    expected = mean_and_error(VALUES, POSITIONS)
+    assert mean_and_error(VALUES, 2 * POSITIONS, block=600) == expected
+
+
+def test_an_infinite_mean_has_no_error() -> None:
+    values = np.array([-np.inf, *VALUES[1:]])
+    assert mean_and_error(values, POSITIONS) == (-np.inf, None)
+
+
+# Protocols
+
+
+@pytest.fixture
+def parameters() -> Parameters:
+    """Return a network of two layers."""
+    return random_parameters(layers=2)
+
+
+@pytest.mark.parametrize("block", [1, 7, 2048])
+def test_a_stream_scores_each_id_after_all_ids_before_it(
+    parameters: Parameters,
+    block: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(reading, "BLOCK", block)
+    losses = np.concatenate(list(score_stream(parameters, TEXT)))
+    np.testing.assert_allclose(losses, reference.nats(parameters, TEXT.tolist()), atol=2e-5)
+
+
+@pytest.mark.parametrize(
+    ("protocol", "lengths"),
+    [("stream", [60]), ("windows", [*8 * [8], 4])],
+)
+def test_a_text_is_scored_by_its_protocol(
+    protocol: ScoringProtocol,
+    lengths: list[int],
+    parameters: Parameters,
+) -> None:
+    """Windows of seven characters share their first id with the window before."""
+    expected: list[float] = []
+    for length in lengths:
+        expected += reference.nats(parameters, TEXT[len(expected) :][:length].tolist())
+    losses = np.concatenate([*score_ids(parameters, TEXT, protocol=protocol, window=7)])
+    np.testing.assert_allclose(losses, expected, atol=2e-5)
+
+
+def test_a_stream_continues_from_a_state(parameters: Parameters) -> None:
+    _, state = parameters.unroll(TEXT[:20, None], parameters.zero_state(1))
+    losses = score_ids(parameters, TEXT[20:], protocol="stream", window=7, state=state)
+    expected = reference.nats(parameters, TEXT.tolist())[20:]
+    np.testing.assert_allclose(np.concatenate([*losses]), expected, atol=2e-5)
+
+
+@pytest.mark.parametrize("most", [128, 3, 1], ids=["together", "by threes", "one by one"])
+@pytest.mark.parametrize("window", [1, 7, 59, 60, 1000])
+def test_a_window_is_scored_from_the_zero_state(
+    parameters: Parameters,
+    window: int,
+    most: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scoring, "WINDOWS_AT_ONCE", most)
+    expected = []
+    for start in range(0, len(TEXT) - 1, window):
+        expected += reference.nats(parameters, TEXT[start : start + window + 1].tolist())
+    losses = np.concatenate(list(score_windows(parameters, TEXT, window=window)))
+    np.testing.assert_allclose(losses, expected, atol=2e-5)
+
+
+def test_windows_of_a_large_vocabulary_are_read_in_little_memory() -> None:
+    parameters = random_parameters(vocabulary_size=100_000, units=1)
+    with memory_limit(40_000_000):  # the logits of 128 windows need 51 MB
+        score = mean_score(score_windows(parameters, np.arange(200), window=1))
+    expected = mean_score(score_stream(parameters, np.arange(200)))
+    assert score.nats_per_char == pytest.approx(expected.nats_per_char, 0.1)
+
+
+# Estimates
+
+
+def test_an_estimate_reads_each_segment_after_its_warm_up(parameters: Parameters) -> None:
+    text = TEXT[:22].tolist()
+    first = reference.nats(parameters, text[:8])
+    second = reference.nats(parameters, text[5:15])[2:]
+    third = reference.nats(parameters, text[12:22])[2:]
+    estimate = estimate_stream(parameters, TEXT[:22], streams=3, warm_up=2)
+    expected = np.mean([*first, *second, *third])
+    assert estimate.nats_per_char == pytest.approx(expected, abs=1e-5)
+
+
+def test_an_estimate_with_a_single_stream_is_exact(parameters: Parameters) -> None:
+    exact = mean_score(score_stream(parameters, TEXT))
+    assert estimate_stream(parameters, TEXT, streams=1) == exact
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(("length", "shown"), [(0, "0 characters"), (1, "1 character")])
+def test_a_text_that_is_too_short_is_refused(
+    parameters: Parameters,
+    length: int,
+    shown: str,
+) -> None:
+    with pytest.raises(CharlmError, match=f"a text of {shown}: at least 2"):
+        score_ids(parameters, TEXT[:length], protocol="stream", window=9)
+
+
+def test_a_window_of_zero_is_refused(parameters: Parameters) -> None:
+    with pytest.raises(CharlmError, match="window: found 0; must be 1 to 9,223"):
+        score_ids(parameters, TEXT, protocol="windows", window=0)
+
+
+def test_a_loss_of_nan_is_refused(parameters: Parameters) -> None:
+    bias = np.array([np.nan, 0, 0, 0, 0], np.float32)
+    broken = with_tensors(parameters, {"logits.bias": bias})
+    with pytest.raises(CharlmError, match="the loss is nan: the weights are too large"):
+        list(score_ids(broken, TEXT, protocol="stream", window=2))
+
+
+@pytest.mark.filterwarnings("error")
+def test_an_overflow_in_several_threads_causes_no_warning() -> None:
+    """Check the threads, which do not inherit NumPy's settings from the thread that starts them."""
+    parameters = random_parameters(units=40, layers=2, activation="relu")
+    for layer in parameters.layers:
+        layer.recurrent_kernel[...] = 1e30
+    with (
+        np.errstate(over="ignore", invalid="ignore"),
+        pytest.raises(CharlmError, match="the weights are too large"),
+    ):
+        list(score_ids(parameters, np.tile(TEXT, 40), protocol="windows", window=16))
+
+
+# Figures of a score
+
+
+def test_nats_are_converted_to_bits() -> None:
+    assert scoring.bits(1.5) == pytest.approx(1.5 * math.log2(math.e))
+
+
+@pytest.mark.parametrize("nats", [0, 1.5, 699])
+def test_nats_are_converted_to_perplexity(nats: float) -> None:
+    assert scoring.perplexity(nats) == pytest.approx(math.e**nats)
+
+
+@pytest.mark.parametrize("nats", [700, 1e4, math.inf])
+def test_a_perplexity_beyond_the_range_of_a_float_is_infinite(nats: float) -> None:
+    assert scoring.perplexity(nats) == math.inf
+
+
+def test_total_bits_are_the_bits_of_all_scored_characters() -> None:
+    assert Score(2 * math.log(2), 1_500).total_bits == pytest.approx(3_000)

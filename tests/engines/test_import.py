@@ -1,0 +1,104 @@
+"""The import of TensorFlow, played by another module: its messages, and signals during it."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+IMPORT = """
+import sys
+from charlm.engines import runtime
+try:
+    {call}
+except BaseException as error:
+    print(type(error).__name__, getattr(sys.modules.get("tensorflow"), "is_complete", False))
+"""
+COMPLAIN = """
+import os
+os.write(2, b"no graphics card\\n")
+"""
+SEND = """
+import os, signal
+os.kill(os.getpid(), signal.SIGINT)
+for _ in range(1000): pass  # here the signal would be handled
+is_complete = True
+"""
+
+
+def load(
+    module: str, *, before: str = "", call: str = "runtime.import_tensorflow()"
+) -> "subprocess.CompletedProcess[str]":
+    """Load a module instead of TensorFlow, in a process that first runs other lines."""
+    Path("tensorflow.py").write_text(module, encoding="utf-8")
+    path = os.pathsep.join([str(Path.cwd()), *filter(None, sys.path)])
+    environment = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-c", before + IMPORT.format(call=call)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("error", "messages"),
+    [
+        ("ImportError", "no graphics card\n"),
+        ("KeyboardInterrupt", ""),
+    ],
+)
+def test_the_messages_of_tensorflow_are_shown_if_its_import_fails(
+    error: str, messages: str
+) -> None:
+    process = load(f"{COMPLAIN}raise {error}")
+    assert process.stdout.split() == [error, "False"]
+    assert process.stderr == messages
+
+
+def test_a_signal_during_the_import_is_handled_after_it() -> None:
+    process = load(COMPLAIN + SEND)
+    assert process.stdout.split() == ["KeyboardInterrupt", "True"]
+    assert process.stderr == ""
+
+
+def test_a_signal_without_a_handler_ends_the_import() -> None:
+    process = load(SEND, before="import signal\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n")
+    assert (process.returncode, process.stdout) == (-signal.SIGINT, "")
+
+
+def test_an_ignored_signal_stays_ignored_during_the_import() -> None:
+    ignore = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    process = load(SEND + "raise ImportError", before=ignore)
+    assert process.stdout.split() == ["ImportError", "False"]
+
+
+def test_tensorflow_can_be_imported_in_a_thread_which_cannot_handle_signals() -> None:
+    before = "from concurrent.futures import ThreadPoolExecutor\n"
+    call = "ThreadPoolExecutor().submit(runtime.import_tensorflow).result()"
+    process = load("raise ImportError", before=before, call=call)
+    assert process.stdout.split() == ["ImportError", "False"]
+
+
+VARIABLES = """
+import os
+print(os.environ["TF_ENABLE_ONEDNN_OPTS"], os.environ["TF_CPP_MIN_LOG_LEVEL"])
+raise ImportError
+"""
+
+
+@pytest.mark.parametrize(
+    ("onednn", "expected"),
+    [
+        pytest.param(None, ["1", "3"], id="defaults"),
+        pytest.param("0", ["0", "3"], id="set by the user"),
+    ],
+)
+def test_tensorflow_finds_its_variables(
+    onednn: str | None,
+    expected: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("TF_ENABLE_ONEDNN_OPTS", raising=False)
+    monkeypatch.delenv("TF_CPP_MIN_LOG_LEVEL", raising=False)
+    if onednn is not None:
+        monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
+    assert load(VARIABLES).stdout.split()[:2] == expected

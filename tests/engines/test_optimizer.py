@@ -1,0 +1,165 @@
+"""The optimizers: their settings, and Muon by Keras and by the kernel."""
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from arrays import check_close
+from numpy.typing import NDArray
+
+from charlm.config.schema import OptimizerConfig
+from charlm.engines.compiled import Update
+from charlm.engines.kernel import load_kernel
+from charlm.engines.model import copied
+from charlm.engines.optimizer import POLYNOMIALS, Muon, build_optimizer, named_slots
+from charlm.errors import CharlmError
+
+pytestmark = pytest.mark.usefixtures("eagerly")
+
+
+def random_matrix(shape: tuple[int, int]) -> NDArray[np.float32]:
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+SHAPES = [(12, 5), (5, 12), (1, 7)]
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_the_singular_values_of_an_update_are_near_1(shape: tuple[int, int]) -> None:
+    gradient = random_matrix(shape)
+    update = np.array(Muon().zeropower_via_newtonschulz5(gradient, 5))
+    u, sizes, v = np.linalg.svd(gradient, full_matrices=False)
+    in_the_axes_of_the_gradient = np.diag(u.T @ update @ v.T)
+    not_small = sizes > 0.01 * np.linalg.norm(sizes)
+    values = in_the_axes_of_the_gradient[not_small]
+    assert update.dtype == np.float32
+    assert len(values) > 0
+    assert np.all((values > 0.6) & (values < 1.4))
+
+
+TENSORS = [(6, 6), (12, 5), (7,), (5, 12), (3, 40)]
+MOMENTUM = 0.8
+"""Momentum of the average of the weights."""
+
+
+def random_steps() -> list[list[NDArray[np.float64]]]:
+    """Return weights, then three gradients, of TENSORS."""
+    rng = np.random.default_rng(0)
+    return [[rng.normal(size=shape) for shape in TENSORS] for _ in range(4)]
+
+
+def optimizer_of(fields: dict[str, Any]) -> Any:
+    return build_optimizer(OptimizerConfig.model_validate({"learning_rate": 0.1, **fields}))
+
+
+def variables_by_keras(fields: dict[str, Any], clip: float) -> dict[str, NDArray[Any]]:
+    """Return weights, averages and the optimizer's variables after three steps.
+
+    They are float64, except with Muon, which Keras multiplies by a float32 learning rate.
+    """
+    weights, *gradients = random_steps()
+    optimizer = optimizer_of(fields)
+    dtype = "float32" if isinstance(optimizer, Muon) else "float64"
+    variables = [keras.Variable(weight, dtype=dtype) for weight in weights]
+    names = dict(zip(map(str, range(len(weights))), variables, strict=True))
+    averages = {f"average/{name}": part.numpy() for name, part in names.items()}
+    for step, gradient in enumerate(gradients, start=1):
+        optimizer.apply([tf.constant(clip * part, dtype) for part in gradient], variables)
+        kept = min(MOMENTUM, (1 + step) / (10 + step))
+        for name, part in names.items():
+            average = averages[f"average/{name}"]
+            averages[f"average/{name}"] = kept * average + (1 - kept) * part.numpy()
+    slots = named_slots(optimizer, names)
+    found = {name: part.numpy() for name, part in {**names, **slots}.items()}
+    return found | averages
+
+
+def variables_by_kernel(fields: dict[str, Any], clip: float) -> dict[str, NDArray[Any]]:
+    """Return the same by the kernel."""
+    weights, *gradients = random_steps()
+    optimizer = optimizer_of(fields)
+    variables = [keras.Variable(weight.astype(np.float32)) for weight in weights]
+    optimizer.build(variables)
+    names = dict(zip(map(str, range(len(weights))), variables, strict=True))
+    slots = copied(named_slots(optimizer, names))
+    arrays = copied(names)
+    averages = copied(names)
+    of_weights = {name: np.empty_like(array) for name, array in arrays.items()}
+    update = Update(
+        load_kernel(),
+        optimizer,
+        threads=ThreadPoolExecutor(2),
+        weights=arrays,
+        gradients=of_weights,
+        average=averages,
+        slots=slots,
+        bfloat16=False,
+    )
+    for gradient in gradients:
+        for array, part in zip(of_weights.values(), gradient, strict=True):
+            array[...] = part
+        update(0.1, clip=clip, average_momentum=MOMENTUM)
+    return {**arrays, **{f"average/{name}": part for name, part in averages.items()}, **slots}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "adam"},
+        {"name": "adam", "weight_decay": 0.2},
+        {"name": "adamw", "weight_decay": 0.2},
+        {"name": "muon"},
+        {"name": "muon", "weight_decay": 0.2, "momentum": 0.5},
+        {"name": "muon", "weight_decay": 0.0},
+        {"name": "sgd"},
+        {"name": "sgd", "momentum": 0.5, "weight_decay": 0.2},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("clip", [1.0, 0.25])
+def test_the_kernel_updates_as_keras_does(fields: dict[str, Any], clip: float) -> None:
+    expected = variables_by_keras(fields, clip)
+    found = variables_by_kernel(fields, clip)
+    assert found.keys() == expected.keys()
+    expected_values = [expected[name] for name in found]
+    check_close(found.values(), expected_values, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("decay", "expected"), [(0.0, 0), (0.001, 0.001), (0.3, 0.004), (None, 0.004)]
+)
+def test_muon_decays_a_bias_by_at_most_0_004(decay: float | None, expected: float) -> None:
+    bias = keras.Variable(np.ones(3, np.float32))
+    optimizer_of({"name": "muon", "weight_decay": decay}).apply([tf.zeros(3)], [bias])
+    assert bias.numpy() == pytest.approx(1 - 0.1 * expected, abs=1e-7)
+
+
+def test_another_muon_of_keras_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(keras.optimizers.Muon, "zeropower_via_newtonschulz5")
+    with pytest.raises(CharlmError, match="this version of Keras has another Muon"):
+        optimizer_of({"name": "muon"})
+
+
+def test_the_polynomials_are_minimax() -> None:
+    """Check that the error has its largest size four times, with alternating signs (Chebyshev)."""
+    low = 0.01
+    high = 1.0
+    for number, (a, b, c) in enumerate(POLYNOMIALS):
+        polynomial = np.polynomial.Polynomial([0, a, 0, b, 0, c])
+        interval = np.linspace(max(low, 0.1 * high), high, 100_001)
+        values = polynomial(interval * (1.01 if number < 2 else 1))
+        error = values - (values.min() + values.max()) / 2
+        signs = np.sign(error[np.abs(error) > np.abs(error).max() * (1 - 1e-6)])
+        assert 1 + np.count_nonzero(np.diff(signs)) == 4
+        low = float(polynomial(low))
+        high = 2 - low
+
+
+def test_the_polynomials_bring_all_sizes_together() -> None:
+    x = np.geomspace(0.01, 1, 100_001)
+    for a, b, c in POLYNOMIALS:
+        x = np.polynomial.Polynomial([0, a, 0, b, 0, c])(x)
+    assert (x.min(), x.max()) == pytest.approx((0.68, 1.32), abs=0.01)

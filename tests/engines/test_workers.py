@@ -1,0 +1,167 @@
+"""Connected workers: what they add and send. Real ones are in tests/faults.
+
+A strategy plays the other workers here: they have the same numbers as this one, or none.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+from unittest.mock import Mock
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from arrays import check_close
+
+from charlm.config.schema import Config
+from charlm.engines import runtime, workers
+from charlm.engines.factory import MIN_ROWS, KerasEngines, connected_engines
+from charlm.engines.workers import PIECE_BYTES, ConnectedWorkers
+from charlm.errors import CharlmError
+from charlm.runs.session import Session
+
+
+class PlayedStrategy:
+    """A strategy with two replicas that have the same numbers."""
+
+    def run(self, function: Callable[[], Any]) -> Any:
+        return function()
+
+
+class PlayedReplica:
+    """A replica; the other one has the same numbers."""
+
+    def all_reduce(
+        self,
+        operation: str,
+        value: Any,
+    ) -> Any:
+        assert operation == "sum"
+        return 2 * value
+
+
+@pytest.fixture
+def strategies(monkeypatch: pytest.MonkeyPatch) -> list[PlayedStrategy]:
+    """Replace the strategy of TensorFlow; return the list of those that are made."""
+    made: list[PlayedStrategy] = []
+
+    def make(**_options: Any) -> PlayedStrategy:
+        made.append(PlayedStrategy())
+        return made[-1]
+
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", make)
+    monkeypatch.setattr(tf.distribute, "get_replica_context", PlayedReplica)
+    return made
+
+
+@pytest.mark.usefixtures("strategies")
+def test_tensors_are_added() -> None:
+    matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
+    tensors = [tf.constant(1.5), tf.constant(matrix), tf.constant([7.0])]
+    sums = ConnectedWorkers(2, 0).sum(tensors)
+    check_close(sums, [3.0, 2 * matrix, [14.0]])
+    assert [total.shape for total in sums] == [(), (2, 3), (1,)]
+
+
+@pytest.mark.usefixtures("strategies")
+def test_an_array_is_added_with_its_dtype() -> None:
+    total = ConnectedWorkers(2, 1).total(np.array([[1, -2]], np.int64))
+    assert total.dtype == np.int64
+    assert total.tolist() == [[2, -4]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        pytest.param(RuntimeError("in use\nmore"), id="RuntimeError"),
+        pytest.param(tf.errors.UnavailableError(None, None, "in use\nmore"), id="OpError"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_reported(
+    error: Exception,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    strategy = Mock(side_effect=error)
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", strategy)
+    with pytest.raises(CharlmError) as refused:
+        ConnectedWorkers(2, 1)
+    assert str(refused.value) == "TF_CONFIG: worker 1: in use; is its port in use?"
+
+
+# What worker 0 sends
+
+
+class Played(ConnectedWorkers):
+    """Worker 0 of two, whose numbers are kept, or worker 1, which gets them."""
+
+    def __init__(self, index: int, sent: list[Any]) -> None:
+        self.count = 2
+        self.index = index
+        self.sent = sent
+
+    def total(self, array: Any) -> Any:
+        if self.index:
+            assert not array.any()
+            return self.sent.pop(0)
+        self.sent.append(array)
+        return array
+
+
+@pytest.mark.parametrize("count", [0, 3, PIECE_BYTES])
+def test_all_workers_get_the_value_of_worker_0(count: int) -> None:
+    sent: list[Any] = []
+    value = ("take_steps", np.arange(count), {"reset_state": True})
+    Played(0, sent).share(value)
+    name, array, settings = Played(1, sent).share()
+    assert (name, array.tolist(), settings) == ("take_steps", [*range(count)], value[2])
+    assert not sent
+
+
+@pytest.mark.parametrize(
+    ("rows", "cores", "parts"),
+    [(64, 2, 2), (64, 32, 64 // MIN_ROWS), (3, 4, 1), (7, 4, 1), (8, 4, 2)],
+)
+@pytest.mark.parametrize("count", [1, 2])
+def test_each_core_gets_a_part_of_4_rows_or_more(
+    rows: int, cores: int, parts: int, count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.engines.factory.core_count", lambda: cores)
+    engines = KerasEngines(Session(), None if count == 1 else Played(0, []))
+    config = Config().with_training(batch_size=count * rows, kernel="keras", parts=None)
+    assert engines.resolve(config, is_recorded=False).training.parts == parts
+
+
+# Lost workers
+
+
+@pytest.fixture
+def session_of_two(monkeypatch: pytest.MonkeyPatch) -> Session:
+    """Return a session of the first of two workers, which are not connected."""
+    cluster = {"worker": ["a:1", "b:2"]}
+    task = {"type": "worker", "index": 0}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
+    monkeypatch.setattr(runtime, "start_with_others", lambda _count, _index: None)
+    monkeypatch.setattr(workers, "connect", lambda _count, index: Played(index, []))
+    return Session()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        tf.errors.UnavailableError,
+        tf.errors.DeadlineExceededError,
+        tf.errors.AbortedError,
+        tf.errors.CancelledError,
+    ],
+)
+def test_a_lost_worker_ends_the_training_with_advice(kind: Any, session_of_two: Session) -> None:
+    message = "^TF_CONFIG: another worker has ended or does not answer; .* resume the run"
+    with pytest.raises(CharlmError, match=message), connected_engines(session_of_two):
+        raise kind(None, None, "lost")
+
+
+def test_another_error_of_tensorflow_is_not_taken_for_a_lost_worker(
+    session_of_two: Session,
+) -> None:
+    with pytest.raises(tf.errors.InternalError), connected_engines(session_of_two):
+        raise tf.errors.InternalError(None, None, "a bug")

@@ -1,0 +1,119 @@
+"""The outcome of a run: its numbers, and ended.json."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from fake_engine import FIRST_IS_BEST, Faults
+from fake_runs import LONG_TEXT, Trained, resume, train
+
+from charlm.core.scoring import Score, estimate_stream
+from charlm.measures.baselines import baseline_scores
+from charlm.runs.run import Outcome, open_run, read_outcome
+
+SAMPLED = "sampling.length=30"
+IMPROVING = Faults(weights=lambda step: step / 50)
+
+
+@pytest.fixture(scope="module")
+def best_first(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train a run whose best model is that of step 10 of 50."""
+    folder = tmp_path_factory.mktemp("best-first") / "run"
+    return train(folder, SAMPLED, text=LONG_TEXT, faults=FIRST_IS_BEST)
+
+
+@pytest.fixture(scope="module")
+def ngram(best_first: Trained) -> Score:
+    """Return the score of a 5-gram model that is counted on the training text."""
+    corpus = open_run(best_first.folder).corpus
+    ids, training = corpus.split("validation"), corpus.split("train")
+    return baseline_scores(ids, corpus.vocabulary, training)["5-gram"]
+
+
+def score_of(trained: Trained, name: str) -> Score:
+    """Return the score of a model of a run on its validation text."""
+    ids = open_run(trained.folder).corpus.split("validation")
+    return estimate_stream(trained.model(name).parameters, ids)
+
+
+def test_the_outcome_as_json_has_the_results_of_the_run(best_first: Trained, ngram: Score) -> None:
+    """An epoch of 29,484 characters has 1,842 steps."""
+    fields = best_first.outcome.to_json()
+    assert fields.pop("elapsed_seconds") >= fields["seconds"]
+    assert fields == {
+        "run": str(best_first.folder),
+        "reason": "all steps done",
+        "step": 50,
+        "recipe": "tiny",
+        "epochs": 50 / 1842,
+        "seconds": best_first.metrics[-1]["seconds"],
+        "nats_per_char": best_first.validation()[10],
+        "standard_error": score_of(best_first, "best.safetensors").standard_error,
+        "best_step": 10,
+        "split": "validation",
+        "temperature": best_first.model("best.safetensors").sampling_temperature,
+        "baselines": {"5-gram": pytest.approx(ngram.nats_per_char)},
+    }
+
+
+def test_a_run_that_was_killed_at_its_end_has_the_same_outcome(
+    best_first: Trained, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(best_first.folder, tmp_path / "run"))
+    (folder / "ended.json").unlink()
+    resumed = resume(folder, faults=FIRST_IS_BEST).outcome.to_json()
+    expected = {**best_first.outcome.to_json(), "run": str(folder)}
+    for changed in ("elapsed_seconds", "standard_error"):
+        assert resumed.pop(changed) == pytest.approx(expected.pop(changed), rel=1e-2, abs=1)
+    assert resumed == expected
+
+
+def test_the_best_model_of_a_short_validation_text_is_uncertain_unless_it_is_the_last(
+    reference: Trained, best_first: Trained, tmp_path: Path
+) -> None:
+    short = train(tmp_path / "run", SAMPLED, faults=FIRST_IS_BEST).outcome
+    assert short.is_uncertain
+    assert short.facts["standard_error"] is None
+    assert not best_first.outcome.is_uncertain
+    assert not reference.outcome.is_uncertain
+    assert not reference.outcome.is_improving
+
+
+@pytest.mark.parametrize(
+    ("faults", "setting", "is_improving"),
+    [
+        (IMPROVING, "training.evaluations=5", True),
+        (FIRST_IS_BEST, "training.evaluations=5", False),
+        (IMPROVING, "training.evaluations=1", False),
+        (IMPROVING, "training.target_loss=9", False),
+    ],
+    ids=["improving", "overfitted", "one evaluation", "target reached"],
+)
+def test_a_run_is_improving_if_its_last_evaluation_is_the_best(
+    faults: Faults, setting: str, is_improving: bool, tmp_path: Path
+) -> None:
+    trained = train(tmp_path / "run", setting, text=LONG_TEXT, faults=faults)
+    assert trained.outcome.is_improving == is_improving
+
+
+# ended.json
+
+
+def test_the_file_keeps_the_outcome_without_the_place_of_the_run(best_first: Trained) -> None:
+    expected = best_first.outcome.to_json()
+    outcome = read_outcome(best_first.folder)
+    assert outcome is not None
+    assert outcome.to_json() == expected
+    fields = json.loads((best_first.folder / "ended.json").read_text(encoding="utf-8"))
+    assert fields == {**expected, "run": "run"}
+
+
+def test_an_outcome_of_step_0_without_a_model_is_kept(tmp_path: Path) -> None:
+    outcome = Outcome(tmp_path, "not trained", 0, {"nats_per_char": None})
+    outcome.write()
+    assert read_outcome(tmp_path) == outcome
+
+
+def test_a_run_that_has_not_ended_has_no_outcome(tmp_path: Path) -> None:
+    assert read_outcome(tmp_path) is None

@@ -1,0 +1,157 @@
+"""Checks of untrusted JSON and of arguments."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from charlm.checks import (
+    check_json,
+    check_not_read,
+    check_path,
+    check_range,
+    parse_json,
+)
+from charlm.errors import CharlmError
+
+
+def nested(depth: int) -> Any:
+    """Return lists inside each other."""
+    value: Any = []
+    for _ in range(depth - 1):
+        value = [value]
+    return value
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        pytest.param(
+            {"a": {"b": "\ud800"}},
+            r"x: a\.b: found .*, which has an unpaired surrogate",
+            id="surrogate",
+        ),
+        pytest.param(
+            {"a": {"\udfff": 1}},
+            "x: a: found .*, which has an unpaired surrogate",
+            id="surrogate in a key",
+        ),
+        pytest.param(
+            [0, 2**63], "x: 1: found a whole number of more than 64 bits", id="large number"
+        ),
+        pytest.param(
+            {"a": math.nan}, "x: a: found nan; expected a finite number", id="not a number"
+        ),
+        pytest.param(
+            nested(33), "lists or mappings nested more than 32 levels deep", id="33 lists"
+        ),
+    ],
+)
+def test_unusual_json_is_refused(value: Any, message: str) -> None:
+    with pytest.raises(CharlmError, match=message):
+        check_json(value, origin="x")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, "\U0010ffff", 2**63 - 1, -(2**63), -1.5, {"": []}, nested(32)],
+    ids=lambda value: repr(value)[:20],
+)
+def test_usual_json_is_accepted(value: Any) -> None:
+    check_json(value, origin="x")
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[" * 100_000, "9" * 5000, b"\xff"], ids=lambda text: str(text[:3])
+)
+def test_invalid_json_is_refused_in_a_short_line(text: str | bytes) -> None:
+    with pytest.raises(CharlmError, match=r"^x: not valid JSON: .{1,200}$"):
+        parse_json(text, origin="x")
+
+
+@pytest.mark.parametrize("found", [0, 1, 0.5])
+def test_a_number_in_the_range_is_accepted(found: float) -> None:
+    check_range("x", found, 0, 1)
+
+
+@pytest.mark.parametrize("found", [-0.1, 1.1, math.nan, math.inf])
+def test_a_number_out_of_range_is_refused(found: float) -> None:
+    with pytest.raises(CharlmError, match=r"^x: found .*; must be 0 to 1$"):
+        check_range("x", found, 0, 1)
+
+
+@pytest.mark.parametrize(
+    ("above", "most", "allowed"),
+    [
+        (True, math.inf, "above 0"),
+        (True, 1, "above 0 and at most 1"),
+        (False, math.inf, "0 or more"),
+    ],
+)
+def test_a_range_is_described(above: bool, most: float, allowed: str) -> None:
+    with pytest.raises(CharlmError) as error:
+        check_range("x", 0 if above else -1, 0, most, above=above)
+    assert str(error.value).endswith(f"; must be {allowed}")
+
+
+@pytest.mark.parametrize(
+    "found", ["a\nb", "x" * 256, "nul\0"], ids=["two lines", "long name", "zero"]
+)
+def test_a_text_instead_of_a_path_is_recognized(found: str) -> None:
+    with pytest.raises(
+        CharlmError, match=r"^text: found '.*'\.\.\., which is a text, not the path of a file$"
+    ):
+        check_path("text", found)
+    with pytest.raises(CharlmError, match=r"which is a text, .*; write it to a file$"):
+        check_path("text", found, hint="write it to a file")
+
+
+def test_several_words_without_a_file_may_be_a_text(tmp_path: Path) -> None:
+    message = r"^text: found 'to be or not': no such file or folder; if this is a text, write it$"
+    with pytest.raises(CharlmError, match=message):
+        check_path("text", "to be or not", hint="write it")
+    assert check_path("out", "to be or not") == "to be or not"
+
+
+def test_a_path_of_words_is_accepted_if_the_file_exists(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("to be or not").touch()
+    assert check_path("text", "to be or not", hint="write it") == "to be or not"
+
+
+def test_an_empty_path_is_refused() -> None:
+    with pytest.raises(CharlmError, match=r"^text: the path is empty$"):
+        check_path("text", "")
+
+
+@pytest.mark.parametrize(
+    "found", ["missing.txt", "folder/with some words", "./x", "-", "./-", 255 * "x"]
+)
+def test_a_path_is_returned_unchanged(found: str) -> None:
+    assert check_path("text", found, hint="write it") == found
+
+
+@pytest.mark.parametrize("out", ["model", "link", "hard link", "texts/../model", "texts/b/c.txt"])
+def test_a_file_that_is_read_is_not_written(out: str, tmp_path: Path) -> None:
+    (tmp_path / "texts/b").mkdir(parents=True)
+    for name in ("model", "texts/b/c.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to(tmp_path / "model")
+    (tmp_path / "hard link").hardlink_to(tmp_path / "model")
+    with pytest.raises(
+        CharlmError, match=f"^{tmp_path / out}: (also an input file|in the input folder)"
+    ):
+        check_not_read(
+            tmp_path / out, read=[tmp_path / "model", tmp_path / "texts", tmp_path / "missing"]
+        )
+
+
+@pytest.mark.parametrize("out", ["new", "other", "texts/new"])
+def test_another_file_may_be_written(out: str, tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    for name in ("model", "other"):
+        (tmp_path / name).touch()
+    check_not_read(tmp_path / out, read=[tmp_path / "model", tmp_path / "texts"])
