@@ -14,18 +14,17 @@ from run_folders import read_metrics
 
 from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.schema import Config
+from charlm.core.checkpoints import Checkpoints
 from charlm.core.engine import Engine
-from charlm.core.evaluating import prepare_evaluated_text
-from charlm.core.loop import run_loop
 from charlm.core.model_file import TrainedModel, read_model, read_tensors, tensors_sha256
 from charlm.events import Event, Note, OnEvent, ignore
-from charlm.runs.choosing import Request, choose, new_engine
+from charlm.runs.choosing import Request, choose, new_engine, score_opponent
 from charlm.runs.initial_weights import read_initial_model, read_initial_weights
-from charlm.runs.run import Outcome, Run, open_run, write_run
+from charlm.runs.run import Outcome, Run, open_run, training_text, write_run
 from charlm.runs.session import Session, stop_on_signal
 from charlm.runs.soft_targets import open_soft_targets
 from charlm.runs.timing import TimeLimit
-from charlm.runs.trainer import continue_run, read_corpus
+from charlm.runs.trainer import continue_run, read_corpus, train_run
 from charlm.storage import new_folder, only_writer
 
 STEPS_PER_EPOCH = 20
@@ -248,6 +247,11 @@ def engine_of(run: Run, engines: FakeEngines | None = None) -> Engine:
     )
 
 
+def checkpoints_of(run: Run, on_event: OnEvent = ignore) -> Checkpoints:
+    """Return the checkpoints of a run."""
+    return Checkpoints(run.folder, run.config, training_text(run.corpus), on_event)
+
+
 def train_begun(
     run: Run,
     *,
@@ -260,12 +264,12 @@ def train_begun(
     session = Session(events.append, clock=clock)
     engines = FakeEngines(faults or Faults())
     with stop_on_signal(session.interruption), only_writer(run.folder) as lock:
-        outcome = run_loop(
+        outcome = train_run(
             run,
             engine_of(run, engines),
             lock=lock,
             session=session,
-            text=prepare_evaluated_text(run.corpus),
+            ngram=score_opponent(training_text(run.corpus)),
             soft_targets=open_soft_targets(
                 run.folder, run.config, run.corpus, on_event=session.on_event
             ),

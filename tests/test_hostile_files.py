@@ -11,21 +11,19 @@ from typing import Any
 import pytest
 import safetensors.numpy
 from corpora import make_corpus
-from fake_runs import engine_of
+from fake_runs import checkpoints_of, engine_of
 from models import read_parts
 
 from charlm.api.evaluation import evaluate
 from charlm.api.model import load
 from charlm.config.file import load_config
 from charlm.config.schema import Config
-from charlm.core.checkpoints import restore_run
 from charlm.core.model_file import TrainedModel, read_model, seal, write_model
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
 from charlm.exports.exporting import FORMATS, folder_files
 from charlm.inspection.inspecting import inspect, inspect_runs
 from charlm.runs.run import Run
-from charlm.runs.session import Session
 from charlm.text.corpus import read_manifest
 
 
@@ -39,7 +37,7 @@ def read_checkpoint(path: Path) -> object:
 
     folder = path.parent.parent
     run = Run(folder, Config(), make_corpus(folder, "abba\n" * 9))
-    return restore_run(run, engine_of(run), session=Session(refuse))
+    return checkpoints_of(run, refuse).restore(engine_of(run))
 
 
 READERS: dict[str, Callable[[Path], object]] = {

@@ -98,7 +98,7 @@ def plan(
             read_corpus(as_sources(text), request, folder, session),
             request,
             folder=folder,
-            engines=KerasEngines(session),
+            engines=KerasEngines(on_event),
             session=session,
         )
         return _describe(plan, start_seconds=session.clock() - session.started)
@@ -216,7 +216,7 @@ def train(
     """
     check_tensorflow()
     session = Session(on_event)
-    with stop_on_signal(session.interruption), connected_engines(session) as engines:
+    with stop_on_signal(session.interruption), connected_engines(on_event) as engines:
         sources = as_sources(text)
         path = None if run is None else Path(check_path("run", run))
         if path is None or not resume or not is_run(path):
@@ -249,7 +249,7 @@ def resume(run: str | Path | None = None, *, on_event: OnEvent = ignore) -> Outc
     """
     check_tensorflow()
     session = Session(on_event)
-    with stop_on_signal(session.interruption), connected_engines(session) as engines:
+    with stop_on_signal(session.interruption), connected_engines(on_event) as engines:
         folder = newest_unfinished_run() if run is None else find_run(Path(check_path("run", run)))
         check_is_run(folder)
         return continue_run(folder, engines=engines, session=session)

@@ -80,7 +80,8 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     started = time.perf_counter()
     with ProgressDisplay() as display:
         from charlm.api import training
-        from charlm.runs.folder import BEST, CORPUS, INIT
+        from charlm.core import BEST
+        from charlm.runs.folder import CORPUS, INIT
         from charlm.runs.session import Stopped
         from charlm.storage import CONFIG_FILE
 
@@ -149,10 +150,10 @@ def _print_outcome(outcome: "Outcome", command: str | None, *, minutes: float | 
         minutes: Time limit of this run; None = no limit.
 
     """
-    if not outcome.measured_on:  # the run had ended before
+    if outcome.had_ended:
         return
     run = as_argument(outcome.folder)
-    elapsed = outcome.facts["elapsed_seconds"]
+    elapsed = outcome.elapsed_seconds
     steps = counted(outcome.step, "step")
     say(f"{outcome.reason}: {steps} in {duration(elapsed)}{_best_step(outcome)}")
     if outcome.signal is not None:
@@ -174,12 +175,11 @@ def _print_outcome(outcome: "Outcome", command: str | None, *, minutes: float | 
 
 def _best_step(outcome: "Outcome") -> str:
     """Return the step of the best model as the end of a line, or "" if it is the last step."""
-    best_step = outcome.facts["best_step"]
-    if best_step is None or best_step == outcome.step:
+    if outcome.best_step == outcome.step:
         return ""
-    if best_step == 0:
+    if outcome.best_step == 0:
         return "; the initial weights are still the best, and in best.safetensors"
-    return f"; best at step {best_step:,}"
+    return f"; best at step {outcome.best_step:,}"
 
 
 def _quality(outcome: "Outcome") -> str:
@@ -187,10 +187,10 @@ def _quality(outcome: "Outcome") -> str:
     nats = outcome.nats_per_char
     assert nats is not None, "the caller has checked that there is a loss"
     choice = f"as uncertain as a choice among {show_perplexity(nats, ',.1f')} characters"
-    if outcome.facts["split"] != "validation":
-        return f"{nats:.4f} nats per character of {outcome.measured_on}: {choice}"
+    if outcome.split != "validation":
+        return f"{nats:.4f} nats per character of the training text: {choice}"
     baselines = ""
-    for name, baseline in outcome.facts["baselines"].items():
+    for name, baseline in outcome.baselines.items():
         baselines += f"; a {name} model: {show_perplexity(baseline, ',.1f')}"
     return f"{nats:.4f} nats per character: {choice}{baselines}"
 

@@ -19,6 +19,9 @@ KEYS = {
     **{name: f"model.rnn.{name}" for name in ("use_bias", "activation")},
 }
 """The key of each field of an architecture in a config; the vocabulary size has no key."""
+MAX_SIZE = 1 << 21
+"""Size limit of a layer or embedding."""
+MAX_LAYERS = 64
 ONE_HOT = "one-hot"
 """Name of the part that turns a character into a one-hot vector."""
 
@@ -66,6 +69,45 @@ class Architecture:
     """A key of `charlm.core.rnn.ACTIVATIONS`."""
     skip_connections: bool
     """Whether every layer reads the character, and the logits read every layer."""
+
+    @classmethod
+    def from_fields(cls, fields: Mapping[str, Any]) -> "Architecture":
+        """Return the architecture in the untrusted metadata of a model file.
+
+        Raises:
+            ValueError: The metadata does not describe a network, or a size is out of range.
+
+        """
+        match fields:
+            case {
+                "vocabulary": {"characters": [*characters]},
+                "config": {
+                    "model": {
+                        "layers": layers,
+                        "units": units,
+                        "embedding": embedding,
+                        "skip_connections": bool(skip_connections),
+                        "rnn": {"use_bias": bool(use_bias), "activation": str(activation)},
+                    }
+                },
+            }:
+                sizes = [layers, units, 1 if embedding is None else embedding]
+                are_sizes = all(type(size) is int and 1 <= size <= MAX_SIZE for size in sizes)
+                if not are_sizes or layers > MAX_LAYERS:
+                    raise ValueError(
+                        f"each size of the network must be from 1 to {MAX_SIZE:,}, and the number "
+                        f"of layers at most {MAX_LAYERS}"
+                    )
+                return cls(
+                    vocabulary_size=len(characters),
+                    layers=layers,
+                    units=units,
+                    embedding=embedding,
+                    use_bias=use_bias,
+                    activation=activation,
+                    skip_connections=skip_connections,
+                )
+        raise ValueError("damaged: its metadata does not describe a network")
 
     @property
     def input(self) -> str:

@@ -5,19 +5,22 @@ random seeds, hidden state, and the trained weights if the model has their avera
 `training` (`Facts`). A damaged checkpoint is skipped. A checkpoint that cannot be read is not
 skipped: it may be undamaged, and its steps would be lost.
 
-A save writes in this order: logs, the checkpoint, then the models from the same arrays. A resumed
-run removes everything later than its checkpoint.
+A save writes the checkpoint, then the models from the same arrays. A resumed run removes everything
+later than its checkpoint.
 """
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from charlm.config.file import dotted, explain, flatten
+from charlm.config.schema import Config
+from charlm.core import BEST, CHECKPOINTS, LAST, SUFFIX
 from charlm.core.engine import Engine, Shapes
-from charlm.core.evaluating import check_finite
+from charlm.core.evaluating import TrainingText, check_finite
 from charlm.core.model_file import (
     Tensors,
     TrainedModel,
@@ -29,19 +32,8 @@ from charlm.core.model_file import (
 from charlm.core.scoring import Score
 from charlm.core.vocabulary import name_some
 from charlm.errors import CharlmError
-from charlm.runs.folder import BEST, CHECKPOINTS, CORPUS, LAST, checkpoint_name, saved_steps
-from charlm.runs.logs import keep_lines
-from charlm.runs.run import Run, corpus_identity
-from charlm.runs.session import Session
-from charlm.storage import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    UnreadableError,
-    remove_leftovers,
-    sync_folder,
-    write_file,
-    writing,
-)
+from charlm.events import Note, OnEvent
+from charlm.storage import UnreadableError, remove_leftovers, sync_folder, write_file, writing
 from charlm.wording import as_argument
 
 MAX_COUNT = 1 << 53
@@ -77,12 +69,6 @@ class LoopState(_Fields):
     """Losses of the steps since the last log line, in nats per character."""
     train_nats: float = 0.0
     """Training loss of the last log line, in nats per character."""
-    last_norm: float = 0.0
-    """Gradient norm of the last step, before clipping."""
-    logged_step: Count = 0
-    """Value of `step` at the last log line."""
-    logged_seconds: Seconds = 0.0
-    """Value of `seconds` at the last log line."""
 
     def record_evaluation(self, nats: float) -> bool:
         """Record an evaluation, and return whether its loss is finite and the best so far."""
@@ -115,77 +101,160 @@ class Checkpoint(NamedTuple):
     facts: Facts
 
 
-def save_run(run: Run, engine: Engine, model: TrainedModel, state: LoopState) -> None:
-    """Write a checkpoint, the last model and, if it is the best, the best model.
+def checkpoint_name(step: int) -> str:
+    """Return the name of the checkpoint of a step."""
+    return f"step-{step}{SUFFIX}"
 
-    Raises:
-        CharlmError: A file cannot be written.
-        DivergenceError: A weight is not finite; nothing is written.
 
+def saved_steps(folder: Path) -> list[int]:
+    """Return the steps of all checkpoints of a run, even damaged ones, the newest first.
+
+    Raises OSError if the folder cannot be read.
     """
-    tensors = engine.tensors()
-    check_finite(tensors, step=state.step)
-    facts = Facts(kernel=engine.library, loop=state)
-    data = model_bytes(model, tensors=tensors, training=facts.model_dump())
-    folder = run.folder / CHECKPOINTS
-    with writing(folder):
-        folder.mkdir(exist_ok=True)
-        write_file(folder / checkpoint_name(state.step), data)
-    _remove_others(run, state.step)
-    write_model(run.folder / LAST, model)
-    if state.best_nats is not None and state.best_step == state.step:
-        write_model(run.folder / BEST, model)
+    checkpoints = folder / CHECKPOINTS
+    if not checkpoints.exists():
+        return []
+    names = [path.name.removeprefix("step-").removesuffix(SUFFIX) for path in checkpoints.iterdir()]
+    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
-def restore_run(run: Run, engine: Engine, *, session: Session) -> tuple[LoopState, Score | None]:
-    """Continue from the newest undamaged checkpoint, and remove everything that is later.
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints and models in the folder of a run, which this process has locked."""
 
-    Returns:
-        The state of the loop; and the score of the best model, None if there is no such model.
+    run: Path
+    """Folder of the run."""
+    config: Config
+    """Every setting of the run."""
+    text: TrainingText
+    """Text of the run."""
+    on_event: OnEvent
+    """Function that is called with notes."""
 
-    Raises:
-        CharlmError: There is no undamaged checkpoint, it does not fit the config or the text, or a
-            file cannot be written.
-        UnreadableError: A checkpoint cannot be read; nothing has been removed.
+    @property
+    def folder(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.run / CHECKPOINTS
 
-    """
-    checkpoint = _newest(run, session)
-    _check_unchanged(run, checkpoint, engine.shapes())
-    engine.restore(checkpoint.tensors)
-    library = checkpoint.facts.kernel
-    if None not in (library, engine.library) and library != engine.library:
-        session.note("kernel: recompiled since this run was saved; its last bits will differ")
-    state = checkpoint.facts.loop
-    remove_later(run, state.step)
-    write_model(run.folder / LAST, checkpoint.model)
-    path = run.folder / BEST
-    if state.best_nats is None:
-        return state, None
-    if state.best_step == state.step:
-        write_model(path, checkpoint.model)
-    best = _read_best(path, state)
-    if best is None:
-        session.note(f"{path}: missing or damaged; the next evaluation replaces it")
-        state.best_nats = None
-    return state, best
+    def path(self, step: int) -> Path:
+        """Return the path of the checkpoint of a step."""
+        return self.folder / checkpoint_name(step)
 
+    def save(self, engine: Engine, model: TrainedModel, state: LoopState) -> None:
+        """Write a checkpoint, the last model and, if it is the best, the best model.
 
-def _check_unchanged(run: Run, checkpoint: Checkpoint, shapes: Shapes) -> None:
-    """Raise CharlmError if a checkpoint does not fit the config, the text or the engine."""
-    model = checkpoint.model
-    then, now = dict(dotted(model.config)), flatten(run.config)
-    changed = [key for key, value in now.items() if then.get(key) != value]
-    is_same_text = model.facts.get(CORPUS) == corpus_identity(run.corpus)
-    if not is_same_text or model.vocabulary != run.corpus.vocabulary:
-        changed = [f"{CORPUS}/"]
-    elif {name: tensor.shape for name, tensor in checkpoint.tensors.items()} != shapes:
-        changed = changed or ["the shapes of its tensors"]
-    if changed:
+        Raises:
+            CharlmError: A file cannot be written.
+            DivergenceError: A weight is not finite; nothing is written.
+
+        """
+        tensors = engine.tensors()
+        check_finite(tensors, step=state.step)
+        facts = Facts(kernel=engine.library, loop=state)
+        data = model_bytes(model, tensors=tensors, training=facts.model_dump())
+        with writing(self.folder):
+            self.folder.mkdir(exist_ok=True)
+        write_file(self.path(state.step), data)
+        self._remove_others(state.step)
+        write_model(self.run / LAST, model)
+        if state.best_nats is not None and state.best_step == state.step:
+            write_model(self.run / BEST, model)
+
+    def restore(self, engine: Engine) -> tuple[LoopState, Score | None] | None:
+        """Continue from the newest undamaged checkpoint, and remove everything that is later.
+
+        Returns:
+            The state of the loop; and the score of the best model, None if there is no such model.
+            Or None for a new run, which has neither checkpoints nor models.
+
+        Raises:
+            CharlmError: There is no undamaged checkpoint, it does not fit the config or the text,
+                or a file cannot be written.
+            UnreadableError: A checkpoint cannot be read; nothing has been removed.
+
+        """
+        if not saved_steps(self.run):
+            if (self.run / LAST).exists() or (self.run / BEST).exists():
+                raise CharlmError(f"{self.folder}: no checkpoint to continue from; {self._advice}")
+            self._remove_later(-1)
+            return None
+        checkpoint = self._newest()
+        self._check_unchanged(checkpoint, engine.shapes())
+        engine.restore(checkpoint.tensors)
+        library = checkpoint.facts.kernel
+        if None not in (library, engine.library) and library != engine.library:
+            self._note("kernel: recompiled since this run was saved; its last bits will differ")
+        state = checkpoint.facts.loop
+        self._remove_later(state.step)
+        write_model(self.run / LAST, checkpoint.model)
+        if state.best_nats is None:
+            return state, None
+        path = self.run / BEST
+        if state.best_step == state.step:
+            write_model(path, checkpoint.model)
+        best = _read_best(path, state)
+        if best is None:
+            self._note(f"{path}: missing or damaged; the next evaluation replaces it")
+            state.best_nats = None
+        return state, best
+
+    def _newest(self) -> Checkpoint:
+        """Return the newest undamaged checkpoint."""
+        for step in saved_steps(self.run):
+            try:
+                return _read(self.path(step))
+            except UnreadableError:
+                raise
+            except CharlmError as error:
+                self._note(f"{error}; trying the checkpoint before it")
         raise CharlmError(
-            f"{run.folder}: the checkpoint of step {checkpoint.facts.loop.step:,} does not fit "
-            f"{CONFIG_FILE} and {CORPUS}/: {name_some(changed)}; put back the file that has "
-            f"changed, or {_with_its_weights(run)}"
+            f"{self.folder}: no undamaged checkpoint to continue from; {self._advice}"
         )
+
+    def _check_unchanged(self, checkpoint: Checkpoint, shapes: Shapes) -> None:
+        """Raise CharlmError if a checkpoint does not fit the config, the text or the engine."""
+        model = checkpoint.model
+        then, now = dict(dotted(model.config)), flatten(self.config)
+        changed = [key for key, value in now.items() if then.get(key) != value]
+        is_same_text = model.facts.get("corpus") == self.text.identity
+        if not is_same_text or model.vocabulary != self.text.vocabulary:
+            changed = ["the text"]
+        elif {name: tensor.shape for name, tensor in checkpoint.tensors.items()} != shapes:
+            changed = changed or ["the shapes of its tensors"]
+        if changed:
+            raise CharlmError(
+                f"{self.run}: the checkpoint of step {checkpoint.facts.loop.step:,} does not fit "
+                f"the settings and the text of this run: {name_some(changed)}; put back the file "
+                f"that has changed, or {self._advice}"
+            )
+
+    def _remove_later(self, step: int) -> None:
+        """Remove the files of a killed process after a step; -1 = before the first checkpoint."""
+        for folder in (self.run, self.folder):
+            with writing(folder):
+                remove_leftovers(folder)
+        self._remove_others(step)
+
+    def _remove_others(self, step: int) -> None:
+        """Keep the checkpoints up to a step, or only the newest KEPT of them; remove the others."""
+        steps = saved_steps(self.run)
+        kept = [earlier for earlier in steps if earlier <= step]
+        if not self.config.training.keep_checkpoints:
+            kept = kept[:KEPT]
+        with writing(self.folder):
+            removed = set(steps).difference(kept)
+            for earlier in removed:
+                self.path(earlier).unlink(missing_ok=True)
+            if removed:
+                sync_folder(self.folder)
+
+    @property
+    def _advice(self) -> str:
+        run = as_argument(self.run)
+        return f"go on from its weights in a new run: charlm train TEXT --init {run}"
+
+    def _note(self, message: str) -> None:
+        self.on_event(Note(message))
 
 
 def _read_best(path: Path, state: LoopState) -> Score | None:
@@ -199,64 +268,6 @@ def _read_best(path: Path, state: LoopState) -> Score | None:
     except CharlmError:
         return None
     return Score.from_fields(facts.get("score")) if facts.get("step") == state.best_step else None
-
-
-def _with_its_weights(run: Run) -> str:
-    folder = as_argument(run.folder)
-    return f"go on from its weights in a new run: charlm train TEXT --init {folder}"
-
-
-def check_is_new(run: Run) -> None:
-    """Raise CharlmError if a run without checkpoints has a model, so that it is not a new run."""
-    if (run.folder / LAST).exists() or (run.folder / BEST).exists():
-        raise CharlmError(
-            f"{run.folder / CHECKPOINTS}: no checkpoint to continue from; {_with_its_weights(run)}"
-        )
-
-
-def remove_later(run: Run, step: int) -> None:
-    """Remove the files of a killed process after a step; -1 = before the first checkpoint.
-
-    Raises:
-        CharlmError: A file cannot be written or removed.
-
-    """
-    for folder in (run.folder, run.folder / CHECKPOINTS):
-        with writing(folder):
-            remove_leftovers(folder)
-    _remove_others(run, step)
-    keep_lines(run.folder / METRICS_FILE, step=step)
-
-
-def _newest(run: Run, session: Session) -> Checkpoint:
-    """Return the newest undamaged checkpoint."""
-    folder = run.folder / CHECKPOINTS
-    for step in saved_steps(folder):
-        path = folder / checkpoint_name(step)
-        try:
-            return _read(path)
-        except UnreadableError:
-            raise
-        except CharlmError as error:
-            session.note(f"{error}; trying the checkpoint before it")
-    raise CharlmError(
-        f"{folder}: no undamaged checkpoint to continue from; {_with_its_weights(run)}"
-    )
-
-
-def _remove_others(run: Run, step: int) -> None:
-    """Keep the checkpoints up to a step, or only the newest KEPT of them; remove the others."""
-    folder = run.folder / CHECKPOINTS
-    steps = saved_steps(folder)
-    kept = [earlier for earlier in steps if earlier <= step]
-    if not run.config.training.keep_checkpoints:
-        kept = kept[:KEPT]
-    with writing(folder):
-        removed = set(steps).difference(kept)
-        for earlier in removed:
-            (folder / checkpoint_name(earlier)).unlink(missing_ok=True)
-        if removed:
-            sync_folder(folder)
 
 
 def _read(path: Path) -> Checkpoint:

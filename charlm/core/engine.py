@@ -10,16 +10,20 @@ Axes: B batch, T time, V vocabulary, K steps in one call.
 from collections.abc import Mapping
 from typing import NamedTuple, Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from charlm.config.schema import Config
 from charlm.core.batches import Batches
 from charlm.core.model_file import Tensors
 from charlm.core.rnn import Floats, Parameters
 from charlm.core.scoring import Score, estimate_stream
 from charlm.core.vocabulary import Ids
-from charlm.runs.soft_targets import SoftTargets
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Shapes of tensors by name."""
+SoftTargets = NDArray[np.float16]
+"""Probabilities of the next character, float16 [..., V]."""
 
 
 class StepMetrics(NamedTuple):

@@ -41,9 +41,6 @@ FACTS = ("step", "epoch", "score", "corpus", "temperature")
 """Fields that describe a model, but are not needed to use it."""
 MAX_HEADER_BYTES = 1 << 25
 """Size limit of a header, enough for a vocabulary of all Unicode characters."""
-MAX_SIZE = 1 << 21
-"""Size limit of a layer or embedding."""
-MAX_LAYERS = 64
 MAX_CONFIG_CHARACTERS = 100_000
 """Length limit of a config as JSON."""
 DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"}
@@ -223,35 +220,16 @@ def _check_tensors(file: Any, shapes: Mapping[str, Shape], path: Path) -> None:
 
 def read_architecture(fields: Mapping[str, Any], path: Path) -> Architecture:
     """Return the architecture in the metadata of a file; raise CharlmError if it is not valid."""
-    match fields:
-        case {
-            "vocabulary": {"characters": [*characters]},
-            "config": {
-                "model": {
-                    "layers": layers,
-                    "units": units,
-                    "embedding": embedding,
-                    "skip_connections": bool(skip_connections),
-                    "rnn": {"use_bias": bool(use_bias), "activation": str(activation)},
-                }
-            },
-        }:
-            sizes = [layers, units, 1 if embedding is None else embedding]
-            are_sizes = all(type(size) is int and 1 <= size <= MAX_SIZE for size in sizes)
-            if not are_sizes or layers > MAX_LAYERS:
-                raise CharlmError(
-                    f"{path}: each size of the network must be from 1 to {MAX_SIZE:,}, and the "
-                    f"number of layers at most {MAX_LAYERS}"
-                )
-            if activation not in ACTIVATIONS:
-                raise CharlmError(
-                    f"{path}: activation {short_repr(activation)}; must be one of "
-                    f"{', '.join(ACTIVATIONS)}"
-                )
-            return Architecture(
-                len(characters), layers, units, embedding, use_bias, activation, skip_connections
-            )
-    raise CharlmError(f"{path}: damaged: its metadata does not describe a network")
+    try:
+        architecture = Architecture.from_fields(fields)
+    except ValueError as error:
+        raise CharlmError(f"{path}: {error}") from None
+    if architecture.activation not in ACTIVATIONS:
+        raise CharlmError(
+            f"{path}: activation {short_repr(architecture.activation)}; must be one of "
+            f"{', '.join(ACTIVATIONS)}"
+        )
+    return architecture
 
 
 def _add(digest: Any, name: str, tensor: NDArray[Any]) -> None:

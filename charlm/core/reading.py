@@ -11,6 +11,7 @@ Axes: B batch, T time, V vocabulary, H units. Arrays are float32 unless specifie
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -19,6 +20,9 @@ from charlm.core.rnn import ACTIVATIONS, Floats, Integers, Parameters, State, ig
 from charlm.core.vocabulary import Ids
 from charlm.hardware import core_count
 
+if TYPE_CHECKING:
+    from threadpoolctl import threadpool_limits
+
 BLOCK = 2048
 """Maximum number of characters of each stream in a block."""
 VALUES_AT_ONCE = 1 << 21
@@ -26,6 +30,13 @@ VALUES_AT_ONCE = 1 << 21
 STREAMS_PER_THREAD = 32
 """Minimum number of streams in a thread. The groups are the same on every machine, so the results
 are bit-identical."""
+
+
+def one_thread() -> "threadpool_limits":
+    """Return a context with one thread per matrix product, which is faster for small products."""
+    from threadpoolctl import threadpool_limits  # generation must not wait for imports
+
+    return threadpool_limits(1, "blas")
 
 
 def read_blocks(parameters: Parameters, ids: Ids, state: State) -> Iterator[tuple[Floats, State]]:
@@ -55,9 +66,7 @@ def read_blocks(parameters: Parameters, ids: Ids, state: State) -> Iterator[tupl
 
     from concurrent.futures import ThreadPoolExecutor  # generation must not wait for imports
 
-    from threadpoolctl import threadpool_limits
-
-    with threadpool_limits(1, "blas"), ThreadPoolExecutor(core_count()) as threads:
+    with one_thread(), ThreadPoolExecutor(core_count()) as threads:
         parts = [ids[:, group[0] : group[-1] + 1] for group in groups]
         states: list[State] = [tuple(layer[group] for layer in state) for group in groups]
         for start in range(0, len(ids), size):

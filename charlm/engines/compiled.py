@@ -17,6 +17,7 @@ import numpy as np
 
 from charlm.config.schema import Config, ModelConfig
 from charlm.core.architecture import Architecture
+from charlm.core.engine import SoftTargets
 from charlm.core.model_file import Tensors
 from charlm.core.rnn import Floats, Parameters
 from charlm.core.vocabulary import Ids
@@ -34,7 +35,6 @@ from charlm.engines.model import CharacterRNN
 from charlm.engines.optimizer import POLYNOMIALS, Muon, average_share
 from charlm.engines.step import StepResult, Workers, part_sizes
 from charlm.hardware import core_count
-from charlm.runs.soft_targets import SoftTargets
 
 
 class CompiledStep:

@@ -12,7 +12,6 @@ from charlm.engines.kernel import choose_precision, load_kernel
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
 from charlm.hardware import core_count, multiplies_bfloat16
-from charlm.runs.session import Session
 from charlm.wording import counted
 
 if TYPE_CHECKING:
@@ -28,22 +27,23 @@ class KerasEngines(EngineFactory):
     """A factory for engines in Keras; TensorFlow starts with the first engine.
 
     Args:
-        session: The caller of the training.
+        on_event: Function that is called with notes.
         workers: The workers that share each batch; None = a single one.
 
     """
 
-    def __init__(self, session: Session, workers: "ConnectedWorkers | None" = None) -> None:
-        self._session = session
+    def __init__(self, on_event: OnEvent, workers: "ConnectedWorkers | None" = None) -> None:
+        self._on_event = on_event
         self._workers = workers
 
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> Engine:
         """Return an engine with random weights."""
         if not runtime.start():
-            self._session.note(
+            note = Note(
                 "training will be slower: this program is already using TensorFlow, which keeps "
                 "its number of threads"
             )
+            self._on_event(note)
         from charlm.engines.keras_engine import KerasEngine
         from charlm.engines.workers import Conductor
 
@@ -58,7 +58,7 @@ class KerasEngines(EngineFactory):
         Each part of a batch has a core and at least MIN_ROWS rows, since products with few rows
         waste most of a core.
         """
-        on_event = self._session.on_event
+        on_event = self._on_event
         workers = 1 if self._workers is None else self._workers.count
         rows = config.training.batch_size // workers
         parts = config.training.parts or max(1, min(core_count(), rows // MIN_ROWS))
@@ -75,13 +75,13 @@ class KerasEngines(EngineFactory):
 
 
 @contextlib.contextmanager
-def connected_engines(session: Session) -> Iterator[KerasEngines]:
+def connected_engines(on_event: OnEvent) -> Iterator[KerasEngines]:
     """Connect the workers of TF_CONFIG, and return a factory for engines during a block.
 
     On other workers than worker 0 the block is not entered: they follow worker 0 until it ends.
 
     Args:
-        session: The caller of the training.
+        on_event: Function that is called with notes.
 
     Raises:
         CharlmError: TF_CONFIG is not valid, the address of this worker cannot be used, TensorFlow
@@ -91,10 +91,10 @@ def connected_engines(session: Session) -> Iterator[KerasEngines]:
     """
     count, index = runtime.read_tf_config()
     if count == 1:
-        yield KerasEngines(session)
+        yield KerasEngines(on_event)
         return
     others = counted(count - 1, "other worker")
-    session.note(f"TF_CONFIG: this is worker {index}; waiting for {others}")
+    on_event(Note(f"TF_CONFIG: this is worker {index}; waiting for {others}"))
     runtime.start_with_others(count, index)
     from charlm.engines.model import LOST
     from charlm.engines.workers import connect, follow
@@ -102,10 +102,10 @@ def connected_engines(session: Session) -> Iterator[KerasEngines]:
     workers = connect(count, index)
     try:
         if index:
-            session.note("following worker 0, which has the text, the settings and the run")
+            on_event(Note("following worker 0, which has the text, the settings and the run"))
             follow(workers)
             raise SystemExit
-        yield KerasEngines(session, workers)
+        yield KerasEngines(on_event, workers)
         workers.share()  # the end
     except LOST:
         raise CharlmError(

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charlm.config.schema import Config
 from charlm.core.batches import Batches
-from charlm.core.engine import StepMetrics
+from charlm.core.engine import SoftTargets, StepMetrics
 from charlm.core.model_file import Tensors
 from charlm.core.rnn import Floats, Parameters
 from charlm.core.scoring import Score, estimate_stream
@@ -24,7 +24,6 @@ from charlm.engines.model import build_model, copied, named_seeds, named_weights
 from charlm.engines.optimizer import build_optimizer, named_slots
 from charlm.engines.step import KerasStep, Workers
 from charlm.errors import CharlmError
-from charlm.runs.soft_targets import SoftTargets
 
 Variables = dict[str, Any]
 """Variables of Keras, or arrays that the compiled steps change, by name."""

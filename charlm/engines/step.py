@@ -18,12 +18,12 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config, TrainingConfig
+from charlm.core.engine import SoftTargets
 from charlm.core.model_file import Tensors
 from charlm.core.rnn import Floats
 from charlm.core.vocabulary import Ids
 from charlm.engines.model import CharacterRNN, Tensor, keras_errors, shift_seeds
 from charlm.engines.optimizer import average_share
-from charlm.runs.soft_targets import SoftTargets
 
 
 class Workers:

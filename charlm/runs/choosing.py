@@ -17,16 +17,19 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, merge
 from charlm.core.architecture import architecture
 from charlm.core.batches import fit_batches
-from charlm.core.engine import Engine, EngineFactory
-from charlm.core.evaluating import EvaluatedText, prepare_evaluated_text
+from charlm.core.engine import Engine, EngineFactory, SoftTargets
+from charlm.core.evaluating import TrainingText
 from charlm.core.model_file import TrainedModel
 from charlm.core.rnn import Parameters
 from charlm.core.schedule import Schedule, make_schedule
+from charlm.core.scoring import Score
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
+from charlm.measures.baselines import ngram_score
 from charlm.runs.initial_weights import InitialModel, adapt_initial_model, check_initial_model
+from charlm.runs.run import training_text
 from charlm.runs.session import Session
-from charlm.runs.soft_targets import SoftTargets, memory_problem, open_soft_targets
+from charlm.runs.soft_targets import memory_problem, open_soft_targets
 from charlm.runs.timing import EVALUATION_SHARE, TimeLimit, Timing, time_engine
 from charlm.text.corpus import Corpus, resolve_corpus_settings
 from charlm.text.tokenization import SHORT_TEXT
@@ -179,14 +182,15 @@ class Plan:
     initial: TrainedModel | None
     """Model with the initial weights, adapted to the text; None = random weights."""
     engine: Engine
-    text: EvaluatedText
-    """Text that the evaluations read."""
+    text: TrainingText
     candidate: Candidate
     timing: Timing
     """Measured times of the parts of the run."""
     limit: TimeLimit | None
     """Time limit; None = no limit."""
     soft_targets: SoftTargets | None = None
+    ngram: Score | None = None
+    """Score of a 5-gram model on the validation text; None without such a text."""
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -250,7 +254,7 @@ def choose(
     limit = None
     if minutes is not None:
         limit = TimeLimit(minutes, session.started + 60 * minutes, session.clock)
-    text = prepare_evaluated_text(corpus)
+    text = training_text(corpus)
     for candidate in candidates:
         plan = _make_plan(
             candidate,
@@ -263,7 +267,7 @@ def choose(
         )
         if limit is None or _reads_enough(plan, limit):
             break
-    plan = _add_soft_targets(plan, folder, session)
+    plan = replace(_add_soft_targets(plan, folder, session), ngram=score_opponent(text))
     if limit is not None:
         limit.evaluation_seconds = plan.timing.evaluation_seconds
         steps, evaluations = plan.timing.fitting(
@@ -274,6 +278,13 @@ def choose(
         plan = plan.with_training(steps=steps, epochs=None, evaluations=evaluations)
     _note_few_steps(plan, session)
     return plan
+
+
+def score_opponent(text: TrainingText) -> Score | None:
+    """Score the validation text with a 5-gram model, which takes up to half a second."""
+    if text.validation is None:
+        return None
+    return ngram_score(text.validation, text.vocabulary, text.training)
 
 
 def candidates_for(corpus: Corpus, request: Request) -> tuple[Candidate, ...]:
@@ -300,7 +311,7 @@ def _make_plan(
     candidate: Candidate,
     corpus: Corpus,
     request: Request,
-    text: EvaluatedText,
+    text: TrainingText,
     *,
     engines: EngineFactory,
     session: Session,
@@ -323,7 +334,7 @@ def _make_plan(
         weights = initial.parameters
     engine = new_engine(config, corpus, engines, initial=weights)
     minutes = None if limit is None else limit.minutes
-    timing = time_engine(config, corpus, engine, text, session=session, minutes=minutes)
+    timing = time_engine(config, text, engine, session=session, minutes=minutes)
     return Plan(config, corpus, initial, engine, text, candidate, timing, limit)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from charlm.config.recipes import shipped_models
+from charlm.core import BEST, LAST, SUFFIX
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
 from charlm.storage import (
@@ -28,13 +29,7 @@ from charlm.wording import as_argument, nearest
 RUNS = Path("runs")
 ENDED_FILE = "ended.json"
 """File that exists if the run has reached its end, and was not stopped by a signal."""
-CORPUS, CHECKPOINTS = "corpus", "checkpoints"
-SUFFIX = ".safetensors"
-"""Suffix of every model file."""
-BEST = f"best{SUFFIX}"
-"""The model with the lowest validation loss."""
-LAST = f"last{SUFFIX}"
-"""The model of the newest checkpoint."""
+CORPUS = "corpus"
 INIT = f"init{SUFFIX}"
 """The initial weights, if they were taken from another model."""
 SOFT_TARGETS = "soft_targets.bin"
@@ -61,22 +56,6 @@ def check_is_run(folder: Path) -> None:
     """Raise CharlmError unless a folder is a run."""
     if not is_run(folder):
         raise CharlmError(f"{folder}: not a run: it has no {CONFIG_FILE} or no {METRICS_FILE}")
-
-
-def checkpoint_name(step: int) -> str:
-    """Return the name of the checkpoint of a step."""
-    return f"step-{step}{SUFFIX}"
-
-
-def saved_steps(folder: Path) -> list[int]:
-    """Return the steps of all checkpoints in a folder, even damaged ones, the newest first.
-
-    A missing folder has no checkpoints. Raises OSError if the folder cannot be read.
-    """
-    if not folder.exists():
-        return []
-    names = [path.name.removeprefix("step-").removesuffix(SUFFIX) for path in folder.iterdir()]
-    return sorted((int(name) for name in names if name.isdecimal()), reverse=True)
 
 
 def run_of(model: Path) -> Path | None:

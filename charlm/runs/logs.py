@@ -24,11 +24,20 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from charlm.checks import to_number
-from charlm.core.evaluating import EvaluatedNetwork, reach
+from charlm.config.file import dump_config
+from charlm.core.engine import StepMetrics
+from charlm.core.evaluating import Evaluation, TrainingText
+from charlm.core.loop import Callback, Training
+from charlm.core.reading import one_thread
 from charlm.core.rnn import Floats
-from charlm.core.scoring import bits
-from charlm.measures.baselines import NGRAM
-from charlm.measures.gradients import spectral_radius
+from charlm.core.scoring import Score, bits
+from charlm.measures.baselines import MAX_TRAINING_CHARACTERS, NGRAM
+from charlm.measures.gradients import (
+    choose_windows,
+    probe,
+    reach,
+    spectral_radius,
+)
 from charlm.runs.summary import parse_line
 from charlm.storage import METRICS_FILE, write_file, writing
 
@@ -65,7 +74,7 @@ def description(tag: str) -> str | None:
     return DESCRIPTIONS.get(tag, DESCRIPTIONS.get(tag.partition("/")[0]))
 
 
-class RunLog:
+class RunLog(Callback):
     """The logs of a run. Entries are held until the state that they describe is saved.
 
     A run that resumes writes the same events again. TensorBoard lets them replace those of a killed
@@ -73,14 +82,53 @@ class RunLog:
 
     Args:
         folder: Folder of the run.
+        ngram: Score of the 5-gram model on the validation text; None = unknown.
 
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, ngram: Score | None = None) -> None:
         self._folder = folder
+        self._ngram = ngram
+        self._norm = math.nan
         self._lines: list[bytes] = []
         self._events: dict[str, list[EventMessage]] = {}
         self._event_file = f"events.out.tfevents.{time.time():.0f}.{platform.node()}.{os.getpid()}"
+
+    def on_start(self, training: Training) -> None:
+        """Remove the lines that a killed process has written after the last checkpoint."""
+        keep_lines(self._folder / METRICS_FILE, step=training.saved_step)
+        if training.saved_step < 0:
+            self.show_text("config", dump_config(training.config), step=0)
+
+    def on_steps(self, training: Training, metrics: StepMetrics) -> None:
+        """Keep the gradient norm of the last step."""
+        self._norm = metrics.norms[-1]
+
+    def on_log(self, training: Training) -> None:
+        """Log the training loss since the last entry, and the rate and speed of the last step."""
+        state = training.state
+        characters = training.schedule.batches.characters_per_step
+        line = _position(training, "train", state.train_nats)
+        line["learning_rate"] = float(training.schedule.rates(state.step - 1, 1)[0])
+        line["gradient_norm"] = self._norm
+        line["characters_per_second"] = characters / training.step_seconds
+        self.log(line)
+
+    def on_evaluation(self, training: Training, evaluation: Evaluation) -> None:
+        """Log the validation loss, and show the sample and the weights."""
+        step, score = training.state.step, evaluation.score
+        if training.text.validation is not None or step == 0:
+            self.log(_position(training, training.text.split, score.nats_per_char))
+        if self._ngram is not None:
+            self.show_loss(NGRAM, self._ngram.nats_per_char, step=step)
+        if evaluation.sample:
+            self.show_text("sample", evaluation.sample, step=step)
+        for name, values in training.engine.weights().items():
+            self.show_histogram(f"weights/{name}", values, step=step)
+
+    def on_save(self, training: Training) -> None:
+        """Write the entries up to the checkpoint."""
+        self.write()
 
     def log(self, metrics: Mapping[str, Any]) -> None:
         """Add a line with the fields of POSITION and more; every other field gets a chart."""
@@ -140,38 +188,45 @@ def _append(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def show_evaluation(
-    log: RunLog,
-    evaluation: EvaluatedNetwork,
-    *,
-    weights: Mapping[str, Floats],
-    ngram_nats: float | None,
-) -> None:
-    """Show TensorBoard the state of a network at an evaluation.
+def _position(training: Training, split: str, nats: float) -> dict[str, Any]:
+    """Return the fields that every line of metrics.jsonl has."""
+    return {
+        "step": training.state.step,
+        "epoch": training.epochs,
+        "characters": training.characters,
+        "seconds": training.state.seconds,
+        "split": split,
+        "nats_per_char": nats,
+    }
+
+
+class Probes(Callback):
+    """Shows TensorBoard the activity of each layer at each evaluation.
 
     Args:
         log: Logs of the run.
-        evaluation: The evaluation, of the average of the weights if one is kept.
-        weights: Trained weights by name.
-        ngram_nats: Loss of the 5-gram model; None = unknown.
+        text: Text of the run, of which a few windows are read.
 
     """
-    parameters = evaluation.model.parameters
-    step = evaluation.model.facts["step"]
-    if ngram_nats is not None:
-        log.show_loss(NGRAM, ngram_nats, step=step)
-    if evaluation.sample:
-        log.show_text("sample", evaluation.sample, step=step)
-    for name, values in weights.items():
-        log.show_histogram(f"weights/{name}", values, step=step)
-    for index, layer in enumerate(parameters.layers):
-        radius = spectral_radius(layer.recurrent_kernel)
-        log.show_scalar(f"spectral_radius/layer_{index}", radius, step=step)
-    for index, layer_probe in enumerate(evaluation.probes):
-        gradient_reach = float(reach(layer_probe.gradient))
-        log.show_scalar(f"saturation/layer_{index}", layer_probe.saturated_share, step=step)
-        log.show_scalar(f"reach_of_gradient/layer_{index}", gradient_reach, step=step)
-        log.show_histogram(f"state/layer_{index}", layer_probe.states, step=step)
+
+    def __init__(self, log: RunLog, text: TrainingText) -> None:
+        self._log = log
+        read = text.training[:MAX_TRAINING_CHARACTERS]
+        self._windows = choose_windows(read if text.validation is None else text.validation)
+
+    def on_evaluation(self, training: Training, evaluation: Evaluation) -> None:
+        """Show the spectral radius, the saturation, the states and the reach of the gradient."""
+        step, parameters = training.state.step, evaluation.model.parameters
+        with one_thread():
+            probes = [] if self._windows is None else probe(parameters, self._windows)
+            radii = [spectral_radius(layer.recurrent_kernel) for layer in parameters.layers]
+        for index, radius in enumerate(radii):
+            self._log.show_scalar(f"spectral_radius/layer_{index}", radius, step=step)
+        for index, layer in enumerate(probes):
+            gradient_reach = float(reach(layer.gradient))
+            self._log.show_scalar(f"saturation/layer_{index}", layer.saturated_share, step=step)
+            self._log.show_scalar(f"reach_of_gradient/layer_{index}", gradient_reach, step=step)
+            self._log.show_histogram(f"state/layer_{index}", layer.states, step=step)
 
 
 def to_line(metrics: Mapping[str, Any]) -> bytes:

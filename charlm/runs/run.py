@@ -1,4 +1,4 @@
-"""A run: its first files, its settings and text, and its outcome; `charlm.training` trains it.
+"""A run: its first files, its settings and text, and its outcome.
 
 A run appears under its name when it is complete. A process builds a new run under a temporary name
 and removes nothing else. From its first file to the end of the command it holds the lock of the
@@ -8,7 +8,7 @@ folder.
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from signal import Signals
 from typing import Any
@@ -17,15 +17,14 @@ from charlm.checks import parse_json
 from charlm.config.file import dump_config, load_config, parse_config
 from charlm.config.recipes import DEFAULT_CORPUS, shipped_models
 from charlm.config.schema import Config
+from charlm.core import BEST, CHECKPOINTS, LAST
+from charlm.core.evaluating import EVALUATED_CHARACTERS, TrainingText
 from charlm.core.model_file import TrainedModel, write_model
 from charlm.errors import CharlmError
 from charlm.runs.folder import (
-    BEST,
-    CHECKPOINTS,
     CORPUS,
     ENDED_FILE,
     INIT,
-    LAST,
     RUNS,
     check_is_run,
     make_folder,
@@ -56,6 +55,17 @@ class Run:
     folder: Path
     config: Config
     corpus: Corpus
+
+
+def training_text(corpus: Corpus) -> TrainingText:
+    """Return the text of a run that has this corpus."""
+    validation = corpus.split("validation", at_most=EVALUATED_CHARACTERS)
+    return TrainingText(
+        vocabulary=corpus.vocabulary,
+        training=corpus.split("train"),
+        validation=validation if len(validation) >= 2 else None,
+        identity=corpus_identity(corpus),
+    )
 
 
 def open_run(folder: Path) -> Run:
@@ -147,7 +157,7 @@ def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
     else:
         return None
     identity = corpus_identity(corpus)
-    trained_on = model.facts.get(CORPUS, identity)  # missing in an imported model
+    trained_on = model.facts.get("corpus", identity)  # missing in an imported model
     if corpus.vocabulary != model.vocabulary or trained_on != identity:
         raise CharlmError(
             f"{source}: not the text that the model was trained on: put it back, or give a text"
@@ -172,7 +182,7 @@ def corpus_identity(corpus: Corpus) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """The outcome of a training run."""
 
@@ -182,31 +192,48 @@ class Outcome:
     """Explanation for the user of why the training ended."""
     step: int
     """Last step."""
-    facts: Mapping[str, Any]
-    """Numbers of the run as plain data: recipe, epochs, seconds, nats_per_char and more."""
-    measured_on: str = ""
-    """Description of the scored text."""
+    recipe: str | None
+    """Name of the recipe that the run began with."""
+    epochs: float
+    """Number of passes over the training text."""
+    seconds: float
+    """Time of training, without evaluations and start-up."""
+    elapsed_seconds: float
+    """Time since the first step, over all sessions."""
+    nats_per_char: float | None
+    """Loss of the best model; None if there is no such model."""
+    standard_error: float | None
+    """Standard error of this loss; None = unknown."""
+    best_step: int
+    """Step of the best model."""
+    split: str
+    """Text of this loss: validation, or train without a validation text."""
+    temperature: float | None
+    """Sampling temperature chosen at the end; None if it was not chosen."""
+    baselines: Mapping[str, float]
+    """Losses of simple models on the same text by name."""
     signal: Signals | None = None
     """Signal that ended the training, or None."""
+    had_ended: bool = False
+    """Whether the run had ended before, so that nothing was done."""
     is_uncertain: bool = False
     """Whether the validation text is too short to tell which model is the best."""
     is_improving: bool = False
     """Whether the last of several evaluations is the best, so that more training helps."""
 
-    @property
-    def nats_per_char(self) -> float | None:
-        """Loss of the best model, in nats per character; None if there is no such model."""
-        nats: float | None = self.facts.get("nats_per_char")
-        return nats
-
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as plain data."""
-        return {"run": str(self.folder), "reason": self.reason, "step": self.step, **self.facts}
+        return {"run": str(self.folder), **{name: getattr(self, name) for name in _kept_fields()}}
 
     def write(self) -> None:
         """Write ended.json, the file of a finished run; raises CharlmError if that fails."""
-        facts = {**self.to_json(), "run": self.folder.name}
-        write_file(self.folder / ENDED_FILE, (json.dumps(facts) + "\n").encode())
+        values = {**self.to_json(), "run": self.folder.name}
+        write_file(self.folder / ENDED_FILE, (json.dumps(values) + "\n").encode())
+
+
+def _kept_fields() -> list[str]:
+    """Return the names of the fields of an outcome that ended.json keeps."""
+    return [each.name for each in fields(Outcome) if each.default is MISSING][1:]
 
 
 def read_outcome(folder: Path) -> Outcome | None:
@@ -219,11 +246,10 @@ def read_outcome(folder: Path) -> Outcome | None:
     path = folder / ENDED_FILE
     if not path.exists():
         return None
-    facts = parse_json(read_file(path, limit=MAX_BYTES), origin=str(path))
-    if not isinstance(facts, dict) or not facts.keys() >= {"run", "reason", "step"}:
+    values = parse_json(read_file(path, limit=MAX_BYTES), origin=str(path))
+    if not isinstance(values, dict) or values.keys() != {"run", *_kept_fields()}:
         raise CharlmError(
             f"{path}: damaged; this run has ended: go on from its weights with --init"
         )
-    reason, step = facts.pop("reason"), facts.pop("step")
-    facts.pop("run")
-    return Outcome(folder, reason, step, facts)
+    del values["run"]
+    return Outcome(folder=folder, had_ended=True, **values)

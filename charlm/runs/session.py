@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from types import FrameType
 
+from charlm.core.loop import Callback, End, Training
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
 
@@ -27,8 +28,8 @@ class Stopped(KeyboardInterrupt):
         """Exit code that a shell reports for a process ended by the signal."""
 
 
-class Interruption:
-    """The signal that ends a training run."""
+class Interruption(Callback):
+    """The signal that ends a session of training."""
 
     def __init__(self) -> None:
         self.signal: signals.Signals | None = None
@@ -45,6 +46,10 @@ class Interruption:
             yield
         finally:
             self._is_deferred = False
+
+    def reason_to_end(self, training: Training) -> End | None:
+        """Return the end of the session after a signal."""
+        return None if self.signal is None else End("signal", f"stopped by {self.signal.name}")
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """Record a signal, and raise Stopped unless it is the first and is deferred.

@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.config.schema import Config
+from charlm.core.engine import SoftTargets
 from charlm.core.rnn import Values
 from charlm.core.vocabulary import Ids
 from charlm.events import OnEvent, Progress, ignore
@@ -32,9 +32,6 @@ TASK = "counting n-grams"
 NGRAM_PARTS, NGRAM_ORDER = 10, 12
 """Number of parts of the text, and length of the n-grams. For prose, 12 characters are little
 better than 6; for repetitive text such as source code, they are clearly better."""
-
-SoftTargets = NDArray[np.float16]
-"""Probabilities of the next character, float16 [N, V]."""
 
 
 def open_soft_targets(

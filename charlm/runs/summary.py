@@ -17,19 +17,18 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from charlm.checks import check_each, to_number
 from charlm.config.file import dotted, read_config
+from charlm.core import BEST
+from charlm.core.checkpoints import saved_steps
 from charlm.core.model_file import read_architecture, read_fields
 from charlm.core.scoring import Score
 from charlm.errors import CharlmError
 from charlm.runs.folder import (
-    BEST,
-    CHECKPOINTS,
     CORPUS,
     ENDED_FILE,
     check_is_run,
     find_run,
     find_runs,
     run_names,
-    saved_steps,
 )
 from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held, open_file
 from charlm.text.corpus import is_corpus, read_manifest
@@ -106,7 +105,7 @@ def summarize(folder: Path) -> RunSummary:
         recipe = settings.get("recipe")
         metrics = folder / METRICS_FILE
         step, seconds, speed = read_position(metrics)
-        saved = map(to_number, saved_steps(folder / CHECKPOINTS))
+        saved = map(to_number, saved_steps(folder))
         steps = [number for number in (step, *saved) if number is not None]
         best = folder / BEST
         model = read_fields(best) if best.exists() else {}

@@ -12,7 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from charlm.config.schema import Config
-from charlm.core.evaluating import EVALUATED_CHARACTERS, one_thread
+from charlm.core import BEST, LAST
+from charlm.core.evaluating import EVALUATED_CHARACTERS
 from charlm.core.generation import TextRequest, generate_text
 from charlm.core.model_file import (
     UNCHOSEN_TEMPERATURE,
@@ -20,9 +21,9 @@ from charlm.core.model_file import (
     read_model,
     write_model,
 )
+from charlm.core.reading import one_thread
 from charlm.core.sampler import Sampler
 from charlm.core.vocabulary import Ids
-from charlm.runs.folder import BEST, LAST
 from charlm.runs.run import Run
 from charlm.storage import Lock
 from charlm.text.corpus import Corpus

@@ -1,6 +1,7 @@
 """The time that the parts of a run take on this machine, and what fits into a time limit."""
 
 import contextlib
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,10 +10,10 @@ import numpy as np
 
 from charlm.config.schema import Config
 from charlm.core.engine import Engine
-from charlm.core.evaluating import EvaluatedText, evaluate_network, network_of
+from charlm.core.evaluating import TrainingText, evaluate_model, present_model
+from charlm.core.loop import Callback, End, Training
 from charlm.errors import CharlmError
 from charlm.runs.session import Session
-from charlm.text.corpus import Corpus
 
 TIMED_STEPS, TIMED_SECONDS = 10, 3.0
 """Maximum number of steps that are timed, and the maximum time for them."""
@@ -55,25 +56,30 @@ class Timing:
 
 
 @dataclass
-class TimeLimit:
-    """The time limit of a command."""
+class TimeLimit(Callback):
+    """The time limit of a command, which ends a run that has become slow."""
 
     minutes: float
     end: float
     """Latest end of the command, by the clock."""
     clock: Callable[[], float]
     evaluation_seconds: float = 0.0
-    """Time of the last evaluation."""
+    """Time of an evaluation, until the first one of the run was timed."""
 
     def left(self) -> float:
         """Return the seconds to plan for steps and evaluations, 0 or more."""
         unplanned = UNPLANNED_SHARE * 60 * self.minutes
         return max(0.0, self.end - self.clock() - END_SECONDS - unplanned)
 
-    def is_near(self, *, step_seconds: float) -> bool:
-        """Return whether there is only time for an evaluation and the end, not for a step."""
-        end = self.clock() + step_seconds + self.evaluation_seconds
-        return end > self.end - END_SECONDS
+    def reason_to_end(self, training: Training) -> End | None:
+        """Return the end if there is only time for an evaluation and the end, not for a step."""
+        if training.step_seconds == math.inf:
+            return None
+        evaluation_seconds = training.evaluation_seconds
+        if evaluation_seconds is None:
+            evaluation_seconds = self.evaluation_seconds
+        end = self.clock() + training.step_seconds + evaluation_seconds
+        return End("time limit", "time limit") if end > self.end - END_SECONDS else None
 
     def is_over(self) -> bool:
         """Return whether there is no more time to choose the temperature."""
@@ -82,9 +88,8 @@ class TimeLimit:
 
 def time_engine(
     config: Config,
-    corpus: Corpus,
+    text: TrainingText,
     engine: Engine,
-    text: EvaluatedText,
     *,
     session: Session,
     minutes: float | None,
@@ -93,9 +98,8 @@ def time_engine(
 
     Args:
         config: Resolved config of the run.
-        corpus: Text of the run.
+        text: Text of the run.
         engine: Engine in its first state, which then gives the same bytes as a new engine.
-        text: Text that the evaluations read.
         session: Session of a `stop_on_signal` block.
         minutes: Time limit of the command; None = no limit.
 
@@ -108,28 +112,27 @@ def time_engine(
     clock = session.clock
     first_state = engine.tensors()
     limit = TIMED_SECONDS if minutes is None else min(TIMED_SECONDS, TIMED_SHARE * 60 * minutes)
-    step_seconds = _time_steps(config, corpus, engine, session, limit=limit)
+    step_seconds = _time_steps(config, text, engine, session, limit=limit)
     engine.restore(first_state)
-    model = network_of(engine, config, corpus, step=0, epoch=0.0)
+    model = present_model(engine, config, text, step=0, epoch=0.0)
     started = clock()
     with contextlib.suppress(CharlmError):  # the first evaluation of the run reports an overflow
-        evaluate_network(engine, model, text, config=config, train_nats=0.0)
+        evaluate_model(engine, model, config, text, train_nats=0.0)
     return Timing(step_seconds, clock() - started)
 
 
 def _time_steps(
-    config: Config, corpus: Corpus, engine: Engine, session: Session, *, limit: float
+    config: Config, text: TrainingText, engine: Engine, session: Session, *, limit: float
 ) -> float:
     """Return the median time of a step after the first, for which Keras builds a graph."""
     batches = engine.batches
     rates = np.array([config.training.optimizer.learning_rate], np.float32)
-    ids = corpus.split("train")
     seconds: list[float] = []
     for step in range(TIMED_STEPS + 1):
         started = session.clock()
         epoch, window = divmod(step, batches.steps_per_epoch)
         positions = batches.positions(epoch=epoch, first=window, count=1)
-        windows = np.asarray(ids[positions], np.int32)
+        windows = np.asarray(text.training[positions], np.int32)
         engine.take_steps(windows, rates, reset_state=window == 0)
         seconds.append(session.clock() - started)
         if len(seconds) > 1 and sum(seconds) > limit:

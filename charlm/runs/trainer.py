@@ -10,17 +10,31 @@ import numpy as np
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.core.architecture import architecture
-from charlm.core.engine import EngineFactory
-from charlm.core.evaluating import prepare_evaluated_text
-from charlm.core.loop import run_loop
-from charlm.events import Decided
-from charlm.runs.choosing import MEMORIZE, Plan, Request, choose, new_engine
+from charlm.core.engine import Engine, EngineFactory, SoftTargets
+from charlm.core.loop import Callback, End, Training
+from charlm.core.scoring import Score
+from charlm.errors import CharlmError
+from charlm.events import Decided, Ended, Note
+from charlm.measures.baselines import NGRAM
+from charlm.runs.callbacks import Divergence, EarlyStopping, Events, LockedFolder, TargetLoss
+from charlm.runs.choosing import MEMORIZE, Plan, Request, choose, new_engine, score_opponent
 from charlm.runs.folder import CORPUS
 from charlm.runs.initial_weights import read_initial_weights
-from charlm.runs.run import Outcome, Run, free_folder, open_run, read_outcome, write_run
+from charlm.runs.logs import Probes, RunLog
+from charlm.runs.run import (
+    Outcome,
+    Run,
+    free_folder,
+    open_run,
+    read_outcome,
+    training_text,
+    write_run,
+)
 from charlm.runs.session import Session
 from charlm.runs.soft_targets import open_soft_targets
-from charlm.storage import new_folder, only_writer, write_file
+from charlm.runs.temperature import set_temperature
+from charlm.runs.timing import TimeLimit
+from charlm.storage import Lock, new_folder, only_writer, write_file
 from charlm.text.corpus import (
     CORPUS_FILE,
     IDS_FILE,
@@ -53,7 +67,7 @@ def start_run(
         session: Session of a `stop_on_signal` block.
 
     Raises:
-        CharlmError: The folder is not free, or `read_corpus`, `choose` or `run_loop` raises it.
+        CharlmError: The folder is not free, or `read_corpus`, `choose` or `train_run` raises it.
         Stopped: A signal arrived before the run began, or a second signal arrived.
 
     """
@@ -77,12 +91,12 @@ def start_run(
             write_run(temporary, plan.config, initial=plan.initial)
         run = Run(folder, plan.config, replace(plan.corpus, folder=folder / CORPUS))
         _announce(plan, session)
-        return run_loop(
+        return train_run(
             run,
             plan.engine,
             lock=lock,
             session=session,
-            text=plan.text,
+            ngram=plan.ngram,
             soft_targets=plan.soft_targets,
             limit=plan.limit,
         )
@@ -126,7 +140,7 @@ def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Out
 
     Raises:
         CharlmError: The folder is not a run, another process trains it, the corpus or the initial
-            weights are missing or damaged, or `run_loop` raises it.
+            weights are missing or damaged, or `train_run` raises it.
         Stopped: A signal arrived before the run began, or a second signal arrived.
 
     """
@@ -141,14 +155,121 @@ def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Out
         run = open_run(path)
         config = engines.resolve(run.config, is_recorded=True)
         engine = new_engine(config, run.corpus, engines, initial=read_initial_weights(run))
-        return run_loop(
+        return train_run(
             run,
             engine,
             lock=lock,
             session=session,
-            text=prepare_evaluated_text(run.corpus),
+            ngram=score_opponent(training_text(run.corpus)),
             soft_targets=open_soft_targets(path, run.config, run.corpus, on_event=session.on_event),
         )
+
+
+def train_run(
+    run: Run,
+    engine: Engine,
+    *,
+    lock: Lock,
+    session: Session,
+    ngram: Score | None,
+    soft_targets: SoftTargets | None,
+    limit: TimeLimit | None = None,
+) -> Outcome:
+    """Train from the newest checkpoint, or from step 0, to the end of the run or a signal.
+
+    Args:
+        run: The run.
+        engine: The engine, in its first state.
+        lock: The lock of the folder of the run, which this process holds.
+        session: The caller's side, in a `stop_on_signal` block.
+        ngram: Score of the n-gram model on the validation text; None = unknown.
+        soft_targets: Soft targets of the run; None if it has none.
+        limit: Time limit; None = the run takes all its steps.
+
+    Raises:
+        CharlmError: `Training.run` or `set_temperature` raises it.
+        Stopped: A second signal arrived.
+
+    """
+    settings = run.config.training
+    text = training_text(run.corpus)
+    log = RunLog(run.folder, ngram)
+    callbacks: list[Callback] = [Divergence(), LockedFolder(lock), log, Probes(log, text)]
+    callbacks.append(Events(session.on_event))
+    if settings.target_loss is not None:
+        callbacks.append(TargetLoss(settings.target_loss))
+    if settings.early_stopping is not None:
+        callbacks.append(EarlyStopping(settings.early_stopping))
+    if limit is not None:
+        callbacks.append(limit)
+    training = Training(
+        run.folder,
+        run.config,
+        text,
+        engine,
+        callbacks=[*callbacks, session.interruption],
+        soft_targets=soft_targets,
+        on_event=session.on_event,
+        clock=session.clock,
+    )
+    temperature = None
+    with session.interruption.deferred():
+        end = _run(training)
+        has_model = end.kind != "signal" and training.best is not None
+        if has_model and run.config.sampling.chooses_temperature:
+            is_over = (lambda: False) if limit is None else limit.is_over
+            temperature = set_temperature(run, lock, is_over=is_over)
+    outcome = _outcome(training, end, ngram, temperature)
+    if end.kind == "signal":
+        outcome = replace(outcome, signal=session.interruption.signal)
+    else:
+        lock.check(run.folder)
+        outcome.write()
+    session.on_event(Ended(run.folder, end.reason, outcome.step))
+    return outcome
+
+
+def _run(training: Training) -> End:
+    """Train to the end of the session; if a file cannot be written, say how to go on."""
+    try:
+        return training.run()
+    except CharlmError as error:
+        if isinstance(error.__cause__, OSError) and training.saved_step >= 0:
+            run = as_argument(training.folder)
+            note = Note(
+                f"{training.folder}: saved up to step {training.saved_step:,}; continue with: "
+                f"charlm train --resume -r {run}"
+            )
+            training.on_event(note)
+        raise
+
+
+def _outcome(
+    training: Training, end: End, ngram: Score | None, temperature: float | None
+) -> Outcome:
+    """Return the outcome of a session of training."""
+    state, best, text = training.state, training.best, training.text
+    error = None if best is None else best.standard_error
+    could_go_on = end.kind in {"all steps", "time limit"}
+    is_last = state.best_step == state.step > 0 and training.schedule.evaluations > 1
+    is_short = text.validation is not None and error is None
+    return Outcome(
+        folder=training.folder,
+        reason=end.reason,
+        step=state.step,
+        recipe=training.config.recipe,
+        epochs=training.epochs,
+        seconds=state.seconds,
+        elapsed_seconds=state.elapsed_seconds,
+        nats_per_char=state.best_nats,
+        standard_error=error,
+        best_step=state.best_step,
+        split=text.split,
+        temperature=temperature,
+        baselines={} if ngram is None else {NGRAM: ngram.nats_per_char},
+        is_uncertain=is_short and state.best_step not in {0, state.step},
+        is_improving=could_go_on and is_last and error is not None,
+    )
 
 
 def _announce(plan: Plan, session: Session) -> None:

@@ -183,7 +183,7 @@ def parts(
     engine = engine_of(recipe, {f"training.{name}": value for name, value in settings.items()})
     import numpy as np
 
-    from charlm.core.evaluating import one_thread
+    from charlm.core.reading import one_thread
 
     training = engine.settings
     windows = random_ids(1, training.sequence_length + 1, training.batch_size)

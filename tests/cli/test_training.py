@@ -21,7 +21,7 @@ from charlm.runs.session import Stopped
 
 Report = Callable[..., Result]
 
-FACTS = {
+FACTS: dict[str, Any] = {
     "recipe": "tiny",
     "epochs": 10.0,
     "seconds": 50.4,
@@ -37,12 +37,9 @@ OUTCOME = Outcome(
     folder=Path("runs/a b"),
     reason="all steps done",
     step=1500,
-    facts=FACTS,
-    measured_on="the validation text",
+    **FACTS,
 )
 """A training whose last model is the best."""
-BEST_EARLIER = {**FACTS, "best_step": 1400}
-BEST_AT_START = {**FACTS, "best_step": 0}
 
 
 @pytest.fixture
@@ -83,8 +80,7 @@ def test_the_loss_is_explained_as_a_choice(report: Report) -> None:
 
 
 def test_without_a_validation_text_the_loss_is_that_of_the_training_text(report: Report) -> None:
-    facts = {**FACTS, "split": "train", "nats_per_char": 0.0, "baselines": {}}
-    command = report(facts=facts, measured_on="the training text")
+    command = report(split="train", nats_per_char=0.0, baselines={})
     assert command.stdout == (
         "runs/a b: 0.0000 nats per character of the training text: as uncertain as a choice among "
         "1.0 characters\n"
@@ -92,8 +88,7 @@ def test_without_a_validation_text_the_loss_is_that_of_the_training_text(report:
 
 
 def test_a_training_without_a_best_model_has_no_score(report: Report) -> None:
-    facts = {**FACTS, "nats_per_char": None, "best_step": None}
-    assert report(facts=facts).stdout == ""
+    assert report(nats_per_char=None, best_step=0).stdout == ""
 
 
 @pytest.mark.parametrize(
@@ -113,7 +108,7 @@ def test_a_training_ends_with_its_reason(
     end: str,
     report: Report,
 ) -> None:
-    command = report(facts={**FACTS, "best_step": best_step})
+    command = report(best_step=best_step)
     assert messages(command)[0] == f"all steps done: 1,500 steps in 1m00s{end}"
 
 

@@ -11,17 +11,16 @@ import numpy as np
 import pytest
 from arrays import bytes_of
 from corpora import make_corpus
-from fake_engine import FIRST_IS_BEST, FakeEngine, Faults, interrupt_after
-from fake_runs import TEXT, Trained, check_same_end, engine_of, resume, train
+from fake_engine import FIRST_IS_BEST, FakeEngine, Faults, crash_after, interrupt_after
+from fake_runs import TEXT, Trained, check_same_end, checkpoints_of, engine_of, resume, train
 from models import change_model
 from run_folders import contents, cut, flip_bit, names, read_metrics, replace_by_folder
 
-from charlm.core.checkpoints import LoopState, restore_run, save_run
-from charlm.core.evaluating import network_of
+from charlm.core.checkpoints import LoopState
+from charlm.core.evaluating import present_model
 from charlm.core.model_file import read_model
 from charlm.errors import CharlmError
 from charlm.runs.run import Run, open_run
-from charlm.runs.session import Session
 from charlm.storage import UnreadableError
 
 KEEP = "training.keep_checkpoints=true"
@@ -65,10 +64,13 @@ def test_the_state_is_restored_exactly(run: Path) -> None:
         best_step=10,
         pending_losses=[1 / 3, 1e-300],
     )
-    model = network_of(engine, opened.config, opened.corpus, step=7, epoch=0.5)
-    save_run(opened, engine, model, state)
+    checkpoints = checkpoints_of(opened)
+    model = present_model(engine, opened.config, checkpoints.text, step=7, epoch=0.5)
+    checkpoints.save(engine, model, state)
     other = engine_of(Run(run, opened.config.model_copy(update={"seed": 5}), opened.corpus))
-    assert restore_run(opened, other, session=Session())[0] == state
+    restored = checkpoints.restore(other)
+    assert restored is not None
+    assert restored[0] == state
     assert read_model(run / "last.safetensors").facts == model.facts
     assert bytes_of(other.tensors()) == bytes_of(engine.tensors())
 
@@ -178,7 +180,7 @@ def test_a_run_whose_config_was_changed_is_refused(
     config.write_text(config.read_text().replace(before, now))
     check_refused(
         run,
-        rf"run: the checkpoint of step 45 does not fit config\.yaml and corpus/: {key}; "
+        f"the checkpoint of step 45 does not fit the settings and the text of this run: {key}; "
         f"put back the file that has changed, or {NEW_RUN}",
     )
 
@@ -202,7 +204,7 @@ def test_a_run_whose_text_was_changed_is_refused(
     change: Callable[[Path], object], run: Path
 ) -> None:
     change(run / "corpus")
-    check_refused(run, "run: the checkpoint of step 45 does not fit .* corpus/: corpus/; put back")
+    check_refused(run, "run: the checkpoint of step 45 does not fit .* run: the text; put back")
 
 
 # What a resume restores or removes
@@ -212,8 +214,8 @@ def test_everything_later_than_the_checkpoint_is_removed(run: Path) -> None:
     (run / NEWEST).unlink()
     (run / ".1.best.safetensors.tmp").touch()
     (run / "checkpoints/.1.step-60.safetensors.tmp").touch()
-    opened = open_run(run)
-    restore_run(opened, engine_of(opened), session=Session())
+    with pytest.raises(ZeroDivisionError):
+        resume(run, faults=crash_after(41))
     assert names(run / "checkpoints") == ["step-40.safetensors"]
     assert read_model(run / "last.safetensors").facts["step"] == 40
     assert max(line["step"] for line in read_metrics(run)) == 40
@@ -243,7 +245,7 @@ def test_the_models_are_restored_from_the_checkpoint_of_their_step(tmp_path: Pat
     models = contents(run)
     for name in ("best.safetensors", "last.safetensors", "ended.json"):
         (run / name).unlink()
-    assert resume(run, faults=improving).outcome.facts["best_step"] == 50
+    assert resume(run, faults=improving).outcome.best_step == 50
     for name in ("best.safetensors", "last.safetensors"):
         assert (run / name).read_bytes() == models[name]
 

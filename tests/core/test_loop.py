@@ -37,11 +37,11 @@ from fake_runs import (
 from models import weights_of
 from run_folders import contents, event_steps, read_events
 
-from charlm.core.evaluating import DivergenceError, sample_text
+from charlm.core.checkpoints import saved_steps
+from charlm.core.evaluating import DivergenceError, generate_sample
 from charlm.core.model_file import read_model
 from charlm.errors import CharlmError
 from charlm.events import Evaluated, Event, Saved, Started, StepsTaken
-from charlm.runs.folder import saved_steps
 from charlm.runs.run import open_run
 from charlm.runs.session import Session
 from charlm.runs.timing import TimeLimit
@@ -188,16 +188,16 @@ def test_a_signal_ends_a_run_after_the_present_step(tmp_path: Path) -> None:
     stopped = train(tmp_path / "run", faults=interrupt_after(7))
     assert (stopped.outcome.step, stopped.outcome.signal) == (7, signal.SIGINT)
     assert stopped.outcome.reason == "stopped by SIGINT"
-    assert saved_steps(stopped.folder / "checkpoints") == [7]
+    assert saved_steps(stopped.folder) == [7]
     assert not (stopped.folder / "ended.json").exists()
 
 
 def test_a_resumed_run_continues_to_count_its_time(tmp_path: Path) -> None:
     stopped = train(tmp_path / "run", faults=interrupt_after(45), clock=ticking(100.0))
-    before = stopped.outcome.facts
-    after = resume(stopped.folder).outcome.facts
-    assert after["elapsed_seconds"] > before["elapsed_seconds"] > 100
-    assert after["seconds"] > before["seconds"] > 0
+    before = stopped.outcome
+    after = resume(stopped.folder).outcome
+    assert after.elapsed_seconds > before.elapsed_seconds > 100
+    assert after.seconds > before.seconds > 0
 
 
 def test_a_run_is_saved_once_a_minute_between_evaluations(tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_run_is_saved_once_a_minute_between_evaluations(tmp_path: Path) -> Non
     faults.is_slow = True  # a step takes a second
     with pytest.raises(ZeroDivisionError):
         train(tmp_path / "run", "training.steps=200", "training.evaluations=1", faults=faults)
-    assert saved_steps(tmp_path / "run/run/checkpoints") == [60]
+    assert saved_steps(tmp_path / "run/run") == [60]
 
 
 # A folder that is replaced while its run is trained
@@ -355,7 +355,7 @@ def test_a_run_that_diverges_keeps_its_checkpoints(
     with pytest.raises(DivergenceError, match=message + advice):
         train(tmp_path / "run", faults=faults)
     run = tmp_path / "run/run"
-    assert saved_steps(run / "checkpoints") == [20, 10]
+    assert saved_steps(run) == [20, 10]
     assert read_model(run / "last.safetensors").facts["step"] == 20
     assert not (run / "ended.json").exists()
 
@@ -369,7 +369,7 @@ def test_a_run_that_gets_worse_keeps_its_initial_weights_as_its_best(
     worse = Faults(weights=lambda step: 1.0 if step == 0 else 50.0)
     init = reference.folder / "last.safetensors"
     trained = train(tmp_path / "run", init=init, faults=worse)
-    assert trained.outcome.facts["best_step"] == 0
+    assert trained.outcome.best_step == 0
     assert weights_of(trained.folder / "best.safetensors") == weights_of(init)
     assert trained.validation()[0] == pytest.approx(reference.validation()[50], rel=1e-5)
     assert trained.of_type(Evaluated)[0].train_nats is None
@@ -450,7 +450,7 @@ def files_written(folder: Path, *overrides: str) -> list[Any]:
     sampling = ("sampling.length=20", "sampling.temperature=0.7")
     run = train(folder, *sampling, *overrides, text=TEXT + "é", faults=FIRST_IS_BEST)
     weights = {path.name: weights_of(path) for path in run.folder.rglob("*.safetensors")}
-    sample = sample_text(run.config, run.model("best.safetensors"))
+    sample = generate_sample(run.config, run.model("best.safetensors"))
     return [weights, run.repeatable_metrics, sample]
 
 

@@ -25,9 +25,8 @@ from charlm.engines.keras_engine import KerasEngine
 from charlm.engines.kernel import load_kernel
 from charlm.engines.step import Workers
 from charlm.errors import CharlmError
-from charlm.events import Event, Note
+from charlm.events import Event, Note, ignore
 from charlm.hardware import multiplies_bfloat16
-from charlm.runs.session import Session
 
 pytestmark = pytest.mark.usefixtures("eagerly")
 
@@ -308,7 +307,7 @@ def test_without_bfloat16_float32_is_used(
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
     events: list[Event] = []
-    engines = KerasEngines(Session(events.append))
+    engines = KerasEngines(events.append)
     resolved = engines.resolve(config, is_recorded=is_recorded)
     assert resolved.training.precision == "float32"
     problem = "this processor cannot multiply bfloat16"
@@ -331,7 +330,7 @@ def test_keras_does_not_follow_the_speed_of_the_kernel(
 ) -> None:
     monkeypatch.setattr(kernel, "LOADED", [Mock(has_bfloat16=True, has_tiles=True)])
     monkeypatch.setattr("charlm.engines.factory.multiplies_bfloat16", lambda: True)
-    resolved = KerasEngines(Session()).resolve(config, is_recorded=False)
+    resolved = KerasEngines(ignore).resolve(config, is_recorded=False)
     assert (resolved.training.kernel, resolved.training.precision) == ("keras", "float32")
 
 
@@ -339,7 +338,7 @@ def test_a_resumed_run_with_dropout_uses_keras() -> None:
     model = ModelConfig(rnn=RnnConfig(dropout=0.5))
     config = Config(model=model, training=TrainingConfig(kernel="compiled"))
     events: list[Event] = []
-    engines = KerasEngines(Session(events.append))
+    engines = KerasEngines(events.append)
     resolved = engines.resolve(config, is_recorded=True)
     assert resolved.training.kernel == "keras"
     message = (
@@ -353,7 +352,7 @@ def events_of_an_engine() -> list[Event]:
     """Return the events that report how an engine starts."""
     events: list[Event] = []
     config = load_config(find_recipe("tiny"), overrides=["model.units=2"])
-    engines = KerasEngines(Session(on_event=events.append))
+    engines = KerasEngines(events.append)
     engines(config, BATCHES, vocabulary_size=V)
     return events
 
@@ -380,8 +379,8 @@ def test_a_program_that_has_used_tensorflow_keeps_its_threads(
 def test_a_resolved_config_is_not_changed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
-    resolved = KerasEngines(Session()).resolve(config, is_recorded=False)
+    resolved = KerasEngines(ignore).resolve(config, is_recorded=False)
     events: list[Event] = []
-    engines = KerasEngines(Session(events.append))
+    engines = KerasEngines(events.append)
     assert engines.resolve(resolved, is_recorded=False) == resolved
     assert events == []

@@ -18,7 +18,7 @@ from charlm.engines import runtime, workers
 from charlm.engines.factory import MIN_ROWS, KerasEngines, connected_engines
 from charlm.engines.workers import PIECE_BYTES, ConnectedWorkers
 from charlm.errors import CharlmError
-from charlm.runs.session import Session
+from charlm.events import ignore
 
 
 class PlayedStrategy:
@@ -126,7 +126,7 @@ def test_each_core_gets_a_part_of_4_rows_or_more(
     rows: int, cores: int, parts: int, count: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("charlm.engines.factory.core_count", lambda: cores)
-    engines = KerasEngines(Session(), None if count == 1 else Played(0, []))
+    engines = KerasEngines(ignore, None if count == 1 else Played(0, []))
     config = Config().with_training(batch_size=count * rows, kernel="keras", parts=None)
     assert engines.resolve(config, is_recorded=False).training.parts == parts
 
@@ -135,14 +135,13 @@ def test_each_core_gets_a_part_of_4_rows_or_more(
 
 
 @pytest.fixture
-def session_of_two(monkeypatch: pytest.MonkeyPatch) -> Session:
-    """Return a session of the first of two workers, which are not connected."""
+def two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pretend to be the first of two workers, which are not connected."""
     cluster = {"worker": ["a:1", "b:2"]}
     task = {"type": "worker", "index": 0}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
     monkeypatch.setattr(runtime, "start_with_others", lambda _count, _index: None)
     monkeypatch.setattr(workers, "connect", lambda _count, index: Played(index, []))
-    return Session()
 
 
 @pytest.mark.parametrize(
@@ -154,14 +153,14 @@ def session_of_two(monkeypatch: pytest.MonkeyPatch) -> Session:
         tf.errors.CancelledError,
     ],
 )
-def test_a_lost_worker_ends_the_training_with_advice(kind: Any, session_of_two: Session) -> None:
+@pytest.mark.usefixtures("two_workers")
+def test_a_lost_worker_ends_the_training_with_advice(kind: Any) -> None:
     message = "^TF_CONFIG: another worker has ended or does not answer; .* resume the run"
-    with pytest.raises(CharlmError, match=message), connected_engines(session_of_two):
+    with pytest.raises(CharlmError, match=message), connected_engines(ignore):
         raise kind(None, None, "lost")
 
 
-def test_another_error_of_tensorflow_is_not_taken_for_a_lost_worker(
-    session_of_two: Session,
-) -> None:
-    with pytest.raises(tf.errors.InternalError), connected_engines(session_of_two):
+@pytest.mark.usefixtures("two_workers")
+def test_another_error_of_tensorflow_is_not_taken_for_a_lost_worker() -> None:
+    with pytest.raises(tf.errors.InternalError), connected_engines(ignore):
         raise tf.errors.InternalError(None, None, "a bug")

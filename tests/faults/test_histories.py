@@ -24,10 +24,10 @@ from hypothesis import strategies as st
 from models import weights_of
 from run_folders import cut
 
+from charlm.core.checkpoints import saved_steps
 from charlm.core.model_file import read_fields, read_model
 from charlm.errors import CharlmError
 from charlm.events import Started
-from charlm.runs.folder import saved_steps
 from charlm.storage import is_run
 
 
@@ -81,7 +81,7 @@ def test_a_run_ends_like_one_that_was_left_alone(
                     resume(run, faults=end(step))
                 else:
                     train(run.parent, faults=end(step))
-            newest, *_ = saved_steps(run / "checkpoints") or [0]
+            newest, *_ = saved_steps(run) or [0]
             models = (*run.glob("*.safetensors"), *run.glob("checkpoints/step-*"))
             assert (
                 max([read_fields(path)["step"] for path in models], default=0) <= newest

@@ -29,8 +29,8 @@ from fake_runs import CLOCK, repeatable_files
 from processes import Process, command_line, settings, started, wait_until
 from run_folders import event_steps, read_metrics
 
+from charlm.core.checkpoints import saved_steps
 from charlm.core.model_file import read_model
-from charlm.runs.folder import saved_steps
 from charlm.runs.run import read_outcome
 from charlm.storage import is_run
 
@@ -502,7 +502,7 @@ def test_workers_save_by_time_and_end_in_time(text: Path, tmp_path: Path) -> Non
     started_at = time.monotonic()
     train_with([sys.executable, "-c", SAVE_OFTEN, *map(str, line)], FOLLOW)
     assert time.monotonic() - started_at < 60
-    assert len(saved_steps(run / "checkpoints")) > 2
+    assert len(saved_steps(run)) > 2
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,21 @@ from charlm.measures.baselines import baseline_scores
 from charlm.runs.run import Outcome, open_run, read_outcome
 
 SAMPLED = "sampling.length=30"
+OUTCOME = Outcome(
+    folder=Path("run"),
+    reason="not trained",
+    step=0,
+    recipe=None,
+    epochs=0.0,
+    seconds=0.0,
+    elapsed_seconds=0.0,
+    nats_per_char=None,
+    standard_error=None,
+    best_step=0,
+    split="train",
+    temperature=None,
+    baselines={},
+)
 IMPROVING = Faults(weights=lambda step: step / 50)
 
 
@@ -74,7 +90,7 @@ def test_the_best_model_of_a_short_validation_text_is_uncertain_unless_it_is_the
 ) -> None:
     short = train(tmp_path / "run", SAMPLED, faults=FIRST_IS_BEST).outcome
     assert short.is_uncertain
-    assert short.facts["standard_error"] is None
+    assert short.standard_error is None
     assert not best_first.outcome.is_uncertain
     assert not reference.outcome.is_uncertain
     assert not reference.outcome.is_improving
@@ -110,9 +126,9 @@ def test_the_file_keeps_the_outcome_without_the_place_of_the_run(best_first: Tra
 
 
 def test_an_outcome_of_step_0_without_a_model_is_kept(tmp_path: Path) -> None:
-    outcome = Outcome(tmp_path, "not trained", 0, {"nats_per_char": None})
+    outcome = replace(OUTCOME, folder=tmp_path)
     outcome.write()
-    assert read_outcome(tmp_path) == outcome
+    assert read_outcome(tmp_path) == replace(outcome, had_ended=True)
 
 
 def test_a_run_that_has_not_ended_has_no_outcome(tmp_path: Path) -> None:

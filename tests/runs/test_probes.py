@@ -8,8 +8,7 @@ from arrays import check_close
 from inspection.networks import one_layer
 from models import one_layer_of
 
-from charlm.core.evaluating import choose_windows, probe, reach
-from charlm.measures.gradients import LagCurve
+from charlm.measures.gradients import LagCurve, choose_windows, probe, reach
 
 TEXT = np.random.default_rng(0).integers(0, 5, 4000).astype(np.uint8)
 WINDOWS: Any = choose_windows(TEXT)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from fake_runs import TEXT
 
+from charlm.core.engine import SoftTargets
 from charlm.events import Event, Progress
 from charlm.measures.ngrams import count_ngrams, predict_ngrams
 from charlm.runs.run import Run
 from charlm.runs.soft_targets import (
-    SoftTargets,
     cross_predict,
     memory_problem,
     open_soft_targets,

@@ -140,9 +140,9 @@ def test_the_models_keep_the_temperature_that_was_chosen(tmp_path: Path) -> None
     temperature = choose_temperature(chosen.config, corpus, best)
     assert best.facts["temperature"] == temperature
     assert chosen.model("last.safetensors").facts["temperature"] == temperature
-    assert chosen.outcome.facts["temperature"] == temperature
+    assert chosen.outcome.temperature == temperature
 
 
 def test_a_temperature_of_the_user_is_kept(run: Trained) -> None:
     assert run.model("best.safetensors").sampling_temperature == 0.3
-    assert run.outcome.facts["temperature"] is None
+    assert run.outcome.temperature is None

@@ -8,8 +8,7 @@ from arrays import bytes_of
 from fake_engine import FakeEngines, Faults
 from fake_runs import TEXT, Clock, begin, engine_of, ticking, timed_steps
 
-from charlm.core.evaluating import prepare_evaluated_text
-from charlm.runs.run import Run
+from charlm.runs.run import Run, training_text
 from charlm.runs.session import Session
 from charlm.runs.timing import Timing, time_engine
 
@@ -36,8 +35,8 @@ def time_run(
     """Time the parts of a run with a clock."""
     engine = engine_of(run, engines)
     session = Session(clock=clock)
-    text = prepare_evaluated_text(run.corpus)
-    return time_engine(run.config, run.corpus, engine, text, session=session, minutes=minutes)
+    text = training_text(run.corpus)
+    return time_engine(run.config, text, engine, session=session, minutes=minutes)
 
 
 def test_the_time_of_a_step_is_the_median_of_ten_after_the_first(run: Run) -> None:
