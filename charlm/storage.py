@@ -190,8 +190,6 @@ def check_free(target: Path) -> None:
     """
     path = Path(os.path.realpath(target))
     with writing(target):
-        if ".." in target.parts and not target.parent.exists():
-            raise CharlmError(f"{target}: there is no {target.parent}; leave out the ..")
         if not path.exists():
             return
         if not path.is_dir() or any(path.iterdir()):

@@ -14,7 +14,7 @@ be fast.
 import contextlib
 import inspect
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -150,33 +150,24 @@ def _exit_codes() -> Iterator[None]:
 Suggestions = list[CompletionItem[str]]
 
 
-def _suggest(names: Mapping[str, str | None], incomplete: str) -> Suggestions:
-    """Return the files and the names that begin with what was typed.
-
-    Args:
-        names: The help text for each name.
-        incomplete: The text that was typed.
-
-    """
-    suggestions: Suggestions = [CompletionItem("", type="file")]
-    for name, about in names.items():
-        if name.startswith(incomplete):
-            suggestions.append(CompletionItem(name, help=about))
-    return suggestions
+def _suggest(names: Iterable[str], incomplete: str) -> Suggestions:
+    """Return the files and the names that begin with what was typed."""
+    matches = [CompletionItem(name) for name in names if name.startswith(incomplete)]
+    return [CompletionItem("", type="file"), *matches]
 
 
 def suggest_recipes(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
     """Suggest the recipes that come with charlm, and file names, for shell completion."""
-    from charlm.config.recipes import describe_recipe, recipe_names
+    from charlm.config.recipes import recipe_names
 
-    return _suggest({name: describe_recipe(name) for name in recipe_names()}, incomplete)
+    return _suggest(recipe_names(), incomplete)
 
 
 def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
     """Suggest the runs under runs/, and file names, for shell completion."""
     from charlm.runs.folder import run_names
 
-    return _suggest(dict.fromkeys(run_names()), incomplete)
+    return _suggest(run_names(), incomplete)
 
 
 def suggest_models(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
@@ -184,7 +175,7 @@ def suggest_models(_: click.Context, _param: click.Parameter, incomplete: str) -
     from charlm.config.recipes import shipped_models
     from charlm.runs.folder import run_names
 
-    return _suggest(dict.fromkeys([*run_names(), *shipped_models()]), incomplete)
+    return _suggest([*run_names(), *shipped_models()], incomplete)
 
 
 class NonEmptyPath(click.Path):
