@@ -17,12 +17,13 @@ from charlm.version import __version__
 
 if TYPE_CHECKING:
     from charlm import events
-    from charlm.api.evaluation import evaluate
+    from charlm.api.evaluation import evaluate, score_lines
     from charlm.api.model import Model, load
-    from charlm.api.training import resume, tokenize, train
+    from charlm.api.training import plan, resume, tokenize, train
     from charlm.exports.exporting import export
     from charlm.inspection.inspecting import inspect
     from charlm.runs.summary import list_runs
+    from charlm.serving.server import serve
 
 
 __all__ = [
@@ -35,18 +36,22 @@ __all__ = [
     "inspect",
     "list_runs",
     "load",
+    "plan",
     "resume",
+    "score_lines",
+    "serve",
     "tokenize",
     "train",
 ]
 
 _MODULES = {
     **dict.fromkeys(("Model", "load"), "charlm.api.model"),
-    **dict.fromkeys(("resume", "tokenize", "train"), "charlm.api.training"),
-    "evaluate": "charlm.api.evaluation",
+    **dict.fromkeys(("evaluate", "score_lines"), "charlm.api.evaluation"),
+    **dict.fromkeys(("plan", "resume", "tokenize", "train"), "charlm.api.training"),
     "export": "charlm.exports.exporting",
     "inspect": "charlm.inspection.inspecting",
     "list_runs": "charlm.runs.summary",
+    "serve": "charlm.serving.server",
 }
 
 if not TYPE_CHECKING:  # with it, a type checker would accept every name

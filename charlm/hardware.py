@@ -27,13 +27,6 @@ TILES = "amx_bf16"
 """Flag of processors that multiply bfloat16 tiles."""
 ISAS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
 """Values of ONEDNN_MAX_CPU_ISA that restrict TensorFlow to instructions without bfloat16."""
-PRODUCT_THREADS = (
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "OMP_NUM_THREADS",
-)
-"""Environment variables with the number of threads of NumPy's matrix products."""
 HAS_TENSORFLOW = sys.version_info < (3, 14) and (sys.platform, platform.machine()) != (
     "darwin",
     "x86_64",
@@ -60,15 +53,6 @@ def core_count() -> int:
         time, period = map(int, CPU_QUOTA.read_text(encoding="ascii").split())
         return max(1, min(cores, -(-time // period)))
     return cores
-
-
-def limit_product_threads(count: int) -> None:
-    """Limit the number of threads of NumPy's matrix products, unless the environment sets it.
-
-    Has no effect after NumPy is imported.
-    """
-    for name in PRODUCT_THREADS:
-        os.environ.setdefault(name, str(count))
 
 
 def processor_name() -> str:

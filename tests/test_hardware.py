@@ -158,17 +158,6 @@ def test_the_environment_can_rule_bfloat16_out(
     assert hardware.multiplies_bfloat16() == expected
 
 
-def test_product_threads_are_limited_unless_the_environment_says_otherwise(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    for name in hardware.PRODUCT_THREADS:
-        monkeypatch.setenv(name, "7")  # so that it is restored
-        monkeypatch.delenv(name)
-    monkeypatch.setenv("OMP_NUM_THREADS", "5")
-    hardware.limit_product_threads(2)
-    assert [os.environ[name] for name in hardware.PRODUCT_THREADS] == ["2", "2", "2", "5"]
-
-
 @pytest.mark.parametrize(
     ("quota", "cores"),
     [

@@ -390,7 +390,7 @@ def export(*, as_json: bool, **options: Any) -> None:
     metavar="FILE",
     help="File for a line about every request.  [default: no log]",
 )
-def serve(**options: Any) -> None:
+def serve(*, runs: tuple[Path, ...], **options: Any) -> None:
     """Serve models with an OpenAI-compatible API and a web page.
 
     The page of the first model is at /; the page of each model is at /NAME. If the environment
@@ -408,12 +408,9 @@ def serve(**options: Any) -> None:
         serve behind a proxy, and log every request
 
     """
-    from charlm.hardware import limit_product_threads
-
-    limit_product_threads(1)  # before NumPy is imported; each answer uses one core
     try:
-        from charlm.serving import server
+        from charlm.serving.server import serve
     except ModuleNotFoundError as error:
         raise CharlmError(f"charlm serve needs {error.name}: pip install '.[serve]'") from None
     key = os.environ.get("CHARLM_API_KEY")
-    server.serve(**options, key=key, announce=print_result, on_event=ProgressDisplay())
+    serve(runs, **options, key=key, announce=print_result, on_event=ProgressDisplay())

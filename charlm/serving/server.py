@@ -23,13 +23,16 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
+from threadpoolctl import threadpool_limits
 
+from charlm.checks import check_each, check_path, check_whole
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
 from charlm.serving.completions import Completion, parse_request
 from charlm.serving.models import ServedModel, open_models
 from charlm.wording import short_repr
 
+MAX_PORT = 65535
 HEALTH = "/health"
 """Path of health checks, which need no key."""
 MAX_BODY_BYTES = 1 << 20
@@ -47,21 +50,21 @@ ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/]+")
 
 
 def serve(
-    runs: Sequence[Path] = (),
+    models: str | Path | Sequence[str | Path] = (),
     *,
     host: str = "127.0.0.1",
     port: int = 8000,
     key: str | None = None,
     allow_hosts: Sequence[str] = (),
     allow_origins: Sequence[str] = (),
-    log: Path | None = None,
-    announce: Callable[[str], object] = print,
+    log: str | Path | None = None,
+    announce: Callable[[str], object] | None = None,
     on_event: OnEvent = ignore,
 ) -> None:
     """Serve models until Ctrl-C or SIGTERM. Must be called in the main thread.
 
     Args:
-        runs: Runs, model files, or parts of names of runs; empty = the newest run.
+        models: Arguments of `charlm.load`; empty = the newest run.
         host: Address to listen on; other machines can reach any address but loopback.
         port: Port, 0 to 65535; 0 = any free port.
         key: Bearer token that requests need; None = no token.
@@ -69,18 +72,21 @@ def serve(
         allow_origins: Web sites whose pages may use the server, for example https://example.com;
             * = all.
         log: File for a line about every request; None = no log.
-        announce: Called with the URL when the server listens.
+        announce: Called with the URL when the server listens; None = not called.
         on_event: Called with notes.
 
     Raises:
         CharlmError: There is no such model, a model is damaged, two models have the same name, the
-            address is not available, the log cannot be written, or a name is invalid.
+            address is not available, the log cannot be written, or an argument is invalid.
+        KeyboardInterrupt: Ctrl-C has stopped the server.
 
     """
-    models = open_models(runs, on_event=on_event)
+    check_whole("port", port, 0, MAX_PORT)
+    paths = [Path(model) for model in check_each("models", models)]
+    served = open_models(paths, on_event=on_event)
     name = f"[{host}]" if ":" in host else host
     app = make_app(
-        models,
+        served,
         key=key,
         allow_hosts=[name, *allow_hosts],
         allow_origins=allow_origins,
@@ -89,10 +95,11 @@ def serve(
     for logger in ("uvicorn.error", "asyncio"):  # they log every lost connection
         logging.getLogger(logger).setLevel(logging.CRITICAL)
     if log is not None:
-        _log_requests(log)
+        _log_requests(check_path("log", log))
     with listen(host, port) as listener:
-        announce(f"http://{name}:{listener.getsockname()[1]}")
-        on_event(Note(f"serving {', '.join(models)}; Ctrl-C stops the server"))
+        if announce is not None:
+            announce(f"http://{name}:{listener.getsockname()[1]}")
+        on_event(Note(f"serving {', '.join(served)}; Ctrl-C stops the server"))
         if key is None and name not in LOCAL_HOSTS:
             warning = "other machines need no key, only a name in --allow-host; set CHARLM_API_KEY"
             on_event(Note(f"--host {host}: {warning}"))
@@ -105,7 +112,8 @@ def serve(
             limit_concurrency=MAX_CONNECTIONS,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
-        Server(config).run(sockets=[listener])
+        with threadpool_limits(1, "blas"):  # the products of a single stream are small
+            Server(config).run(sockets=[listener])
 
 
 class Server(uvicorn.Server):
@@ -118,7 +126,7 @@ class Server(uvicorn.Server):
             connection.transport.abort()
 
 
-def _log_requests(path: Path) -> None:
+def _log_requests(path: str) -> None:
     """Append uvicorn's line about each request to a file."""
     try:
         handler = logging.FileHandler(path, encoding="utf-8")

@@ -16,6 +16,14 @@ PATH = ("", "two\nlines", "x" * 5000, "nul\0")
 NUMBER = (-1, math.nan, math.inf, "x")
 WHOLE = (-1, 2**63, 10**400, 10**5000, 1.5, "x")  # Python prints at most 4,300 digits
 NAME = ("", "x")
+PLANNED: dict[str, tuple[Any, ...]] = {
+    "text": (*PATH, []),
+    "recipe": PATH,
+    "epochs": (*WHOLE, 0),
+    "minutes": (*NUMBER, 0),
+    "init": PATH,
+}
+"""Arguments that `plan` and `train` share."""
 IDS = ([1.7], ["a", 1], [True], [[1, 2], [3]], [10**400], np.zeros((2, 2)), [-1], [5])
 STATE: tuple[Any, ...] = ([], np.zeros(4), [np.zeros((2, 4)), np.zeros((1, 4))])
 
@@ -52,6 +60,10 @@ FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] =
             "window": (*WHOLE, 0),
         },
     ),
+    "score_lines": (
+        lambda **arguments: [*charlm.score_lines(**arguments)],
+        {"model": PATH, "text": PATH},
+    ),
     "inspect": (charlm.inspect, {"run": PATH, "text": PATH, "only": (*NAME, ["x"])}),
     "export": (export, {"model": PATH, "out": PATH, "format": NAME}),
     "list_runs": (charlm.list_runs, {"runs": PATH}),
@@ -59,21 +71,13 @@ FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] =
         charlm.tokenize,
         {"sources": PATH, "out": PATH, "recipe": PATH},
     ),
-    "train": (
-        charlm.train,
-        {
-            "text": (*PATH, []),
-            "recipe": PATH,
-            "epochs": (*WHOLE, 0),
-            "minutes": (*NUMBER, 0),
-            "init": PATH,
-            "run": PATH,
-        },
-    ),
+    "plan": (charlm.plan, PLANNED),
+    "train": (charlm.train, {**PLANNED, "run": PATH}),
     "resume": (charlm.resume, {"run": PATH}),
 }
 RIGHT: dict[str, dict[str, Any]] = {
     "evaluate": {"model": "river-plays"},
+    "score_lines": {"model": "river-plays", "text": "text"},
     "export": {"model": "river-plays", "out": "out", "format": "c"},
     "tokenize": {"sources": "text", "out": "out"},
 }

@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import pytest
 
 import charlm
-from charlm.api.training import plan
 from charlm.config.recipes import find_recipe
 from charlm.engines import runtime
 from charlm.errors import CharlmError
@@ -53,7 +52,7 @@ def test_without_tensorflow_training_is_refused_before_the_text_is_read(
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     monkeypatch.setattr(runtime, "HAS_TENSORFLOW", has_wheel)
     message = rf"^TensorFlow is needed for this, but is not installed: {advice}"
-    for train in (charlm.train, plan, charlm.resume):
+    for train in (charlm.train, charlm.plan, charlm.resume):
         with pytest.raises(CharlmError, match=message):
             train("missing.txt")
 
@@ -122,7 +121,7 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def planned(text: Path) -> dict[str, Any]:
     """Plan two epochs of the recipe tiny."""
-    return plan(text, recipe="tiny", epochs=2)
+    return charlm.plan(text, recipe="tiny", epochs=2)
 
 
 def test_a_plan_has_the_network_the_steps_and_the_text(planned: dict[str, Any]) -> None:
@@ -154,13 +153,13 @@ def test_the_memory_of_a_plan_includes_tensorflow(planned: dict[str, Any]) -> No
 
 
 def test_a_plan_leaves_nothing_behind(text: Path) -> None:
-    plan(text, recipe="tiny", epochs=1)
+    charlm.plan(text, recipe="tiny", epochs=1)
     assert list(Path.cwd().iterdir()) == []
 
 
 @pytest.mark.slow
 def test_a_plan_with_a_time_limit_fills_most_of_it(text: Path) -> None:
-    found = plan(text, recipe="tiny", minutes=2)
+    found = charlm.plan(text, recipe="tiny", minutes=2)
     assert found["minutes"] == 2
     assert 60 < found["seconds"] <= 120
 
@@ -193,7 +192,7 @@ def test_a_plan_is_what_train_decides(
     is_short: bool, arguments: dict[str, Any], text: Path
 ) -> None:
     source = text if is_short else None
-    found, expected = plan(source, **arguments), decided(source, **arguments)
+    found, expected = charlm.plan(source, **arguments), decided(source, **arguments)
     assert (found["recipe"], found["reason"]) == (expected.recipe, expected.reason)
     assert (found["steps"], found["epochs"]) == (expected.steps, expected.epochs)
     assert found["evaluations"] == expected.evaluations

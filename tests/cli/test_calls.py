@@ -12,6 +12,7 @@ import click
 import pytest
 from commands import all_commands, check_failure
 
+import charlm
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
 
@@ -32,6 +33,8 @@ TARGETS = {
     "config": "charlm.config.file.load_config",
 }
 """The function that each command calls."""
+PUBLIC = {*TARGETS} - {"sample", "inspect", "config"}
+"""The commands whose function is a name of the library."""
 RECIPE = {"recipe": "tiny", "overrides": ("a=1", "b=2")}
 TEXT = {"text": (Path("a"), Path("b"))}
 CALLS: dict[str, dict[str, Any]] = {
@@ -103,7 +106,7 @@ CALLS: dict[str, dict[str, Any]] = {
         "serve a b --host ::1 --port 5 --allow-host c --allow-host d --allow-origin https://e "
         "--log l"
     ): {
-        "runs": (Path("a"), Path("b")),
+        "models": (Path("a"), Path("b")),
         "host": "::1",
         "port": 5,
         "allow_hosts": ("c", "d"),
@@ -167,6 +170,12 @@ def test_an_option_becomes_an_argument(
                 argument, None if default is inspect.Parameter.empty else default
             )
     assert expected.keys() <= arguments.keys()
+
+
+@pytest.mark.parametrize("name", sorted(PUBLIC))
+def test_a_command_calls_a_function_of_the_library(name: str) -> None:
+    target = TARGETS[name]
+    assert pkgutil.resolve_name(target) is getattr(charlm, target.rpartition(".")[2])
 
 
 @pytest.mark.parametrize("name", all_commands())

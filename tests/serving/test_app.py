@@ -26,6 +26,7 @@ import uvicorn
 from serving.client import Answer, ask, serving
 from starlette.types import Receive, Scope, Send
 
+import charlm
 from charlm.core.model_file import write_model
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
@@ -324,7 +325,7 @@ def test_serve_limits_connections_logs_requests_and_stops_in_time(
     too_late = Timer(20, clients.close)
     too_late.start()
     with clients, pytest.raises(KeyboardInterrupt):
-        server.serve([tmp_path / "a.safetensors"], port=0, log=path, announce=announce)
+        charlm.serve(tmp_path / "a.safetensors", port=0, log=path, announce=announce)
     assert too_late.is_alive()
     too_late.cancel()
     (handler,) = logging.getLogger("uvicorn.access").handlers
@@ -332,3 +333,23 @@ def test_serve_limits_connections_logs_requests_and_stops_in_time(
     handler.close()
     assert found == [200, 503]
     assert [line[-3:] for line in path.read_text().splitlines()] == ["200", "503", "200"]
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "message"),
+    [
+        pytest.param("models", "", "models: the path is empty", id="no path"),
+        pytest.param("models", ["missing"], "missing: no such file", id="no model"),
+        pytest.param("host", "a..b", "host a..b, port 0: cannot listen", id="host"),
+        pytest.param("port", 65536, "port: found 65536; must be 0 to 65,535", id="port"),
+        pytest.param("port", 1.5, "port: found 1.5; must be a whole", id="part of a port"),
+        pytest.param("log", "", "log: the path is empty", id="log"),
+        pytest.param("allow_hosts", ["a:80"], "host: found 'a:80'", id="allowed host"),
+        pytest.param("allow_origins", ["a"], "origin: found 'a'", id="origin"),
+        pytest.param("key", "", "CHARLM_API_KEY: the key is empty", id="key"),
+    ],
+)
+def test_serve_refuses_a_wrong_argument(argument: str, value: Any, message: str) -> None:
+    arguments = {"models": "river-plays", "port": 0, argument: value}
+    with pytest.raises(CharlmError, match=f"^{re.escape(message)}"):
+        charlm.serve(**arguments)
