@@ -3,8 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import CorpusConfig
+from charlm.runs.folder import DEFAULT_CORPUS
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize
 

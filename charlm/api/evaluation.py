@@ -10,7 +10,8 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from charlm.api.model import WINDOW, Model, load
+from charlm.api import WINDOW
+from charlm.api.model import Model, load
 from charlm.checks import WRITE_TEXT, check_name, check_path
 from charlm.core.generation import empty_prompt
 from charlm.core.rnn import Floats, ignore_overflow

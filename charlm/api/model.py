@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.api import WINDOW
 from charlm.checks import check_path, check_whole
 from charlm.core.generation import GeneratedText, TextRequest, generate_text, random_seed
 from charlm.core.model_file import TrainedModel, read_model
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
     from charlm.config.schema import Config
     from charlm.core.scoring import ScoringProtocol
 
-WINDOW = 256
-"""Default length of a window, in characters."""
 MAX_STREAMS = 1_000_000
 """Largest batch size of a state."""
 Text = str | NDArray[Any] | Sequence[int]

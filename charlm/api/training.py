@@ -7,7 +7,7 @@ from typing import Any
 
 from charlm.checks import WRITE_TEXT, check_each, check_path, check_range, check_whole
 from charlm.config.file import Overrides, load_config, parse_overrides
-from charlm.config.recipes import DEFAULT_CORPUS, find_recipe
+from charlm.config.recipes import find_recipe
 from charlm.config.schema import merge
 from charlm.core.architecture import architecture
 from charlm.engines.factory import KerasEngines, connected_engines
@@ -16,7 +16,7 @@ from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.hardware import peak_memory_bytes
 from charlm.runs.choosing import MAX_MINUTES, Plan, Request, choose
-from charlm.runs.folder import CORPUS, check_is_run, find_run, newest_unfinished_run
+from charlm.runs.folder import CORPUS, DEFAULT_CORPUS, check_is_run, find_run, newest_unfinished_run
 from charlm.runs.initial_weights import read_initial_model
 from charlm.runs.run import Outcome
 from charlm.runs.session import Session, stop_on_signal

@@ -172,8 +172,7 @@ def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> 
 
 def suggest_models(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
     """Suggest runs under runs/, the models of charlm, and file names, for shell completion."""
-    from charlm.config.recipes import shipped_models
-    from charlm.runs.folder import run_names
+    from charlm.runs.folder import run_names, shipped_models
 
     return _suggest([*run_names(), *shipped_models()], incomplete)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 from click.core import ParameterSource
 
+from charlm.api import WINDOW
 from charlm.cli.command import (
     COUNT,
     NATURAL,
@@ -193,7 +194,7 @@ def _stream(prompt: str, chunks: Iterable[str]) -> None:
     "--window",
     type=COUNT,
     metavar="N",
-    default=256,
+    default=WINDOW,
     help="Window length in characters, for --protocol windows.",
 )
 @click.option(

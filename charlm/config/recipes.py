@@ -1,4 +1,4 @@
-"""Files that come with charlm: recipes, a text and a model."""
+"""Recipes: those that come with charlm, and files of the user."""
 
 from itertools import takewhile
 from pathlib import Path
@@ -11,20 +11,13 @@ YAML_SUFFIXES = {".yaml", ".yml"}
 _PACKAGE = Path(__file__).parent.parent
 
 
-def _shipped(name: str) -> Path:
-    """Return a folder inside the installed package, or next to the package in a checkout."""
+def shipped_folder(name: str) -> Path:
+    """Return a folder that comes with charlm: in the package, or next to it in a checkout."""
     installed = _PACKAGE / name
     return installed if installed.is_dir() else _PACKAGE.parent / name
 
 
-CONFIGS = _shipped("configs")
-DATA = _shipped("data")
-DEFAULT_CORPUS = DATA / "river_plays.txt"
-
-
-def shipped_models() -> dict[str, Path]:
-    """Return the model files that come with charlm by name."""
-    return {path.stem: path for path in sorted(DATA.glob("*.safetensors"))}
+CONFIGS = shipped_folder("configs")
 
 
 def recipe_names() -> list[str]:

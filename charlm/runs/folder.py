@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from charlm.config.recipes import shipped_models
+from charlm.config.recipes import shipped_folder
 from charlm.core import BEST, LAST, SUFFIX
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
@@ -27,6 +27,9 @@ from charlm.storage import (
 from charlm.wording import as_argument, nearest
 
 RUNS = Path("runs")
+DATA = shipped_folder("data")
+"""Folder of the text and the model that come with charlm."""
+DEFAULT_CORPUS = DATA / "river_plays.txt"
 ENDED_FILE = "ended.json"
 """File that exists if the run has reached its end, and was not stopped by a signal."""
 CORPUS = "corpus"
@@ -152,6 +155,11 @@ def run_names(under: Path = RUNS) -> list[str]:
     if not os.path.isdir(under):  # noqa: PTH112 - Path.is_dir can raise
         return []
     return sorted(path.name for path in under.iterdir() if is_run(path))
+
+
+def shipped_models() -> dict[str, Path]:
+    """Return the model files that come with charlm by name."""
+    return {path.stem: path for path in sorted(DATA.glob(f"*{SUFFIX}"))}
 
 
 def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:

@@ -15,7 +15,6 @@ from typing import Any
 
 from charlm.checks import parse_json
 from charlm.config.file import dump_config, load_config, parse_config
-from charlm.config.recipes import DEFAULT_CORPUS, shipped_models
 from charlm.config.schema import Config
 from charlm.core import BEST, CHECKPOINTS, LAST
 from charlm.core.evaluating import EVALUATED_CHARACTERS, TrainingText
@@ -23,12 +22,14 @@ from charlm.core.model_file import TrainedModel, write_model
 from charlm.errors import CharlmError
 from charlm.runs.folder import (
     CORPUS,
+    DEFAULT_CORPUS,
     ENDED_FILE,
     INIT,
     RUNS,
     check_is_run,
     make_folder,
     run_of,
+    shipped_models,
 )
 from charlm.storage import (
     CONFIG_FILE,

@@ -16,11 +16,11 @@ from run_folders import read_metrics
 
 import charlm
 from charlm.api.evaluation import text_to_score
-from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.core.model_file import read_model, write_model
 from charlm.errors import CharlmError
 from charlm.measures.baselines import baseline_scores
 from charlm.measures.ngrams import count_ngrams, score_ngrams
+from charlm.runs.folder import DEFAULT_CORPUS
 from charlm.text.corpus import Split, open_corpus
 
 TEXT = "The ferry crossed the river.\n"

@@ -6,8 +6,8 @@ import pytest
 from commands import charlm, json_of
 from conftest import CAN_TRAIN
 
-from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.core.model_file import read_model
+from charlm.runs.folder import DEFAULT_CORPUS
 
 pytestmark = pytest.mark.skipif(not CAN_TRAIN, reason="it trains")
 

@@ -14,7 +14,7 @@ from processes import started, wait_until
 from run_folders import contents
 
 from charlm.config.file import load_config
-from charlm.config.recipes import DEFAULT_CORPUS
+from charlm.runs.folder import DEFAULT_CORPUS
 
 pytestmark = pytest.mark.skipif(not CAN_TRAIN, reason="it trains")
 

@@ -9,7 +9,6 @@ import pytest
 import reference
 from numpy.typing import NDArray
 
-from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.core.scoring import mean_score
 from charlm.core.vocabulary import Vocabulary
 from charlm.measures.baselines import (
@@ -20,6 +19,7 @@ from charlm.measures.baselines import (
     ngram_score,
 )
 from charlm.measures.ngrams import count_ngrams, score_ngrams
+from charlm.runs.folder import DEFAULT_CORPUS
 
 PLAYS = DEFAULT_CORPUS.read_text(encoding="utf-8")[:40_000]
 LETTERS = Vocabulary(tuple(sorted({*PLAYS, "é"})))

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from charlm.config.recipes import shipped_models
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
 from charlm.runs import folder
-from charlm.runs.folder import find_model, find_run, find_runs
+from charlm.runs.folder import find_model, find_run, find_runs, shipped_models
 from charlm.storage import is_run, only_writer
 
 RUNS = Path("runs")

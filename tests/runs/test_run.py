@@ -9,10 +9,10 @@ from fake_runs import begin_run
 from run_folders import contents, names
 
 from charlm.config.file import load_config
-from charlm.config.recipes import DEFAULT_CORPUS, shipped_models
 from charlm.config.schema import CorpusConfig
 from charlm.core.model_file import TrainedModel, read_model
 from charlm.errors import CharlmError
+from charlm.runs.folder import DEFAULT_CORPUS, shipped_models
 from charlm.runs.run import Run, corpus_identity, files_of, open_run, run_corpus
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize

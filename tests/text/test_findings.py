@@ -8,8 +8,8 @@ import pytest
 from corpora import make_corpus, write_texts
 
 import charlm
-from charlm.config.recipes import DEFAULT_CORPUS
 from charlm.config.schema import CorpusConfig
+from charlm.runs.folder import DEFAULT_CORPUS
 from charlm.text.corpus import Corpus
 from charlm.text.findings import find_omissions, find_problems
 from charlm.text.tokenization import tokenize
