@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from charlm.cli import looking, models, runs, training
+from charlm.cli import models, runs, training
 from charlm.cli.command import Commands, set_option, suggest_recipes
 from charlm.cli.output import align, print_result, terminal_width
 from charlm.cli.progress import ProgressDisplay
@@ -62,8 +62,8 @@ for command in (
     models.serve,
     models.export,
     runs.runs,
-    looking.inspect,
-    looking.tensorboard,
+    runs.inspect,
+    runs.tensorboard,
 ):
     main.add_command(command)
 

@@ -29,7 +29,6 @@ from charlm.core.rnn import Floats, Integers, State, ignore_overflow, log_softma
 from charlm.core.sampler import Sampler, not_finite
 from charlm.core.vocabulary import has_too_many_marks
 from charlm.errors import CharlmError
-from charlm.serving.models import ServedModel
 
 TURN = 32
 """Number of characters that a request generates before others go on; 2 ms in a small network."""
@@ -206,17 +205,23 @@ class Completion:
     Args:
         model: Model that generates the texts.
         request: The request; without a seed it gets a random one.
+        name: Name of the model in the answer.
         wait: Function that lets other requests go on.
 
     """
 
     def __init__(
-        self, model: ServedModel, request: CompletionRequest, *, wait: Callable[[], Awaitable[None]]
+        self,
+        model: TrainedModel,
+        request: CompletionRequest,
+        *,
+        name: str,
+        wait: Callable[[], Awaitable[None]],
     ) -> None:
-        self._model = model.trained
+        self._model = model
         self._request = request
         self._wait = wait
-        vocabulary = model.trained.vocabulary
+        vocabulary = model.vocabulary
         self._prompts = [vocabulary.encode(prompt) for prompt in request.prompt]
         self._left_out = [vocabulary.left_out(prompt) for prompt in request.prompt]
         self._generated = 0  # number of characters
@@ -224,7 +229,7 @@ class Completion:
             "id": f"cmpl-{secrets.token_hex(12)}",
             "object": "text_completion",
             "created": int(time.time()),
-            "model": model.name,
+            "model": name,
         }
 
     async def whole(self) -> dict[str, Any]:

@@ -1,4 +1,7 @@
-"""HTTP server with an OpenAI-compatible API and a web page for each model."""
+"""HTTP server with an OpenAI-compatible API and a web page for each model.
+
+A model is read again when its file is replaced.
+"""
 
 import asyncio
 import hmac
@@ -6,6 +9,7 @@ import json
 import logging
 import re
 import socket
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -26,10 +30,12 @@ from starlette.routing import Route
 from threadpoolctl import threadpool_limits
 
 from charlm.checks import check_each, check_path, check_whole
+from charlm.core.model_file import read_model
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
+from charlm.exports.exporting import export_html
+from charlm.runs.folder import find_model, model_name
 from charlm.serving.completions import Completion, parse_request
-from charlm.serving.models import ServedModel, open_models
 from charlm.wording import short_repr
 
 MAX_PORT = 65535
@@ -162,6 +168,86 @@ def listen(host: str, port: int) -> socket.socket:
         reason = getattr(error, "strerror", None) or error
         raise CharlmError(f"host {host}, port {port}: cannot listen there: {reason}") from None
     return listener
+
+
+class ServedModel:
+    """A model that is read again when its file is replaced.
+
+    Args:
+        name: Name that requests use.
+        path: Path of the model file.
+        on_event: Called with notes.
+
+    Raises:
+        CharlmError: The file is missing or damaged.
+
+    """
+
+    def __init__(self, name: str, path: Path, *, on_event: OnEvent = ignore) -> None:
+        self.name = name
+        self._path = path
+        self._on_event = on_event
+        self._read()
+
+    def _read(self) -> None:
+        self.modified = _modified(self._path)
+        """Time when the file was replaced, in nanoseconds since 1970."""
+        trained = read_model(self._path)
+        self.page = export_html(trained, title=self.name)["index.html"]
+        """Web page that generates text in the browser."""
+        self.trained = trained
+        """Network, vocabulary and config."""
+
+    async def refresh(self) -> None:
+        """Read the file again if it was replaced; a damaged or missing file changes nothing.
+
+        Other requests get the old model meanwhile.
+        """
+        modified = _modified(self._path)
+        if modified == self.modified:
+            return
+        self.modified = modified
+        result = "serving the new model"
+        try:
+            await asyncio.to_thread(self._read)
+        except CharlmError as error:
+            result = f"still serving the old model: {error}"
+        self._on_event(Note(f"{self.name}: the file has changed; {result}"))
+
+
+def _modified(path: Path) -> int:
+    """Return the modification time of a file in nanoseconds, or 0 if it is missing."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def open_models(paths: Sequence[Path], *, on_event: OnEvent = ignore) -> dict[str, ServedModel]:
+    """Read the models to serve, and return them by name.
+
+    A model has the name of its run, or of its file if it is outside a run. If names are not unique,
+    as for two checkpoints of a run, the name of the file is added.
+
+    Args:
+        paths: Runs, model files, or parts of names of runs; empty = the newest run.
+        on_event: Called with notes.
+
+    Raises:
+        CharlmError: There is no such model, a model is damaged, or names are not unique.
+
+    """
+    files = [find_model(path, on_event=on_event) for path in paths or (None,)]
+    count = Counter(map(model_name, files))
+    models: dict[str, ServedModel] = {}
+    for file in files:
+        name = model_name(file)
+        if count[name] > 1 and name != file.stem:
+            name = f"{name}-{file.stem}"
+        if name in models:
+            raise CharlmError(f"{file}: another model is called {name} too; rename one of them")
+        models[name] = ServedModel(name, file, on_event=on_event)
+    return models
 
 
 def make_app(
@@ -322,10 +408,10 @@ class Service:
                 await self._wait()
         fields = parse_request(body)
         model = await self._find(fields.model)
+        wait = self._wait if fields.stream else partial(self._wait_for, request)
+        completion = Completion(model.trained, fields, name=model.name, wait=wait)
         if fields.stream:
-            lines = _to_lines(Completion(model, fields, wait=self._wait))
-            return StreamingResponse(lines, media_type="text/event-stream")
-        completion = Completion(model, fields, wait=partial(self._wait_for, request))
+            return StreamingResponse(_to_lines(completion), media_type="text/event-stream")
         return JSONResponse(await completion.whole())
 
 

@@ -17,12 +17,11 @@ pytest.importorskip("starlette", reason="missing: starlette")
 
 from charlm.api.model import Model
 from charlm.core.generation import TextRequest, generate_text
-from charlm.core.model_file import TrainedModel, write_model
+from charlm.core.model_file import TrainedModel
 from charlm.core.sampler import Sampler
 from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
 from charlm.serving.completions import Completion, CompletionRequest, parse_request
-from charlm.serving.models import ServedModel
 
 
 @pytest.fixture
@@ -42,10 +41,8 @@ def completion(
         if waits is not None:
             waits.append(None)
 
-    path = Path("m.safetensors")
-    write_model(path, model)
     body = json.dumps({"max_tokens": 100, "seed": 5, **fields}).encode()
-    return Completion(ServedModel("m", path), parse_request(body), wait=wait)
+    return Completion(model, parse_request(body), name="m", wait=wait)
 
 
 def answer(model: TrainedModel, **fields: Any) -> Any:
