@@ -1,9 +1,10 @@
-"""The way of a text: what `charlm train FILE` enters before its first step, with a fake engine.
+"""What a command enters: functions of charlm, their modules, and changes from module to module.
 
-    PYTHONPATH=tests python tests/bench/way.py FILE
+    PYTHONPATH=tests python tests/bench/way.py train TEXT
+    PYTHONPATH=tests python tests/bench/way.py sample MODEL
+    PYTHONPATH=tests python tests/bench/way.py evaluate MODEL TEXT
 
-Prints the number of functions of charlm entered, of their modules, and of changes from a module to
-another.
+`train` has a fake engine, and ends before its first step.
 """
 
 import contextlib
@@ -22,7 +23,7 @@ import charlm
 from charlm.api import training
 from charlm.cli.main import main
 from charlm.core.loop import Training
-from charlm.runs.session import Session
+from charlm.events import OnEvent
 
 PACKAGE = str(Path(charlm.__file__).parent)
 
@@ -32,12 +33,12 @@ class FirstStepError(Exception):
 
 
 @contextlib.contextmanager
-def connect(_session: Session) -> Iterator[FakeEngines]:
+def connect(_on_event: OnEvent) -> Iterator[FakeEngines]:
     """Return engines without TensorFlow."""
     yield FakeEngines()
 
 
-def stop(_training: Training, _count: int) -> NoReturn:
+def stop(_training: Training) -> NoReturn:
     """Stop instead of taking a step."""
     raise FirstStepError
 
@@ -48,35 +49,32 @@ class Way:
     def __init__(self) -> None:
         self.functions: list[tuple[str, str]] = []
 
-    def note(
-        self,
-        frame: FrameType,
-        event: str,
-        _argument: Any,
-    ) -> None:
+    def note(self, frame: FrameType, event: str, _argument: Any) -> None:
         """Note a call of a function of charlm."""
         code = frame.f_code
         if event == "call" and code.co_filename.startswith(PACKAGE) and code.co_name[0] != "<":
             self.functions.append((code.co_filename, code.co_qualname))
 
 
-def follow(text: Path) -> Way:
-    """Return the way of a text."""
+def follow(*arguments: str) -> Way:
+    """Return the way of a command."""
     training.connected_engines = connect  # type: ignore[assignment, attr-defined]
     Training.take_steps = stop  # type: ignore[assignment, method-assign]
     way = Way()
     with tempfile.TemporaryDirectory() as folder:
+        options = ["-q", "-r", f"{folder}/run"] if arguments[0] == "train" else []
         sys.setprofile(way.note)
         try:
-            result = CliRunner().invoke(main, ["train", str(text), "-q", "-r", f"{folder}/run"])
+            result = CliRunner().invoke(main, [*arguments, *options])
         finally:
             sys.setprofile(None)
-    assert isinstance(result.exception, FirstStepError), result.output
+    is_expected = isinstance(result.exception, FirstStepError | None)
+    assert is_expected, result.output
     return way
 
 
 if __name__ == "__main__":
-    entered = follow(Path(sys.argv[1])).functions
+    entered = follow(*sys.argv[1:]).functions
     modules = [module for module, _ in entered]
     changes = sum(before != after for before, after in pairwise(modules))
     print(f"{len({*entered})} functions, {len({*modules})} modules, {changes} changes of module")
