@@ -109,13 +109,13 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
         }
     command = _longer_command(outcome, options) if outcome.is_improving else None
     if as_json:
-        command_facts = {
+        command_fields = {
             "model": outcome.folder / BEST,
             "minutes": minutes,
             "total_seconds": total_seconds,
             "suggestion": command,
         }
-        print_json({**outcome.to_json(), **command_facts})
+        print_json({**outcome.to_json(), **command_fields})
     else:
         _print_outcome(outcome, command, minutes=minutes)
     if outcome.signal is not None:
@@ -223,13 +223,13 @@ def plan(*, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(plan)
         return
-    for subject, facts in _facts(plan):
-        line = subject.ljust(INDENT) + facts
+    for subject, found in _subjects(plan):
+        line = subject.ljust(INDENT) + found
         print_result(*wrap(line, terminal_width(), next_indent=INDENT))
 
 
-def _facts(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each subject of a plan with its facts."""
+def _subjects(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield each subject of a plan, and what was decided."""
     text = plan["text"]
     yield "text", text["summary"]
     for problem in text["findings"]:

@@ -2,8 +2,8 @@
 
 A checkpoint is a model file, checkpoints/step-N.safetensors, with more tensors (optimizer slots,
 random seeds, hidden state, and the trained weights if the model has their average) and the field
-`training` (`Facts`). A damaged checkpoint is skipped. A checkpoint that cannot be read is not
-skipped: it may be undamaged, and its steps would be lost.
+`training`, `TrainingFields`. A damaged checkpoint is skipped. A checkpoint that cannot be read is
+not skipped: it may be undamaged, and its steps would be lost.
 
 A save writes the checkpoint, then the models from the same arrays. A resumed run removes everything
 later than its checkpoint.
@@ -83,11 +83,11 @@ class LoopState(_Fields):
         return is_best
 
 
-class Facts(_Fields):
+class TrainingFields(_Fields):
     """The fields of a checkpoint that its model does not have."""
 
     kernel: str | None
-    """SHA-256 of the compiled library; a resumed run reports a different one. None = Keras."""
+    """SHA-256 of the compiled kernel; a resumed run reports a different one. None = Keras."""
     loop: LoopState
 
 
@@ -98,7 +98,7 @@ class Checkpoint(NamedTuple):
     """Network of the step, with the settings and the text of the run."""
     tensors: Tensors
     """State of the engine, with the weights of the model."""
-    facts: Facts
+    training: TrainingFields
 
 
 def checkpoint_name(step: int) -> str:
@@ -150,8 +150,8 @@ class Checkpoints:
         """
         tensors = engine.tensors()
         check_finite(tensors, step=state.step)
-        facts = Facts(kernel=engine.library, loop=state)
-        data = model_bytes(model, tensors=tensors, training=facts.model_dump())
+        training = TrainingFields(kernel=engine.kernel_sha256, loop=state)
+        data = model_bytes(model, tensors=tensors, training=training.model_dump())
         with writing(self.folder):
             self.folder.mkdir(exist_ok=True)
         write_file(self.path(state.step), data)
@@ -181,10 +181,10 @@ class Checkpoints:
         checkpoint = self._newest()
         self._check_unchanged(checkpoint, engine.shapes())
         engine.restore(checkpoint.tensors)
-        library = checkpoint.facts.kernel
-        if None not in (library, engine.library) and library != engine.library:
+        kernels = {checkpoint.training.kernel, engine.kernel_sha256}
+        if len(kernels) == 2 and None not in kernels:
             self._note("kernel: recompiled since this run was saved; its last bits will differ")
-        state = checkpoint.facts.loop
+        state = checkpoint.training.loop
         self._remove_later(state.step)
         write_model(self.run / LAST, checkpoint.model)
         if state.best_nats is None:
@@ -222,10 +222,11 @@ class Checkpoints:
         elif {name: tensor.shape for name, tensor in checkpoint.tensors.items()} != shapes:
             changed = changed or ["the shapes of its tensors"]
         if changed:
+            step = checkpoint.training.loop.step
             raise CharlmError(
-                f"{self.run}: the checkpoint of step {checkpoint.facts.loop.step:,} does not fit "
-                f"the settings and the text of this run: {name_some(changed)}; put back the file "
-                f"that has changed, or {self._advice}"
+                f"{self.run}: the checkpoint of step {step:,} does not fit the settings and the "
+                f"text of this run: {name_some(changed)}; put back the file that has changed, or "
+                f"{self._advice}"
             )
 
     def _remove_later(self, step: int) -> None:
@@ -273,12 +274,12 @@ def _read_best(path: Path, state: LoopState) -> Score | None:
 def _read(path: Path) -> Checkpoint:
     model, fields, tensors = read_tensors(path)
     try:
-        facts = Facts.model_validate(fields.get("training"))
+        training = TrainingFields.model_validate(fields.get("training"))
     except ValidationError as error:
         raise CharlmError(
-            f"{path}: damaged: training: {explain(error.errors()[0], Facts)}"
+            f"{path}: damaged: training: {explain(error.errors()[0], TrainingFields)}"
         ) from None
-    step = facts.loop.step
+    step = training.loop.step
     if path.name != checkpoint_name(step):
         raise CharlmError(f"{path}: damaged: it belongs to step {step:,}")
-    return Checkpoint(model, tensors, facts)
+    return Checkpoint(model, tensors, training)

@@ -42,7 +42,7 @@ class Engine(Protocol):
 
     batches: Batches
     """Division of the training text into windows."""
-    library: str | None = None
+    kernel_sha256: str | None = None
     """SHA-256 of the compiled kernel, which determines the last bits of the results; None =
     Keras."""
 

@@ -70,7 +70,7 @@ class KerasEngine:
         self._weights: Variables = named_weights(self.model)
         self._slots: Variables = named_slots(optimizer, self._weights)
         self._kernel = load_kernel() if self.settings.kernel == "compiled" else None
-        self.library = None if self._kernel is None else self._kernel.sha256
+        self.kernel_sha256 = None if self._kernel is None else self._kernel.sha256
         if self._kernel is not None:
             self._weights = copied(self._weights)
             self._slots = copied(self._slots)

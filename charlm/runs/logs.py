@@ -108,7 +108,7 @@ class RunLog(Callback):
         """Log the training loss since the last entry, and the rate and speed of the last step."""
         state = training.state
         characters = training.schedule.batches.characters_per_step
-        line = _position(training, "train", state.train_nats)
+        line = _line(training, "train", state.train_nats)
         line["learning_rate"] = float(training.schedule.rates(state.step - 1, 1)[0])
         line["gradient_norm"] = self._norm
         line["characters_per_second"] = characters / training.step_seconds
@@ -118,7 +118,7 @@ class RunLog(Callback):
         """Log the validation loss, and show the sample and the weights."""
         step, score = training.state.step, evaluation.score
         if training.text.validation is not None or step == 0:
-            self.log(_position(training, training.text.split, score.nats_per_char))
+            self.log(_line(training, training.text.split, score.nats_per_char))
         if self._ngram is not None:
             self.show_loss(NGRAM, self._ngram.nats_per_char, step=step)
         if evaluation.sample:
@@ -188,7 +188,7 @@ def _append(path: Path, data: bytes) -> None:
         os.fsync(file.fileno())
 
 
-def _position(training: Training, split: str, nats: float) -> dict[str, Any]:
+def _line(training: Training, split: str, nats: float) -> dict[str, Any]:
     """Return the fields that every line of metrics.jsonl has."""
     return {
         "step": training.state.step,

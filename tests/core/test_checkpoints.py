@@ -267,9 +267,9 @@ def test_a_resume_reports_another_kernel(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(FakeEngine, "library", before)
+    monkeypatch.setattr(FakeEngine, "kernel_sha256", before)
     stopped = train(tmp_path / "run", faults=interrupt_after(5))
-    monkeypatch.setattr(FakeEngine, "library", now)
+    monkeypatch.setattr(FakeEngine, "kernel_sha256", now)
     note = "kernel: recompiled since this run was saved; its last bits will differ"
     assert (note in resume(stopped.folder).notes) == is_noted
 
