@@ -14,8 +14,7 @@ import click
 
 from charlm.cli import models, runs, training
 from charlm.cli.command import Commands, set_option, suggest_recipes
-from charlm.cli.output import align, print_result, terminal_width
-from charlm.cli.progress import ProgressDisplay
+from charlm.cli.output import ProgressDisplay, align, print_result, terminal_width
 from charlm.version import __version__
 
 SECTIONS = {

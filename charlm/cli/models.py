@@ -24,6 +24,7 @@ from charlm.cli.command import (
     port_option,
 )
 from charlm.cli.output import (
+    ProgressDisplay,
     align,
     print_aside,
     print_json,
@@ -32,7 +33,6 @@ from charlm.cli.output import (
     show_perplexity,
     write_result,
 )
-from charlm.cli.progress import ProgressDisplay
 from charlm.errors import CharlmError
 from charlm.exports import FormatName
 from charlm.wording import counted

@@ -1,4 +1,7 @@
-"""Printing: results on standard output, everything else on standard error; widths and tables."""
+"""Printing: results on standard output, everything else on standard error.
+
+Events are lines on standard error, and a progress bar on a terminal.
+"""
 
 import contextlib
 import json
@@ -7,17 +10,28 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from charlm import events
 from charlm.errors import CharlmError
-from charlm.wording import escape_controls
+from charlm.events import Event, Progress
+from charlm.wording import duration, escape_controls
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 MIN_WIDTH = 40
 """Smallest terminal width that output is laid out for, in columns."""
 LARGE_PERPLEXITY = 1e6
 """Smallest perplexity that is shown with an exponent."""
+PREFIX_COLUMNS = len("charlm: ")
+"""Width of the prefix of every line."""
+MIN_SAMPLE_COLUMNS = 12
+"""Smallest width of a sample that is worth showing."""
+TRAINING = ""
+"""Name of the bar of the training steps, which stays on the screen."""
 
 
 class OutputClosedError(Exception):
@@ -158,3 +172,117 @@ def align(rows: Sequence[Sequence[str]], *, text_columns: Collection[int] = ()) 
             cells.append(cell.ljust(width) if is_text else cell.rjust(width))
         lines.append("  ".join(cells).rstrip())
     return lines
+
+
+def describe(event: Event) -> list[str]:
+    """Return the lines that describe an event; none if it only moves a progress bar."""
+    columns = terminal_width() - PREFIX_COLUMNS
+    match event:
+        case events.Note(message):
+            return wrap(message, columns)
+        case events.Started(_, step, total) if step:
+            return [f"resumed at step {step:,} of {total:,}"]
+        case events.Evaluated():
+            return [_describe_evaluation(event, columns)]
+    return []
+
+
+def _describe_evaluation(event: events.Evaluated, columns: int) -> str:
+    """Return the line for an evaluation; the start of the sample fills the rest of the line."""
+    nats = event.validation_nats
+    if not event.step:
+        split = "train" if nats is None else "validation"
+        return f"step 0: {split} {event.nats_per_char:.3f} nats"
+    left = f", {duration(event.left_seconds)} left" if event.step < event.total else ""
+    line = f"step {event.step:,} of {event.total:,}{left}: train {event.train_nats:.3f}"
+    if nats is not None:
+        line += f", validation {nats:.3f}"
+    if event.is_best:
+        line += ", best"
+    words = " ".join(event.sample.split())
+    free = columns - len(line) - len(' ""')
+    if words and free >= MIN_SAMPLE_COLUMNS:
+        return f'{line} "{words[:free]}"'
+    return line
+
+
+def _progress(event: Event) -> Progress | None:
+    """Return the progress to show after an event; None if the event has no bar."""
+    match event:
+        case Progress():
+            return event
+        case events.StepsTaken(step, losses, total, characters_per_second, left_seconds):
+            from tqdm import tqdm  # here, for a fast start of other commands
+
+            left = f"{duration(left_seconds)} left" if step < total else "last evaluation"
+            speed = f"{tqdm.format_sizeof(characters_per_second)} char/s"
+            details = f"{left}, {speed}, loss {losses[-1]:.3f} nats"
+            return Progress(TRAINING, step, total, "step", details)
+    return None
+
+
+class ProgressDisplay:
+    """Shows the events of a task on standard error; a context manager that removes the bar."""
+
+    def __init__(self) -> None:
+        self._has_bar = shows_progress()
+        self._bar: tqdm[NoReturn] | None = None
+        self._task = ""
+
+    def __enter__(self) -> "ProgressDisplay":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close_bar()
+
+    def __call__(self, event: Event) -> None:
+        """Show an event: its lines above the bar, then the bar."""
+        lines = describe(event)
+        if lines:
+            with self._above_bar():
+                for line in lines:
+                    say(line)
+        progress = _progress(event) if self._has_bar else None
+        if progress is not None:
+            self._show(progress)
+
+    @contextlib.contextmanager
+    def _above_bar(self) -> Iterator[None]:
+        """While the `with` block runs, its output appears above the bar."""
+        if self._bar is None:
+            yield
+            return
+        self._bar.clear()
+        yield
+        self._bar.refresh()
+
+    def _show(self, progress: Progress) -> None:
+        if self._bar is None or self._task != progress.task:
+            self._close_bar()
+            self._task = progress.task
+            self._bar = _new_bar(progress)
+        self._bar.set_postfix_str(escape_controls(progress.details), refresh=False)
+        self._bar.update(progress.done - self._bar.n)
+        if progress.done == progress.total:
+            self._close_bar()
+
+    def _close_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = None
+
+
+def _new_bar(progress: Progress) -> "tqdm[NoReturn]":
+    """Return a progress bar that starts at the present state."""
+    from tqdm import tqdm
+
+    percentage = f"{progress.task} {{percentage:3.0f}}%"
+    numbers = f"{progress.unit} {{n_fmt}} of {{total_fmt}}{{postfix}}"
+    return tqdm(
+        total=progress.total,
+        initial=progress.done,
+        leave=progress.task == TRAINING,
+        dynamic_ncols=True,
+        postfix=escape_controls(progress.details),
+        bar_format=f"{percentage}|{{bar}}| {numbers}",
+    )

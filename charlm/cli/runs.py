@@ -18,8 +18,15 @@ from charlm.cli.command import (
     models_argument,
     suggest_runs,
 )
-from charlm.cli.output import align, print_json, print_result, say, terminal_width, wrap
-from charlm.cli.progress import ProgressDisplay
+from charlm.cli.output import (
+    ProgressDisplay,
+    align,
+    print_json,
+    print_result,
+    say,
+    terminal_width,
+    wrap,
+)
 from charlm.errors import CharlmError
 
 SAMPLE_CHARACTERS = 300

@@ -19,8 +19,15 @@ from charlm.cli.command import (
     suggest_runs,
     training_options,
 )
-from charlm.cli.output import print_json, print_result, say, show_perplexity, terminal_width, wrap
-from charlm.cli.progress import ProgressDisplay
+from charlm.cli.output import (
+    ProgressDisplay,
+    print_json,
+    print_result,
+    say,
+    show_perplexity,
+    terminal_width,
+    wrap,
+)
 from charlm.wording import as_argument, counted, duration, short_duration, short_number
 
 if TYPE_CHECKING:

@@ -1,13 +1,12 @@
 """What the user sees of a training: its size, the progress bar, and evaluations."""
 
-import os
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from charlm.cli import progress
-from charlm.cli.progress import ProgressDisplay, describe
+from charlm.cli import output
+from charlm.cli.output import ProgressDisplay, describe
 from charlm.events import Evaluated, Event, Note, Progress, StepsTaken
 
 # The progress bar
@@ -15,7 +14,7 @@ from charlm.events import Evaluated, Event, Note, Progress, StepsTaken
 
 @pytest.fixture
 def bar(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(progress, "shows_progress", lambda: True)
+    monkeypatch.setattr(output, "shows_progress", lambda: True)
 
 
 def steps_taken(step: int, speed: float) -> StepsTaken:
@@ -87,26 +86,10 @@ def test_only_the_bar_of_the_steps_is_left_on_the_screen(
     assert ("100%" in last) == is_left
 
 
-@pytest.mark.parametrize(
-    ("event", "lines"),
-    [
-        pytest.param(
-            Progress("scoring", 0, 500_000, "character"),
-            ["charlm: scoring 500,000 characters"],
-            id="long",
-        ),
-        pytest.param(Progress("scoring", 0, 499_999, "character"), [], id="short"),
-    ],
-)
-def test_a_long_scoring_is_told_without_a_bar(
-    event: Event, lines: list[str], capsys: pytest.CaptureFixture[str]
+def test_a_long_note_is_wrapped_at_the_width_of_the_terminal(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with ProgressDisplay() as display:
-        display(event)
-    assert capsys.readouterr().err.splitlines() == lines
-
-
-def test_a_long_note_is_wrapped_at_80_columns_with_the_prefix() -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     line = 35 * "a " + "aa"
     assert len(f"charlm: {line}") == 80
     assert describe(Note(line)) == [line]
@@ -142,15 +125,13 @@ def test_an_evaluation_is_reported_with_its_losses(changes: dict[str, Any], line
     assert describe(replace(EVALUATED, **changes)) == [line]
 
 
-@pytest.mark.parametrize("columns", [16, len(START) + 14, len(START) + 15, 100])
-def test_the_line_of_an_evaluation_ends_with_as_much_of_the_sample_as_fits(columns: int) -> None:
+@pytest.mark.parametrize("columns", [40, len(START) + 14, len(START) + 15, 100])
+def test_the_line_of_an_evaluation_ends_with_as_much_of_the_sample_as_fits(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns + len("charlm: ")))
     evaluated = replace(EVALUATED, sample="The ferry\n\nlies on the mud.")
-    [line] = describe(evaluated, columns=columns)
+    [line] = describe(evaluated)
     written = f' "{"The ferry lies on the mud."[: columns - len(START) - 3]}"'
     expected = START + written if columns >= len(START) + 15 else START
     assert line == expected
-
-
-def test_the_width_of_a_line_is_that_of_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((57, 24)))
-    assert progress.line_columns() == 57 - len("charlm: ")
