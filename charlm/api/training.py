@@ -10,8 +10,7 @@ from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import merge
 from charlm.core.architecture import architecture
-from charlm.engines.factory import KerasEngines, connected_engines
-from charlm.engines.runtime import check_tensorflow
+from charlm.engines.factory import KerasEngines, check_tensorflow, connected_engines
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.hardware import peak_memory_bytes

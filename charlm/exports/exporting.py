@@ -162,9 +162,9 @@ def _matrices(parameters: Parameters) -> Iterator[Floats]:
 
 def export_keras(model: TrainedModel) -> dict[str, bytes]:
     """Return model.keras, a network of standard Keras layers."""
-    from charlm.engines import runtime
+    from charlm.engines import factory
 
-    runtime.start()
+    factory.start()
     from charlm.engines.model import write_keras_file
 
     return {"model.keras": write_keras_file(model)}

@@ -11,7 +11,7 @@ import pytest
 
 import charlm
 from charlm.config.recipes import find_recipe
-from charlm.engines import runtime
+from charlm.engines import factory
 from charlm.errors import CharlmError
 from charlm.events import Decided, Event
 from charlm.runs.run import Outcome
@@ -50,7 +50,7 @@ def test_without_tensorflow_training_is_refused_before_the_text_is_read(
     has_wheel: bool, advice: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorflow", None)
-    monkeypatch.setattr(runtime, "HAS_TENSORFLOW", has_wheel)
+    monkeypatch.setattr(factory, "HAS_TENSORFLOW", has_wheel)
     message = rf"^TensorFlow is needed for this, but is not installed: {advice}"
     for train in (charlm.train, charlm.plan, charlm.resume):
         with pytest.raises(CharlmError, match=message):

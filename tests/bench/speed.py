@@ -72,9 +72,9 @@ def engine_of(recipe: str, settings: dict[str, Any]) -> Any:
     """Return the engine of a recipe with other settings."""
     from charlm.config.file import load_config
     from charlm.config.recipes import find_recipe
-    from charlm.engines import runtime
+    from charlm.engines import factory
 
-    runtime.start()  # before NumPy is imported
+    factory.start()  # before NumPy is imported
 
     from charlm.core.batches import Batches
     from charlm.engines.keras_engine import KerasEngine

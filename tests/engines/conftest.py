@@ -12,12 +12,12 @@ from conftest import MakeOnce
 from engines.kernels import Kernels, emulation_options
 
 from charlm import hardware
-from charlm.engines import compiler, runtime
+from charlm.engines import compiler, factory
 from charlm.engines.compiler import compiler_options
 from charlm.engines.kernel import Kernel, load_kernel
 from charlm.hardware import find_compiler
 
-runtime.start()
+factory.start()
 
 
 @pytest.fixture

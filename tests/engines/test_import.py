@@ -10,7 +10,7 @@ import pytest
 
 IMPORT = """
 import sys
-from charlm.engines import runtime
+from charlm.engines import factory
 try:
     {call}
 except BaseException as error:
@@ -29,7 +29,7 @@ is_complete = True
 
 
 def load(
-    module: str, *, before: str = "", call: str = "runtime.import_tensorflow()"
+    module: str, *, before: str = "", call: str = "factory.import_tensorflow()"
 ) -> "subprocess.CompletedProcess[str]":
     """Load a module instead of TensorFlow, in a process that first runs other lines."""
     Path("tensorflow.py").write_text(module, encoding="utf-8")
@@ -73,7 +73,7 @@ def test_an_ignored_signal_stays_ignored_during_the_import() -> None:
 
 def test_tensorflow_can_be_imported_in_a_thread_which_cannot_handle_signals() -> None:
     before = "from concurrent.futures import ThreadPoolExecutor\n"
-    call = "ThreadPoolExecutor().submit(runtime.import_tensorflow).result()"
+    call = "ThreadPoolExecutor().submit(factory.import_tensorflow).result()"
     process = load("raise ImportError", before=before, call=call)
     assert process.stdout.split() == ["ImportError", "False"]
 

@@ -10,12 +10,12 @@ import keras
 import pytest
 import tensorflow as tf
 
-from charlm.engines import runtime
+from charlm.engines import factory
 from charlm.hardware import core_count
 
 SHOW = """
-from charlm.engines import runtime
-runtime.start()
+from charlm.engines import factory
+factory.start()
 from keras import config
 print(config.backend(), config.floatx(), config.dtype_policy().name)
 """
@@ -68,7 +68,7 @@ def test_each_operation_has_a_thread_and_each_core_an_operation() -> None:
 
 
 def test_the_slow_optimizer_of_graphs_is_switched_off() -> None:
-    runtime.start()
+    factory.start()
     assert tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"] is True
 
 
@@ -76,7 +76,7 @@ def test_the_number_format_of_keras_is_set_again() -> None:
     try:
         keras.config.set_floatx("float64")
         keras.config.set_dtype_policy("mixed_bfloat16")
-        runtime.import_tensorflow()
+        factory.import_tensorflow()
         assert keras.config.floatx() == "float32"
         assert keras.config.dtype_policy().name == "float32"
     finally:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from charlm.engines.runtime import read_tf_config
+from charlm.engines.factory import read_tf_config
 from charlm.errors import CharlmError
 
 SECOND = {"type": "worker", "index": 1}

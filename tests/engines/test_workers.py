@@ -14,7 +14,7 @@ import tensorflow as tf
 from arrays import check_close
 
 from charlm.config.schema import Config
-from charlm.engines import runtime, workers
+from charlm.engines import factory, workers
 from charlm.engines.factory import MIN_ROWS, KerasEngines, connected_engines
 from charlm.engines.workers import PIECE_BYTES, ConnectedWorkers
 from charlm.errors import CharlmError
@@ -140,7 +140,7 @@ def two_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     cluster = {"worker": ["a:1", "b:2"]}
     task = {"type": "worker", "index": 0}
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": cluster, "task": task}))
-    monkeypatch.setattr(runtime, "start_with_others", lambda _count, _index: None)
+    monkeypatch.setattr(factory, "start_with_others", lambda _count, _index: None)
     monkeypatch.setattr(workers, "connect", lambda _count, index: Played(index, []))
 
 
