@@ -32,8 +32,7 @@ from charlm.engines.kernel import (
     load_kernel,
 )
 from charlm.engines.model import CharacterRNN
-from charlm.engines.optimizer import POLYNOMIALS, Muon, average_share
-from charlm.engines.step import StepResult, Workers, part_sizes
+from charlm.engines.step import POLYNOMIALS, Muon, StepResult, Workers, average_share, part_sizes
 from charlm.hardware import core_count
 
 
@@ -238,7 +237,7 @@ class Update:
         weights: The weights by name, float32.
         gradients: The gradient of each weight, float32.
         average: The average of each weight, or nothing.
-        slots: The variables of the optimizer; see `charlm.engines.optimizer.named_slots`.
+        slots: The variables of the optimizer; see `charlm.engines.step.named_slots`.
         bfloat16: Whether the factors of Muon's products are rounded to bfloat16.
 
     """

@@ -21,8 +21,7 @@ from charlm.core.vocabulary import Ids
 from charlm.engines.compiled import CompiledStep
 from charlm.engines.kernel import CompiledReader, load_kernel
 from charlm.engines.model import build_model, copied, named_seeds, named_weights
-from charlm.engines.optimizer import build_optimizer, named_slots
-from charlm.engines.step import KerasStep, Workers
+from charlm.engines.step import KerasStep, Workers, build_optimizer, named_slots
 from charlm.errors import CharlmError
 
 Variables = dict[str, Any]

@@ -14,7 +14,7 @@ from charlm.config.schema import OptimizerConfig
 from charlm.engines.compiled import Update
 from charlm.engines.kernel import load_kernel
 from charlm.engines.model import copied
-from charlm.engines.optimizer import POLYNOMIALS, Muon, build_optimizer, named_slots
+from charlm.engines.step import POLYNOMIALS, Muon, build_optimizer, named_slots
 from charlm.errors import CharlmError
 
 pytestmark = pytest.mark.usefixtures("eagerly")
