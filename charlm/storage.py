@@ -10,7 +10,6 @@ import contextlib
 import fcntl
 import hashlib
 import os
-import platform
 import shutil
 import stat
 import tempfile
@@ -332,28 +331,24 @@ def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) ->
         clock: Clock in seconds.
 
     Raises:
-        CharlmError: Another process, which the message names, holds the lock or has removed the
-            folder; or the folder cannot be written, or its file system has no locks.
+        CharlmError: Another process holds the lock or has removed the folder; or the folder cannot
+            be written, or its file system has no locks.
 
     """
     path = folder / LOCK
     end = clock() + PATIENCE_SECONDS
     with contextlib.ExitStack() as stack:
         with writing(path):
-            file = stack.enter_context(path.open("a+b", buffering=0))
+            file = stack.enter_context(path.open("ab", buffering=0))
             while not _try_to_lock(file):
                 if clock() > end:
-                    holder = _read_holder(file)
                     raise CharlmError(
-                        f"{folder}: {holder} is training here; wait for it, or choose another "
-                        "folder"
+                        f"{folder}: another process is training here; wait for it, or choose "
+                        "another folder"
                     )
                 time.sleep(0.01)
         lock = Lock(file)
         lock.check(folder)
-        with contextlib.suppress(OSError):  # the disk may be full, and only messages need this
-            file.truncate(0)
-            file.write(f"process {os.getpid()} on {platform.node()}\n".encode())
         yield lock
 
 
@@ -364,13 +359,6 @@ def _try_to_lock(file: FileIO) -> bool:
     except BlockingIOError:
         return False
     return True
-
-
-def _read_holder(file: FileIO) -> str:
-    """Return the name of the process that holds a lock."""
-    file.seek(0)
-    holder = file.read(200) or b""
-    return holder.decode("utf-8", "replace").strip() or "another process"
 
 
 def is_held(run: Path) -> bool:
