@@ -33,7 +33,7 @@ def parse_json(text: str | bytes, *, origin: str) -> Any:
 
     """
     try:
-        value = json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+        value = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise CharlmError(f"{origin}: not valid JSON: {str(error)[:200]}") from None
     check_json(value, origin=origin)
@@ -143,10 +143,6 @@ def check_path(argument: str, value: str | Path, *, hint: str = "") -> str:
     if "\n" in name or "\0" in name or max(map(len, parts)) > MAX_NAME_BYTES:
         problem = "which is a text, not the path of a file"
         raise CharlmError(f"{argument}: found {name[:40]!r}..., {problem}{advice}")
-    has_words = name.count(" ") >= 2 and "/" not in name and not Path(name).suffix
-    if hint and has_words and not Path(name).exists():
-        problem = "no such file or folder; if this is a text, "
-        raise CharlmError(f"{argument}: found {name!r}: {problem}{hint}")
     return name
 
 

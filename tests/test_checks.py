@@ -107,21 +107,6 @@ def test_a_text_instead_of_a_path_is_recognized(found: str) -> None:
         check_path("text", found, hint="write it to a file")
 
 
-def test_several_words_without_a_file_may_be_a_text(tmp_path: Path) -> None:
-    message = r"^text: found 'to be or not': no such file or folder; if this is a text, write it$"
-    with pytest.raises(CharlmError, match=message):
-        check_path("text", "to be or not", hint="write it")
-    assert check_path("out", "to be or not") == "to be or not"
-
-
-def test_a_path_of_words_is_accepted_if_the_file_exists(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("to be or not").touch()
-    assert check_path("text", "to be or not", hint="write it") == "to be or not"
-
-
 def test_an_empty_path_is_refused() -> None:
     with pytest.raises(CharlmError, match=r"^text: the path is empty$"):
         check_path("text", "")
