@@ -9,9 +9,7 @@ import json
 import logging
 import re
 import socket
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 import uvicorn
@@ -42,8 +40,6 @@ MAX_PORT = 65535
 HEALTH = "/health"
 """Path of health checks, which need no key."""
 MAX_BODY_BYTES = 1 << 20
-SMALL_BODY_BYTES = 8192
-"""Maximum size of a body that is parsed without waiting for a turn."""
 MAX_CONNECTIONS = 512
 """Maximum number of connections; further requests are refused."""
 DRAIN_SECONDS = 5
@@ -226,8 +222,7 @@ def _modified(path: Path) -> int:
 def open_models(paths: Sequence[Path], *, on_event: OnEvent = ignore) -> dict[str, ServedModel]:
     """Read the models to serve, and return them by name.
 
-    A model has the name of its run, or of its file if it is outside a run. If names are not unique,
-    as for two checkpoints of a run, the name of the file is added.
+    A model has the name of its run, or of its file if it is outside a run.
 
     Args:
         paths: Runs, model files, or parts of names of runs; empty = the newest run.
@@ -238,14 +233,13 @@ def open_models(paths: Sequence[Path], *, on_event: OnEvent = ignore) -> dict[st
 
     """
     files = [find_model(path, on_event=on_event) for path in paths or (None,)]
-    count = Counter(map(model_name, files))
     models: dict[str, ServedModel] = {}
     for file in files:
         name = model_name(file)
-        if count[name] > 1 and name != file.stem:
-            name = f"{name}-{file.stem}"
         if name in models:
-            raise CharlmError(f"{file}: another model is called {name} too; rename one of them")
+            raise CharlmError(
+                f"{file}: another model is called {name} too; serve a copy with another name"
+            )
         models[name] = ServedModel(name, file, on_event=on_event)
     return models
 
@@ -354,7 +348,6 @@ class Service:
     def __init__(self, models: Mapping[str, ServedModel]) -> None:
         self._models = models
         self._turns = asyncio.Lock()
-        self._bodies = asyncio.Lock()
 
     async def _wait(self) -> None:
         """Wait for a turn: the caller goes on alone, and its turn ends when it waits again.
@@ -364,12 +357,6 @@ class Service:
         """
         async with self._turns:
             await asyncio.sleep(0)
-
-    async def _wait_for(self, request: Request) -> None:
-        """Wait for a turn; raise ClientDisconnect if nobody waits for the answer."""
-        await self._wait()
-        if await request.is_disconnected():
-            raise ClientDisconnect
 
     async def _find(self, name: str | None) -> ServedModel:
         """Return a model in its newest version."""
@@ -403,13 +390,10 @@ class Service:
     async def complete(self, request: Request) -> Response:
         """POST /v1/completions."""
         body = await _read_body(request)
-        if len(body) > SMALL_BODY_BYTES:
-            async with self._bodies:  # one at a time, so that others have their turns in between
-                await self._wait()
+        await self._wait()
         fields = parse_request(body)
         model = await self._find(fields.model)
-        wait = self._wait if fields.stream else partial(self._wait_for, request)
-        completion = Completion(model.trained, fields, name=model.name, wait=wait)
+        completion = Completion(model.trained, fields, name=model.name, wait=self._wait)
         if fields.stream:
             return StreamingResponse(_to_lines(completion), media_type="text/event-stream")
         return JSONResponse(await completion.whole())

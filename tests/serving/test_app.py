@@ -408,11 +408,6 @@ def test_a_model_outside_a_run_has_the_name_of_its_file(path: Path) -> None:
     assert {name: step_of(model) for name, model in models.items()} == {"one": 0, "two": 1}
 
 
-def test_models_of_one_run_have_the_names_of_their_files(trained_run: Path) -> None:
-    models = open_models([trained_run, trained_run / "last.safetensors"])
-    assert [*models] == [f"{trained_run.name}-best", f"{trained_run.name}-last"]
-
-
 def test_a_model_cannot_be_served_twice(path: Path) -> None:
     with pytest.raises(CharlmError, match="another model is called one too"):
         open_models([path, path])
