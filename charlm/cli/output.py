@@ -238,23 +238,13 @@ class ProgressDisplay:
     def __call__(self, event: Event) -> None:
         """Show an event: its lines above the bar, then the bar."""
         lines = describe(event)
-        if lines:
-            with self._above_bar():
-                for line in lines:
-                    say(line)
+        if lines and self._bar is not None:
+            self._bar.clear()  # the next event draws it again, below the lines
+        for line in lines:
+            say(line)
         progress = _progress(event) if self._has_bar else None
         if progress is not None:
             self._show(progress)
-
-    @contextlib.contextmanager
-    def _above_bar(self) -> Iterator[None]:
-        """While the `with` block runs, its output appears above the bar."""
-        if self._bar is None:
-            yield
-            return
-        self._bar.clear()
-        yield
-        self._bar.refresh()
 
     def _show(self, progress: Progress) -> None:
         if self._bar is None or self._task != progress.task:
