@@ -170,13 +170,6 @@ def suggest_runs(_: click.Context, _param: click.Parameter, incomplete: str) -> 
     return _suggest(run_names(), incomplete)
 
 
-def suggest_models(_: click.Context, _param: click.Parameter, incomplete: str) -> Suggestions:
-    """Suggest runs under runs/, the models of charlm, and file names, for shell completion."""
-    from charlm.runs.folder import run_names, shipped_models
-
-    return _suggest([*run_names(), *shipped_models()], incomplete)
-
-
 class NonEmptyPath(click.Path):
     """A path that is not empty.
 
@@ -252,7 +245,7 @@ model_argument = click.argument(
     "model",
     required=False,
     type=PATH,
-    shell_complete=suggest_models,
+    shell_complete=suggest_runs,
     help="A run, a model file, or a part of a run's name, for the newest such run under runs/; or "
     "river-plays, the model that comes with charlm.  [default: the newest run]",
 )
@@ -260,7 +253,7 @@ models_argument = click.argument(
     "runs",
     nargs=-1,
     type=PATH,
-    shell_complete=suggest_models,
+    shell_complete=suggest_runs,
     help="Runs, model files, or parts of names of runs under runs/.  [default: the newest run]",
 )
 text_argument = click.argument(
@@ -295,7 +288,7 @@ _TRAINING_OPTIONS = (
         "--init",
         type=PATH,
         metavar="MODEL",
-        shell_complete=suggest_models,
+        shell_complete=suggest_runs,
         help="Start from the weights of another run or model file; characters in its "
         "vocabulary keep their weights.  [default: random weights]",
     ),
