@@ -74,15 +74,6 @@ def duration(seconds: float) -> str:
     return f"{rest}s"
 
 
-def short_duration(seconds: float) -> str:
-    """Return a time with two digits: 0.36 ms, 12 ms, 0.4 s, 18 s, 5m07s."""
-    if seconds >= 59.5:
-        return duration(seconds)
-    if seconds >= 0.0995:
-        return f"{seconds:.2g} s"
-    return f"{1000 * seconds:.2g} ms"
-
-
 def short_number(number: float) -> str:
     """Return a number, 0 or more, with at least three digits: 0.0585, 8.02, 216, 27,702."""
     return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

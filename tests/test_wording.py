@@ -12,7 +12,6 @@ from charlm.errors import CharlmError
 from charlm.wording import (
     duration,
     escape_controls,
-    short_duration,
     short_number,
     short_repr,
 )
@@ -100,22 +99,6 @@ def test_another_name_is_refused() -> None:
 )
 def test_a_duration_has_at_most_five_characters(seconds: float, expected: str) -> None:
     assert duration(seconds) == expected
-
-
-@pytest.mark.parametrize(
-    ("seconds", "expected"),
-    [
-        (0.000358, "0.36 ms"),
-        (0.0994, "99 ms"),
-        (0.0996, "0.1 s"),
-        (18.02, "18 s"),
-        (59.4, "59 s"),
-        (82.1, "1m22s"),
-        (0, "0 ms"),
-    ],
-)
-def test_a_short_time_has_two_digits(seconds: float, expected: str) -> None:
-    assert short_duration(seconds) == expected
 
 
 @pytest.mark.parametrize(

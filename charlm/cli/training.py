@@ -28,7 +28,7 @@ from charlm.cli.output import (
     terminal_width,
     wrap,
 )
-from charlm.wording import as_argument, counted, duration, short_duration, short_number
+from charlm.wording import as_argument, counted, duration, short_number
 
 if TYPE_CHECKING:
     from charlm.runs.run import Outcome
@@ -102,8 +102,6 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
             raise
     total_seconds = time.perf_counter() - started
     minutes = options["minutes"]
-    if minutes is not None and round(total_seconds) > 60 * minutes:
-        say(f"this took {duration(total_seconds)}, longer than the limit of {minutes:g} minutes")
     if options["text"] == (Path("-"),):  # it can be read only once
         options["text"] = [outcome.folder / CORPUS]
     if resume:  # a run that existed keeps its own settings
@@ -252,7 +250,7 @@ def _subjects(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "memory", f"{plan['memory_bytes'] / 1e9:,.1f} GB"
     limit = "" if plan["minutes"] is None else f" of {plan['minutes']:g} min"
     at_most = "at most " if plan["may_end_early"] else ""
-    yield "time", f"{at_most}{short_duration(plan['seconds'])}{limit}"
+    yield "time", f"{at_most}{duration(plan['seconds'])}{limit}"
     if plan["characters_per_second"] is not None:
         yield "speed", f"{plan['characters_per_second']:,.0f} characters per second"
 
