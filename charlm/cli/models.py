@@ -30,7 +30,6 @@ from charlm.cli.output import (
     print_json,
     print_result,
     say,
-    show_perplexity,
     write_result,
 )
 from charlm.errors import CharlmError
@@ -297,12 +296,12 @@ def _lines(evaluation: "Evaluation") -> Iterator[str]:
 
 def _score_table(evaluation: "Evaluation") -> list[str]:
     """Return a table of the model and the baselines, the best first."""
-    from charlm.core.scoring import bits
+    from charlm.core.scoring import bits, perplexity
 
     scores = {"this model": evaluation.nats_per_char, **(evaluation.baselines or {})}
     rows = [("", "nats", "bits", "perplexity")]
     for name, nats in sorted(scores.items(), key=lambda score: score[1]):
-        rows.append((name, f"{nats:.4f}", f"{bits(nats):.4f}", show_perplexity(nats, ".4f")))
+        rows.append((name, f"{nats:.4f}", f"{bits(nats):.4f}", f"{perplexity(nats):.4f}"))
     return align(rows, text_columns={0})
 
 

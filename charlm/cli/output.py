@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 MIN_WIDTH = 40
 """Smallest terminal width that output is laid out for, in columns."""
-LARGE_PERPLEXITY = 1e6
-"""Smallest perplexity that is shown with an exponent."""
 PREFIX_COLUMNS = len("charlm: ")
 """Width of the prefix of every line."""
 MIN_SAMPLE_COLUMNS = 12
@@ -96,14 +94,6 @@ def print_result(*lines: str) -> None:
 def print_json(value: Any) -> None:
     """Print a value as one line of JSON, with paths as strings; see `write_result` for errors."""
     print_result(json.dumps(value, default=str, allow_nan=False))
-
-
-def show_perplexity(nats: float, form: str) -> str:
-    """Return the perplexity of a loss in this format, or with an exponent if it is large."""
-    from charlm.core.scoring import perplexity
-
-    value = perplexity(nats)
-    return format(value, form if value < LARGE_PERPLEXITY else ".4g")
 
 
 @contextlib.contextmanager

@@ -24,7 +24,6 @@ from charlm.cli.output import (
     print_json,
     print_result,
     say,
-    show_perplexity,
     terminal_width,
     wrap,
 )
@@ -189,14 +188,16 @@ def _best_step(outcome: "Outcome") -> str:
 
 def _quality(outcome: "Outcome") -> str:
     """Return how good a model is, as a sentence."""
+    from charlm.core.scoring import perplexity
+
     nats = outcome.nats_per_char
     assert nats is not None, "the caller has checked that there is a loss"
-    choice = f"as uncertain as a choice among {show_perplexity(nats, ',.1f')} characters"
+    choice = f"as uncertain as a choice among {perplexity(nats):,.1f} characters"
     if outcome.split != "validation":
         return f"{nats:.4f} nats per character of the training text: {choice}"
     baselines = ""
     for name, baseline in outcome.baselines.items():
-        baselines += f"; a {name} model: {show_perplexity(baseline, ',.1f')}"
+        baselines += f"; a {name} model: {perplexity(baseline):,.1f}"
     return f"{nats:.4f} nats per character: {choice}{baselines}"
 
 
