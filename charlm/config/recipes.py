@@ -28,8 +28,7 @@ def recipe_names() -> list[str]:
 def find_recipe(name: str) -> Path:
     """Return the path of a recipe, given its name in configs/ or the path of a YAML file.
 
-    Names in configs/ come first; `./NAME` is a file in the current folder. A path that ends in
-    .yaml is returned even if the file is missing, unless a similar file exists.
+    Names in configs/ come first; `./NAME` is a file in the current folder.
 
     Raises:
         CharlmError: There is no such recipe or file; the message suggests a similar name.
@@ -43,12 +42,8 @@ def find_recipe(name: str) -> Path:
         if path.suffix and not _is_yaml_file(path):
             raise CharlmError(f"{name}: not a recipe, whose name ends in .yaml")
         return path
-    hint = near_file_hint(path, suits=_is_yaml_file)
-    if path.suffix in YAML_SUFFIXES:
-        if not hint:
-            return path
-    elif near := nearest(name, recipe_names()):
-        hint = f"; did you mean {near}?"
+    near = nearest(name, recipe_names())
+    hint = f"; did you mean {near}?" if near else near_file_hint(path, suits=_is_yaml_file)
     hint = hint or f"; charlm comes with {listed(recipe_names(), 'and')}"
     raise CharlmError(f"{name}: no such recipe or YAML file{hint}")
 

@@ -53,10 +53,6 @@ def test_a_recipe_is_found_by_name_or_path() -> None:
     Path("default").write_text("model: {units: 3}\n", encoding="utf-8")
     assert load_config(find_recipe("default")).model.units != 3
     assert load_config(find_recipe("./default")).model.units == 3
-    assert [find_recipe(name) for name in ("a/some.yaml", "some.yml")] == [
-        Path("a/some.yaml"),
-        Path("some.yml"),
-    ]
     with pytest.raises(
         CharlmError, match=r"^tinny: no such recipe or YAML file; did you mean tiny\?"
     ):
