@@ -287,15 +287,9 @@ class TrainingConfig(_Section):
     @model_validator(mode="before")
     @classmethod
     def _add_default_length(cls, values: Any) -> Any:
-        if isinstance(values, dict) and not values.keys() & {"epochs", "steps"}:
+        if isinstance(values, dict) and values.get("epochs") is values.get("steps") is None:
             return {**values, "epochs": DEFAULT_EPOCHS}
         return values
-
-    @model_validator(mode="after")
-    def _check_length(self) -> "TrainingConfig":
-        if self.epochs is None and self.steps is None:
-            raise ValueError("epochs or steps must be set")
-        return self
 
 
 class Filters(_Section):

@@ -219,7 +219,6 @@ MISTAKES = {
     "training: {clip_norm: 0}": (
         "training.clip_norm: found 0; .* greater than or equal to 0.000000001"
     ),
-    "training: {steps: null, epochs: null}": "training: found {.*}; epochs or steps must be set",
     "corpus: {validation_fraction: 0.5, test_fraction: 0.5}": (
         "corpus: found .*; validation_fraction .* than 1"
     ),
