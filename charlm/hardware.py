@@ -6,7 +6,6 @@ import importlib.util
 import os
 import platform
 import resource
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -25,8 +24,6 @@ BFLOAT16 = "avx512_bf16"
 """Flag of processors that multiply bfloat16 vectors."""
 TILES = "amx_bf16"
 """Flag of processors that multiply bfloat16 tiles."""
-ISAS_WITHOUT_BFLOAT16 = {"SSE41", "AVX", "AVX2", "AVX2_VNNI", "AVX512_CORE", "AVX512_CORE_VNNI"}
-"""Values of ONEDNN_MAX_CPU_ISA that restrict TensorFlow to instructions without bfloat16."""
 HAS_TENSORFLOW = sys.version_info < (3, 14) and (sys.platform, platform.machine()) != (
     "darwin",
     "x86_64",
@@ -68,12 +65,7 @@ def processor_flags() -> tuple[str, ...]:
 
 
 def multiplies_bfloat16() -> bool:
-    """Return whether the processor has instructions for bfloat16 products.
-
-    The environment variable ONEDNN_MAX_CPU_ISA can exclude these instructions.
-    """
-    if os.environ.get("ONEDNN_MAX_CPU_ISA", "").upper() in ISAS_WITHOUT_BFLOAT16:
-        return False
+    """Return whether the processor has instructions for bfloat16 products."""
     return bool({BFLOAT16, TILES} & {*processor_flags()})
 
 
@@ -111,16 +103,13 @@ def fastest_precision(*, has_bfloat16: bool, has_tiles: bool) -> FastPrecision:
 def find_compiler() -> list[str]:
     """Return the command of the C compiler: $CC, cc, gcc, clang, or the Python package ziglang.
 
-    $CC may contain arguments.
+    $CC may contain arguments, but no quotes.
 
     Raises:
         CharlmError: There is no compiler; the message explains how to get one.
 
     """
-    try:
-        named = shlex.split(os.environ.get("CC", ""))
-    except ValueError:
-        named = []
+    named = os.environ.get("CC", "").split()
     for command in [named] if named else [[name] for name in COMPILERS]:
         if shutil.which(command[0]):
             return command

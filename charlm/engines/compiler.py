@@ -164,11 +164,8 @@ def _run(command: list[str], folder: Path) -> tuple[int, str]:
 
 
 def compiler_options() -> list[str]:
-    """Return OPTIONS and the user's options; raise CharlmError if a quote in them has no match."""
-    try:
-        return [*OPTIONS, *shlex.split(os.environ.get(OPTIONS_VARIABLE, ""))]
-    except ValueError as error:
-        raise CharlmError(f"{OPTIONS_VARIABLE}: {error}") from None
+    """Return OPTIONS and the user's options."""
+    return [*OPTIONS, *os.environ.get(OPTIONS_VARIABLE, "").split()]
 
 
 def _identity(command: list[str]) -> str:

@@ -276,17 +276,6 @@ def test_the_kernel_is_compiled_for_speed_on_this_processor() -> None:
     assert {"-O3", "-march=native", "-fno-strict-aliasing"} <= {*compiler_options()}
 
 
-def test_options_can_be_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHARLM_CFLAGS", "-DX='a b' -O2")
-    assert compiler_options()[-2:] == ["-DX=a b", "-O2"]
-
-
-def test_options_with_a_single_quotation_mark_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CHARLM_CFLAGS", "'")
-    with pytest.raises(CharlmError, match=r"^CHARLM_CFLAGS: "):
-        compiler_options()
-
-
 def test_every_header_belongs_to_the_identity_of_the_library() -> None:
     includes = compiler.SOURCE.parent.glob("*.h")
     assert {header.name for header in compiler.HEADERS} == {header.name for header in includes}

@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
 
@@ -13,6 +14,7 @@ from engines.networks import OPTIMIZERS
 from fake_engine import OF_ENGINES
 from numpy.typing import NDArray
 
+from charlm import hardware
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config, ModelConfig, RnnConfig, TrainingConfig
@@ -303,7 +305,7 @@ def test_a_setting_of_the_speed_does_not_change_the_weights(key: str, value: Any
 def test_without_bfloat16_float32_is_used(
     is_recorded: bool, consequence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setattr(hardware, "CPUINFO", Path("no such file"))
     config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
     events: list[Event] = []
     engines = KerasEngines(events.append)
@@ -376,7 +378,7 @@ def test_a_program_that_has_used_tensorflow_keeps_its_threads(
 
 
 def test_a_resolved_config_is_not_changed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
+    monkeypatch.setattr(hardware, "CPUINFO", Path("no such file"))
     config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
     resolved = KerasEngines(ignore).resolve(config, is_recorded=False)
     events: list[Event] = []
