@@ -153,18 +153,14 @@ class CompiledNetwork:
         kernel: The kernel.
         shape: The sizes of the network.
         weights: The weights, whose values may change later.
-        bfloat16: Whether the factors of products are rounded to bfloat16.
-
-    Raises:
-        ValueError: The library was compiled without bfloat16.
+        bfloat16: Whether the factors of products are rounded to bfloat16, which
+            `Kernel.has_bfloat16` allows.
 
     """
 
     def __init__(
         self, kernel: Kernel, shape: Architecture, weights: Weights, *, bfloat16: bool = False
     ) -> None:
-        if bfloat16 and not kernel.has_bfloat16:
-            raise ValueError("the library was compiled without bfloat16; use float32")
         self._kernel = kernel
         self._shape = shape
         self._weights = weights  # keeps the memory of the pointers
