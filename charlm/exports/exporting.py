@@ -30,7 +30,7 @@ from charlm.runs.folder import model_name
 from charlm.runs.run import files_of
 from charlm.storage import check_free, new_folder, write_file
 from charlm.version import __version__
-from charlm.wording import escape_controls
+from charlm.wording import counted, escape_controls
 
 FILES = Path(__file__).parent / "files"
 LICENSE = "LICENSE"
@@ -295,9 +295,8 @@ def _is_single_file(path: Path, name: FormatName) -> bool:
 def describe_model(model: TrainedModel) -> str:
     """Return a description of a model in one sentence."""
     shape = model.architecture
-    layers = "layer" if shape.layers == 1 else "layers"
     parts = [
-        f"A SimpleRNN of {shape.layers} {layers} of {shape.units} units",
+        f"A SimpleRNN of {counted(shape.layers, 'layer')} of {shape.units} units",
         f"{shape.size:,} weights",
         f"{len(model.vocabulary):,} characters",
     ]

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 FILE = "model.onnx"
 OPSET, IR_VERSION = 21, 10
-MAX_BYTES = 2_000_000_000
-"""Maximum size of a file; a protocol buffer cannot be larger than 2 GiB."""
 
 LINEAR = {"activations": ["Affine"], "activation_alpha": [1.0], "activation_beta": [0.0]}
 """Attributes of a linear RNN node; ONNX has Keras's names for all other activations."""
@@ -36,7 +34,7 @@ def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
     model file as JSON.
 
     Raises:
-        CharlmError: The package onnx is not installed, or the network is too large.
+        CharlmError: The package onnx is not installed.
 
     """
     try:
@@ -44,11 +42,6 @@ def export_onnx(trained: TrainedModel) -> dict[str, bytes]:
         from onnx import helper
     except ImportError:
         raise CharlmError("format onnx: needs the onnx package: pip install onnx") from None
-    if 4 * trained.architecture.size > MAX_BYTES:
-        raise CharlmError(
-            f"format onnx: {trained.architecture.size:,} weights; a file must have at most "
-            f"{MAX_BYTES:,} bytes"
-        )
     model = helper.make_model(
         _GraphBuilder(trained.parameters).build(),
         opset_imports=[helper.make_opsetid("", OPSET)],
