@@ -132,11 +132,7 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
         path = Path(source)
         with reading(path):
             _check_source(source)
-            try:
-                files = [*_files(path, left_out)]
-            except RecursionError:
-                raise CharlmError(f"{printable(path)}: folders are nested too deeply") from None
-            for file in files:
+            for file in _files(path, left_out):
                 documents.setdefault(os.path.realpath(file), Document(printable(file), file))
     return [*documents.values()], left_out
 
