@@ -1,6 +1,6 @@
 """Tokenize a text, plan a training run, train a model, and resume a run."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,8 +162,6 @@ def _request(
         raise CharlmError(
             f"epochs {epochs}: {request.length_key} sets the length too; leave out one of the two"
         )
-    if not isinstance(settings.get("training", {}), Mapping):
-        return request  # parsing the config refuses it
     return replace(request, overrides=merge(settings, {"training": {"epochs": epochs}}))
 
 
