@@ -57,8 +57,6 @@ class Rare(BaseModel):
     """Number of different characters."""
     occurrences: int
     """Number of occurrences of all these characters together."""
-    commonest: str
-    """Up to MAX_NAMED of these characters, most common first."""
 
 
 class Manifest(CorpusConfig):

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import CorpusConfig
-from charlm.core.vocabulary import MAX_CODE_POINT, MAX_NAMED, Ids, Vocabulary
+from charlm.core.vocabulary import MAX_CODE_POINT, Ids, Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
 from charlm.storage import check_free, new_file, new_folder
@@ -92,14 +92,13 @@ def _build_vocabulary(
     for character in known.characters:
         new.pop(character or "", None)
     frequent = [character for character, count in new.items() if count >= min_count]
-    rare = Counter({character: count for character, count in new.items() if count < min_count})
+    rare = {character: count for character, count in new.items() if count < min_count}
     vocabulary = known.extend(frequent, unknown=bool(rare), end_of_text=end_of_text)
     if not vocabulary.distinct:
         raise CharlmError(f"corpus.min_count: found {min_count}; no character occurs that often")
     if not rare:
         return vocabulary, None
-    commonest = "".join(character for character, _ in rare.most_common(MAX_NAMED))
-    return vocabulary, Rare(distinct=len(rare), occurrences=rare.total(), commonest=commonest)
+    return vocabulary, Rare(distinct=len(rare), occurrences=sum(rare.values()))
 
 
 def tokenize(
