@@ -17,8 +17,6 @@ MAX_WHOLE = 2**63 - 1
 """Largest whole number in untrusted JSON, arguments and requests: one of 64 bits."""
 MAX_NAME_BYTES = 255
 """Maximum length of a file name on Linux, in bytes."""
-WRITE_TEXT = "write it to a file"
-"""What to do with a text instead of the path of a text, see `check_path`."""
 
 
 def parse_json(text: str | bytes, *, origin: str) -> Any:
@@ -123,13 +121,12 @@ def check_whole(argument: str, value: float, least: int, most: int = MAX_WHOLE) 
     check_range(argument, value, least, most)
 
 
-def check_path(argument: str, value: str | Path, *, hint: str = "") -> str:
+def check_path(argument: str, value: str | Path) -> str:
     """Return the value of an argument that must be a path, unchanged: a Path would drop `./`.
 
     Args:
         argument: Name of the argument, for the message.
         value: Value of the argument.
-        hint: What to do with a text instead of a path, for the message; "" = nothing.
 
     Raises:
         CharlmError: The value is empty, or is a text instead of a path.
@@ -138,20 +135,17 @@ def check_path(argument: str, value: str | Path, *, hint: str = "") -> str:
     name = os.fspath(value)
     if not name:
         raise CharlmError(f"{argument}: the path is empty")
-    advice = f"; {hint}" if hint else ""
     parts = name.encode("utf-8", "surrogatepass").split(b"/")
     if "\n" in name or "\0" in name or max(map(len, parts)) > MAX_NAME_BYTES:
-        problem = "which is a text, not the path of a file"
-        raise CharlmError(f"{argument}: found {name[:40]!r}..., {problem}{advice}")
+        problem = "which is a text; must be the path of a file"
+        raise CharlmError(f"{argument}: found {name[:40]!r}..., {problem}")
     return name
 
 
-def check_each(
-    argument: str, value: str | Path | Iterable[str | Path], *, hint: str = ""
-) -> list[str]:
+def check_each(argument: str, value: str | Path | Iterable[str | Path]) -> list[str]:
     """Return the paths of an argument, which is one path or several; see `check_path`."""
     items = [value] if isinstance(value, str | os.PathLike) else value
-    return [check_path(argument, item, hint=hint) for item in items]
+    return [check_path(argument, item) for item in items]
 
 
 def check_not_read(out: Path, *, read: Collection[Path]) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 
 from charlm.api import WINDOW
 from charlm.api.model import Model, load
-from charlm.checks import WRITE_TEXT, check_name, check_path
+from charlm.checks import check_name, check_path
 from charlm.core.generation import empty_prompt
 from charlm.core.rnn import Floats, ignore_overflow
 from charlm.core.scoring import (
@@ -105,8 +105,7 @@ def evaluate(
 
     """
     if text is not None:
-        hint = f"{WRITE_TEXT}, or use model.score(text) in Python"
-        text = Path(check_path("text", text, hint=hint))
+        text = Path(check_path("text", text))
     if split is not None:
         check_name("split", split, get_args(Split))
     model = load(model, on_event=on_event)

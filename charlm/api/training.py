@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from charlm.checks import WRITE_TEXT, check_each, check_path, check_range, check_whole
+from charlm.checks import check_each, check_path, check_range, check_whole
 from charlm.config.file import Overrides, load_config, parse_overrides
 from charlm.config.recipes import find_recipe
 from charlm.config.schema import merge
@@ -37,7 +37,7 @@ def as_sources(text: Text, *, argument: str = "text") -> list[str]:
         return [str(text.folder)]
     if text is None:
         return [str(DEFAULT_CORPUS)]
-    sources = check_each(argument, text, hint=WRITE_TEXT)
+    sources = check_each(argument, text)
     if not sources:
         raise CharlmError(f"{argument}: found an empty list; must be one or more paths")
     return sources

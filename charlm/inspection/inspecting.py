@@ -8,7 +8,7 @@ from typing import Any
 
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
-from charlm.checks import WRITE_TEXT, check_name, check_not_read, check_path
+from charlm.checks import check_name, check_not_read, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, Progress, ignore
 from charlm.inspection.page import render_page
@@ -73,7 +73,7 @@ def inspect_runs(
     for section in sections:
         check_name("only", section, SECTIONS)
     paths: Sequence[str | Path | Model | None] = runs or [None]
-    source = None if text is None else Path(check_path("text", text, hint=WRITE_TEXT))
+    source = None if text is None else Path(check_path("text", text))
     page = None if out is None else Path(check_path("out", out))
     if str(source) == "-" and len(paths) > 1:
         raise CharlmError("standard input can be read for one run only; use a file")

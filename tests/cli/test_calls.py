@@ -216,7 +216,7 @@ FAILURES = [
     ("serve m.safetensors --log a/b", "--log a/b: cannot be written: No such file or directory"),
     ("sample m.safetensors --min-p nan", "min_p: found nan; must be 0 to 1"),
     ("serve m.safetensors --host LONG", "port 8000: cannot listen there"),
-    ("tokenize LONG --out out", "which is a text, not the path of a file"),
+    ("tokenize LONG --out out", "which is a text; must be the path"),
     (
         "evaluate m.safetensors",
         "and no text was named; give one: charlm evaluate m.safetensors TEXT, or",
