@@ -21,7 +21,8 @@ from charlm.config.schema import Config
 from charlm.core.model_file import TrainedModel, read_model, seal, write_model
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
-from charlm.exports.exporting import FORMATS, folder_files
+from charlm.exports import FormatName
+from charlm.exports.exporting import export_files, export_keras, folder_files
 from charlm.inspection.inspecting import inspect, inspect_runs
 from charlm.runs.run import Run
 from charlm.text.corpus import read_manifest
@@ -129,10 +130,10 @@ def with_value(fields: dict[str, Any], key: Key, value: str) -> str:
 def export_all(path: Path) -> None:
     """Make the files of each export of a model, but for the one that needs TensorFlow."""
     trained = load(path).trained
-    for name, found in FORMATS.items():
-        if name != "keras":
-            files = found.export(trained, "title")
-    folder_files(trained, found, files, title="title")
+    formats: tuple[FormatName, ...] = ("html", "onnx", "torch", "c")
+    for name in formats:
+        files = export_files(trained, name, title="title")
+    folder_files(trained, name, files, title="title")
 
 
 USES: dict[str, Callable[[Path, Path], object]] = {
@@ -146,7 +147,7 @@ USES_OF_A_NETWORK: dict[str, Callable[[Path, Path], object]] = {
     "inspect all": lambda path, text: inspect_runs(
         [path], text=text, out=path.with_name("page.html")
     ),
-    "export keras": lambda path, _: FORMATS["keras"].export(read_model(path), "title"),
+    "export keras": lambda path, _: export_keras(read_model(path)),
 }
 """What takes a second, and depends on the network and its characters alone."""
 

@@ -8,7 +8,7 @@ Axes: T time, V vocabulary, E embedding, H units. All arrays are float32.
 import base64
 import html
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import Template
@@ -170,44 +170,33 @@ def export_keras(model: TrainedModel) -> dict[str, bytes]:
     return {"model.keras": write_keras_file(model)}
 
 
-@dataclass(frozen=True)
-class Format:
-    """A format of `charlm export`."""
-
-    export: Callable[[TrainedModel, str], dict[str, bytes]]
-    """Function of a model and its name; it returns the contents of the files by file name."""
-    usage: str
-    """Instructions in Markdown; a `string.Template` with `layers`, `units` and `temperature`."""
-    suffix: str | None = None
-    """Suffix of the file, if the format has a single file."""
+SUFFIXES: Mapping[str, str] = {"html": ".html", "onnx": ".onnx", "keras": ".keras"}
+"""Suffix of the file of each format that has a single file."""
+HTML_USAGE = "Open `index.html` in a browser. It needs neither a server nor an internet connection."
+"""Instructions for the page; those for the other formats are in files/."""
 
 
-FORMATS: Mapping[FormatName, Format] = {
-    "html": Format(
-        lambda model, title: export_html(model, title=title),
-        "Open `index.html` in a browser. It needs neither a server nor an internet connection.",
-        ".html",
-    ),
-    "onnx": Format(
-        lambda model, _: onnx.export_onnx(model),
-        read_shipped("onnx.md"),
-        ".onnx",
-    ),
-    "torch": Format(lambda model, _: export_torch(model), read_shipped("torch.md")),
-    "keras": Format(
-        lambda model, _: export_keras(model),
-        read_shipped("keras.md"),
-        ".keras",
-    ),
-    "c": Format(lambda model, _: export_c(model), read_shipped("c.md")),
-}
+def export_files(model: TrainedModel, format: FormatName, *, title: str) -> dict[str, bytes]:
+    """Return the contents of the files of a format by file name."""
+    match format:
+        case "html":
+            return export_html(model, title=title)
+        case "onnx":
+            return onnx.export_onnx(model)
+        case "torch":
+            return export_torch(model)
+        case "keras":
+            return export_keras(model)
+        case "c":
+            return export_c(model)
+
 
 MIN_TEMPERATURE = 0.01
 """Minimum temperature in example programs, which cannot divide by 0; it has the effect of 0."""
 
 
 def folder_files(
-    model: TrainedModel, format: Format, files: Mapping[str, bytes], *, title: str
+    model: TrainedModel, format: FormatName, files: Mapping[str, bytes], *, title: str
 ) -> dict[str, bytes]:
     """Return the files of an export with the model file, a README.md and the license.
 
@@ -220,7 +209,8 @@ def folder_files(
     """
     temperature = max(model.sampling_temperature, MIN_TEMPERATURE)
     facts = asdict(model.architecture)
-    usage = Template(format.usage).substitute(facts, temperature=f"{temperature:g}")
+    template = HTML_USAGE if format == "html" else read_shipped(f"{format}.md")
+    usage = Template(template).substitute(facts, temperature=f"{temperature:g}")
     return {
         **files,
         MODEL_FILE: model_bytes(model),
@@ -263,17 +253,16 @@ def export(
     check_name("format", format, get_args(FormatName))
     path = Path(check_path("out", out))
     model = load(model, on_event=on_event)
-    chosen = FORMATS[format]
     is_file = _is_single_file(path, format)
     check_not_read(path, read=files_of(model.path))
     title = escape_controls(model_name(model.path)) or "charlm"
-    files = chosen.export(model.trained, title)
+    files = export_files(model.trained, format, title=title)
     if is_file:
         (data,) = files.values()
         files = {path.name: data}
         write_file(path, data)
     else:
-        files = folder_files(model.trained, chosen, files, title=title)
+        files = folder_files(model.trained, format, files, title=title)
         with new_folder(path) as folder:
             for name, data in files.items():
                 write_file(folder / name, data)
@@ -282,10 +271,10 @@ def export(
 
 def _is_single_file(path: Path, name: FormatName) -> bool:
     """Return whether a path is the single file of a format; raises CharlmError for a wrong path."""
-    suffix = FORMATS[name].suffix
+    suffix = SUFFIXES.get(name)
     if suffix and path.suffix == suffix:
         return True
-    if path.suffix and path.suffix in {format.suffix for format in FORMATS.values()}:
+    if path.suffix in SUFFIXES.values():
         file = f", or a file whose name ends in {suffix}" if suffix else ""
         raise CharlmError(f"{path}: the format {name} needs a folder{file}")
     check_free(path)

@@ -17,14 +17,14 @@ from charlm.config.file import dump_yaml
 from charlm.core.model_file import TrainedModel
 from charlm.errors import CharlmError
 from charlm.exports import FormatName
-from charlm.exports.exporting import FORMATS, export, export_html, folder_files
+from charlm.exports.exporting import export, export_html, folder_files
 
 # The README.md
 
 
 def text_of(trained: TrainedModel, *, title: str = "plays", name: FormatName = "c") -> str:
     """Return the README.md of an export."""
-    files = folder_files(trained, FORMATS[name], {}, title=title)
+    files = folder_files(trained, name, {}, title=title)
     return files["README.md"].decode()
 
 

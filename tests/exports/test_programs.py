@@ -25,7 +25,7 @@ from charlm.api.model import load
 from charlm.core.model_file import TrainedModel
 from charlm.errors import CharlmError
 from charlm.exports import FormatName
-from charlm.exports.exporting import FORMATS, TORCH_ACTIVATIONS
+from charlm.exports.exporting import TORCH_ACTIVATIONS, export_files
 from charlm.exports.onnx import FILE, export_onnx
 
 PROGRAMS = {
@@ -78,7 +78,7 @@ def test_every_network_has_the_logits_of_the_reference(tmp_path: Path, name: For
     models = {str(network): make_model(**network) for network in networks}
     np.save(tmp_path / "ids.npy", IDS)
     for number, trained in enumerate(models.values()):
-        files = FORMATS[name].export(trained, "x")
+        files = export_files(trained, name, title="x")
         write_export(tmp_path / "exports" / str(number), trained, files)
     command = [sys.executable, "-c", START + PROGRAMS[name] + END]
     subprocess.run(command, cwd=tmp_path, check=True)
