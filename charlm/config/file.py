@@ -61,11 +61,7 @@ def nest(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
             before = mapping.get(section)
             mapping[section] = dict(before) if isinstance(before, dict) else {}
             mapping = mapping[section]
-        before = mapping.get(last)
-        if isinstance(before, dict) and isinstance(value, dict):
-            mapping[last] = {**before, **value}
-        else:
-            mapping[last] = value
+        mapping[last] = value
     return values
 
 
@@ -106,7 +102,11 @@ def read_config(path: Path) -> dict[str, Any]:
         CharlmError: The file cannot be read or is not a YAML mapping.
 
     """
-    values = read_yaml(path)
+    try:
+        text = read_file(path, limit=MAX_CONFIG_BYTES).decode("utf-8")
+    except UnicodeDecodeError:
+        raise CharlmError(f"{path}: cannot be read as YAML: not UTF-8 text") from None
+    values = parse_yaml(text, origin=str(path))
     if not isinstance(values, dict | None):
         raise CharlmError(
             f"{path}: found {show_value(values)}; must be a mapping of keys to values"
@@ -163,8 +163,6 @@ def explain_all(error: ValidationError, *, origin: str) -> CharlmError:
     lines = [explain(problem, Config) for problem in problems[:MAX_PROBLEMS]]
     if len(problems) == 1:
         return CharlmError(f"{origin}: {lines[0]}")
-    if len(problems) > MAX_PROBLEMS:
-        lines.append(f"and {len(problems) - MAX_PROBLEMS:,} more")
     return CharlmError(f"{origin}: {len(problems):,} errors", problems=lines)
 
 
@@ -285,23 +283,6 @@ def parse_yaml(text: str, *, origin: str) -> Any:
         raise CharlmError(
             f"{origin}: {place}not valid YAML: {problem}; check the indentation, without tabs"
         ) from None
-
-
-def read_yaml(path: Path) -> Any:
-    """Return the value of a YAML file.
-
-    Args:
-        path: YAML file, UTF-8, of at most 50,000 bytes.
-
-    Raises:
-        CharlmError: The file cannot be read, or `parse_yaml` refuses its text.
-
-    """
-    try:
-        text = read_file(path, limit=MAX_CONFIG_BYTES).decode("utf-8")
-    except UnicodeDecodeError:
-        raise CharlmError(f"{path}: cannot be read as YAML: not UTF-8 text") from None
-    return parse_yaml(text, origin=str(path))
 
 
 def dump_yaml(values: Any) -> str:

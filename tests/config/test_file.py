@@ -293,15 +293,12 @@ def test_all_errors_of_a_config_are_reported_in_order() -> None:
     assert str(error.value) == f"test: 4 errors: {'; '.join(others)}"
 
 
-@pytest.mark.parametrize(
-    ("count", "last"),
-    [(10, "x9: "), (1012, "and 1,002 more")],
-)
-def test_at_most_ten_errors_are_shown(count: int, last: str) -> None:
+@pytest.mark.parametrize("count", [10, 1012])
+def test_at_most_ten_errors_are_shown(count: int) -> None:
     first, *others = problems_of({f"x{number}": 1 for number in range(count)})
     assert first == f"test: {count:,} errors"
+    assert len(others) == 10
     assert others[9].startswith("x9: ")
-    assert others[-1].startswith(last)
 
 
 @pytest.mark.parametrize("key", flatten(Config()))
