@@ -24,11 +24,6 @@ BFLOAT16 = "avx512_bf16"
 """Flag of processors that multiply bfloat16 vectors."""
 TILES = "amx_bf16"
 """Flag of processors that multiply bfloat16 tiles."""
-HAS_TENSORFLOW = sys.version_info < (3, 14) and (sys.platform, platform.machine()) != (
-    "darwin",
-    "x86_64",
-)
-"""Whether TensorFlow has a wheel for this machine and this Python."""
 COMPILERS = ("cc", "gcc", "clang")
 """C compilers to look for if $CC is not set."""
 COMPILER_PACKAGE = "ziglang"
@@ -37,7 +32,11 @@ COMPILER_PACKAGE = "ziglang"
 
 def versions(*packages: str) -> dict[str, str | None]:
     """Return the installed version of each package without importing it; None = not installed."""
-    return {package: _version(package) for package in packages}
+    installed: dict[str, str | None] = dict.fromkeys(packages)
+    for package in packages:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            installed[package] = importlib.metadata.version(package)
+    return installed
 
 
 def core_count() -> int:
@@ -156,10 +155,3 @@ def _values(*keys: str) -> list[str]:
         return []
     pairs = [line.partition(":") for line in lines]
     return [value.strip() for key, _, value in pairs if key.strip() in keys]
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None

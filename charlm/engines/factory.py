@@ -11,7 +11,6 @@ import contextlib
 import importlib.util
 import json
 import os
-import platform
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -24,7 +23,7 @@ from charlm.core.engine import Engine, EngineFactory
 from charlm.engines.kernel import choose_precision, load_kernel
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
-from charlm.hardware import HAS_TENSORFLOW, core_count, multiplies_bfloat16
+from charlm.hardware import core_count, multiplies_bfloat16
 from charlm.wording import counted
 
 if TYPE_CHECKING:
@@ -44,16 +43,11 @@ it. The log level hides messages about devices that do not exist.
 
 def check_tensorflow() -> None:
     """Raise CharlmError if TensorFlow is not installed, without importing it."""
-    if importlib.util.find_spec("tensorflow") is not None:
-        return
-    problem = "TensorFlow is needed for this, but is not installed"
-    if HAS_TENSORFLOW:
-        raise CharlmError(f"{problem}: pip install tensorflow tensorboard")
-    machine = f"Python {platform.python_version()} on {platform.system()} {platform.machine()}"
-    raise CharlmError(
-        f"{problem}: it needs Python 3.11 to 3.13 on Linux or on a Mac with Apple silicon; found "
-        f"{machine}"
-    )
+    if importlib.util.find_spec("tensorflow") is None:
+        raise CharlmError(
+            "TensorFlow is needed for this, but is not installed: pip install tensorflow "
+            "tensorboard; it needs Python 3.11 to 3.13, on Linux or on a Mac with Apple silicon"
+        )
 
 
 def start(workers: int = 1, index: int = 0) -> bool:
