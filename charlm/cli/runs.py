@@ -140,12 +140,10 @@ def _print_table(rows: Sequence[Row], cells: Callable[[Row], dict[str, str]]) ->
     for row, line in zip(rows, lines, strict=True):
         values = {"text": row["text"]} if len(texts) > 1 else {}
         values |= row["settings"]
-        settings = ", ".join(f"{key} {_as_json(value)}" for key, value in values.items())
-        print_result(line, *wrap(settings, terminal_width(), indent=2))
-
-
-def _as_json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)
+        settings = []
+        for key, value in values.items():
+            settings.append(f"{key} {json.dumps(value, ensure_ascii=False)}")
+        print_result(line, *wrap(", ".join(settings), terminal_width(), indent=2))
 
 
 def _run_cells(row: Row) -> dict[str, str]:
@@ -258,7 +256,6 @@ def tensorboard(*, runs: Path | None, host: str, port: int | None) -> None:
 
     """
     from charlm.runs.folder import RUNS, find_run
-    from charlm.storage import is_run
 
     folder = RUNS if runs is None else find_run(runs)
     if not any(folder.rglob("*.tfevents.*")):
@@ -269,8 +266,7 @@ def tensorboard(*, runs: Path | None, host: str, port: int | None) -> None:
     address = _launch(*arguments)
     say(f"TensorBoard (Ctrl-C stops it): {address}{CHARTS}")
     say("to enlarge a chart, click the frame at its top right")
-    if not is_run(folder):
-        say("to compare validation losses only, type validation into Filter runs")
+    say("to compare validation losses only, type validation into Filter runs")
     signal.pause()
 
 
