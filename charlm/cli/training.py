@@ -87,8 +87,9 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     with ProgressDisplay() as display:
         from charlm.api import training
         from charlm.core import BEST
-        from charlm.runs.folder import CORPUS
+        from charlm.runs.folder import CORPUS, INIT
         from charlm.runs.session import Stopped
+        from charlm.storage import CONFIG_FILE
 
         try:
             if is_known_run:
@@ -102,8 +103,15 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
     minutes = options["minutes"]
     if options["text"] == (Path("-"),):  # it can be read only once
         options["text"] = [outcome.folder / CORPUS]
-    can_repeat = not resume  # a run that existed has settings of its own
-    command = _longer_command(outcome, options) if outcome.is_improving and can_repeat else None
+    if resume:  # a run that existed keeps its own settings
+        initial = outcome.folder / INIT
+        options = dict.fromkeys(options) | {
+            "text": [outcome.folder / CORPUS],
+            "recipe": outcome.folder / CONFIG_FILE,
+            "init": initial if initial.exists() else None,
+            "overrides": [],
+        }
+    command = _longer_command(outcome, options) if outcome.is_improving else None
     if as_json:
         command_fields = {
             "model": outcome.folder / BEST,

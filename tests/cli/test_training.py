@@ -157,6 +157,16 @@ def test_a_network_that_is_still_improving_can_train_twice_as_long(
     assert message in messages(command)
 
 
+def test_a_run_that_resumes_can_train_twice_as_long_with_its_own_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    outcome = replace(OUTCOME, is_improving=True)
+    monkeypatch.setattr("charlm.api.training.train", Mock(return_value=outcome))
+    found = json_of("train", "text", "-c", "tiny", "--minutes", 3, "-r", "r", "--resume")
+    again = "charlm train 'runs/a b/corpus' -c 'runs/a b/config.yaml' -s training.steps=3000"
+    assert found["suggestion"] == again
+
+
 def test_a_network_that_is_no_longer_improving_gets_no_suggestion(report: Report) -> None:
     assert "twice" not in report(is_improving=False).stderr
 
