@@ -39,6 +39,7 @@ from charlm.text.documents import (
     check_encoding,
     decode,
     find_documents,
+    is_utf8,
     name_text,
 )
 from charlm.version import __version__
@@ -253,12 +254,21 @@ def _code_points(text: str) -> Iterator[NDArray[np.uint32]]:
     return (np.frombuffer(block.encode("utf-32-le"), np.uint32) for block in _blocks(text))
 
 
+def _decode_for_model(document: Document, encoding: str) -> str:
+    """Return a text for a model: as UTF-8 if it is UTF-8, otherwise in the model's encoding."""
+    data = document.read()
+    used = "utf-8" if is_utf8(data) else encoding
+    return decode(data, encoding=used, name=document.name, is_fixed=True)
+
+
 def encode_text(
     source: Path, vocabulary: Vocabulary, config: CorpusConfig, *, split: Split | None = None
 ) -> tuple[Ids, Counter[str]]:
     """Return the ids that a model has for a text.
 
-    The end_of_text id separates documents, as in training, if the vocabulary has one.
+    The end_of_text id separates documents, as in training, if the vocabulary has one. A text that
+    is valid UTF-8 with other characters than ASCII is read as UTF-8, whatever the encoding of the
+    training text was.
 
     Args:
         source: A file, a folder of files, or - for standard input; or a corpus with any vocabulary.
@@ -276,7 +286,9 @@ def encode_text(
     """
     if is_corpus(source):
         return _encode(_corpus_documents(open_corpus(source), split), vocabulary)
-    ids, left_out = _encode(_read_texts(source, config), vocabulary)
+    documents, _ = find_documents([str(source)])
+    texts = (_decode_for_model(document, config.encoding) for document in documents)
+    ids, left_out = _encode(texts, vocabulary)
     if split is not None:
         start, end = split_positions(len(ids), config)[split]
         ids = ids[start:end]
@@ -285,15 +297,10 @@ def encode_text(
 
 def read_lines(source: Path, config: CorpusConfig) -> Iterator[str]:
     """Yield the lines of a file, a folder of files, or - for standard input; see `encode_text`."""
-    for text in _read_texts(source, config):
-        yield from text.removesuffix("\n").split("\n")
-
-
-def _read_texts(source: Path, config: CorpusConfig) -> Iterator[str]:
-    """Yield the texts of documents, in the encoding of the training text."""
     documents, _ = find_documents([str(source)])
     for document in documents:
-        yield decode(document.read(), encoding=config.encoding, name=document.name)
+        text = _decode_for_model(document, config.encoding)
+        yield from text.removesuffix("\n").split("\n")
 
 
 def _corpus_documents(corpus: Corpus, split: Split | None) -> Iterator[str]:

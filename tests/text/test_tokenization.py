@@ -181,7 +181,7 @@ def test_files_without_text_are_left_out(tmp_path: Path) -> None:
     [
         pytest.param(
             "sources/01.txt",
-            r"not valid utf-8 at byte 2,001 \(0xE9\); convert it to utf-8, or .* an id$",
+            r"not valid utf-8 at byte 2,001 \(0xE9\); set its encoding, for instance .* an id$",
             id="invalid",
         ),
         pytest.param("sources/02.txt", "no text$", id="empty"),
@@ -406,16 +406,26 @@ def test_a_character_that_the_model_does_not_know_is_left_out(name: str) -> None
     assert left_out == {"X": 1}
 
 
-def test_a_text_is_read_in_the_encoding_of_the_training_text() -> None:
-    Path("text.txt").write_bytes("abé".encode("cp1252"))
-    config = CorpusConfig(encoding="cp1252")
-    found, left_out = encode_text(Path("text.txt"), Vocabulary(tuple("abé")), config)
-    assert found.tolist() == [0, 1, 2]
+WESTERN = Vocabulary(tuple("abé"))
+
+
+@pytest.mark.parametrize(
+    ("data", "ids"),
+    [
+        pytest.param("abé".encode("cp1252"), [0, 1, 2], id="the model's encoding"),
+        pytest.param("abé".encode(), [0, 1, 2], id="UTF-8"),
+        pytest.param(b"ab", [0, 1], id="ASCII"),
+    ],
+)
+def test_a_text_is_read_as_utf_8_if_it_is_utf_8(data: bytes, ids: list[int]) -> None:
+    Path("text.txt").write_bytes(data)
+    found, left_out = encode_text(Path("text.txt"), WESTERN, CorpusConfig(encoding="cp1252"))
+    assert found.tolist() == ids
     assert left_out == {}
 
 
 def test_a_text_that_the_model_cannot_decode_is_refused() -> None:
     path = Path("latin.txt")
     path.write_bytes(b"abb\xe9")
-    with pytest.raises(CharlmError, match=r"; convert it to utf-8, or train with"):
+    with pytest.raises(CharlmError, match=r"the model reads utf-8: convert the text$"):
         encode_text(path, LETTERS, CorpusConfig())
