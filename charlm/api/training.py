@@ -58,7 +58,7 @@ def tokenize(
         out: Folder for the corpus, new or empty.
         recipe: Name of a recipe, or a YAML file; only its section `corpus` is used. None = default.
         overrides: Settings that replace settings of the recipe.
-        on_event: Called with notes.
+        on_event: Called with the progress.
 
     Raises:
         CharlmError: A setting is invalid, a source cannot be read, or `out` cannot be written.

@@ -7,8 +7,9 @@ the characters, to decide which characters get their own id; the second writes t
 import contextlib
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from charlm.config.schema import CorpusConfig
 from charlm.core.vocabulary import MAX_CODE_POINT, Ids, Vocabulary
 from charlm.errors import CharlmError
-from charlm.events import Note, OnEvent, ignore
+from charlm.events import Note, OnEvent, Progress, ignore
 from charlm.storage import check_free, new_file, new_folder
 from charlm.text.corpus import (
     CORPUS_FILE,
@@ -56,6 +57,8 @@ MAX_UNKNOWN = 0.005
 CODE_POINTS = MAX_CODE_POINT + 1
 BLOCK = 1 << 20
 """Number of characters counted or looked up at a time; NumPy takes 8 bytes for each."""
+
+Item = TypeVar("Item")
 
 
 def resolve_min_count(config: CorpusConfig, counts: NDArray[np.int64]) -> CorpusConfig:
@@ -124,7 +127,7 @@ def tokenize(
         config: The settings for decoding, ids and splits.
         known: A vocabulary whose ids the corpus keeps, even for characters that do not occur.
         short: The settings for a single document below SHORT_TEXT; None = `config`.
-        on_event: Called with notes.
+        on_event: Called with the progress.
 
     Raises:
         CharlmError: `out` is not empty or cannot be written; a source does not exist, cannot be
@@ -153,7 +156,10 @@ def tokenize(
         with new_file(folder / IDS_FILE, target=out) as write:
             write(ids_header(size, vocabulary.dtype))
             digest = hashlib.sha256()
-            for ids in _encode_documents(kept, vocabulary, config.encoding, has_ends=has_ends):
+            blocks = _encode_documents(
+                kept, vocabulary, config.encoding, has_ends=has_ends, on_event=on_event
+            )
+            for ids in blocks:
                 write(ids.data)
                 digest.update(ids.data)
         manifest = Manifest(
@@ -172,7 +178,15 @@ def tokenize(
         text = manifest.model_dump_json(indent=1)
         with new_file(folder / CORPUS_FILE, target=out) as write:
             write(f"{text}\n".encode())
-    return open_corpus(out)
+    return open_corpus(out, verify=False)
+
+
+def _with_progress(items: Collection[Item], task: str, on_event: OnEvent) -> Iterator[Item]:
+    """Yield items, one for each file, with an event before the first file and after each file."""
+    on_event(Progress(task, 0, len(items), "file"))
+    for done, item in enumerate(items, start=1):
+        yield item
+        on_event(Progress(task, done, len(items), "file"))
 
 
 def _count_characters(
@@ -190,7 +204,7 @@ def _count_characters(
     kept: dict[Document, Source] = {}
     errors: list[UndecodableError] = []
     has_returns = False
-    for document in documents:
+    for document in _with_progress(documents, "counting characters", on_event):
         try:
             data = document.read()
             text = decode(data, encoding=config.encoding, name=document.name)
@@ -224,6 +238,7 @@ def _encode_documents(
     encoding: str,
     *,
     has_ends: bool,
+    on_event: OnEvent,
 ) -> Iterator[Ids]:
     """Yield the ids of documents in blocks, with the end_of_text id between two documents."""
     table = np.full(CODE_POINTS, vocabulary.unknown_id or 0, vocabulary.dtype)
@@ -231,7 +246,7 @@ def _encode_documents(
     table[: len(is_known)][is_known] = vocabulary.table[is_known]
     separator = np.array([vocabulary.end_of_text_id or 0], table.dtype)
     needs_separator = has_ends
-    for document, source in documents.items():
+    for document, source in _with_progress(documents.items(), "encoding characters", on_event):
         text = decode(document.read(), encoding=encoding, name=document.name)
         if len(text) != source.characters:
             raise CharlmError(
