@@ -204,7 +204,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Make a folder that is complete when it appears.
 
     The block fills a temporary folder next to the target, which is synced and renamed at the end.
-    If the block fails, the temporary folder is removed, and the target is unchanged.
+    If the block fails, everything is removed, and the target is unchanged.
 
     Args:
         target: Path of the folder, which must be new or empty. Missing parents are made. A link to
@@ -220,12 +220,12 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(target))
     check_free(target)
-    temporary = _temporary_path(path)
-    _try_to_remove(temporary)  # a killed process may have had the id of this one
-    try:
+    with contextlib.ExitStack() as undo:
         with writing(target):
-            parents = [parent for parent in path.parents if not parent.exists()]
-            path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = _temporary_path(path)
+            parents = _make_parents(path, undo)
+            _try_to_remove(temporary)  # a killed process may have had the id of this one
+            undo.callback(_try_to_remove, temporary)
             temporary.mkdir()
         yield temporary
         with writing(target):
@@ -235,10 +235,9 @@ def new_folder(target: Path) -> Iterator[Path]:
             except OSError:
                 check_free(target)  # another process may have been faster
                 raise
+            undo.pop_all()
             for new in (path, *parents):
                 sync_folder(new.parent)
-    finally:
-        _try_to_remove(temporary)
 
 
 def _temporary_path(path: Path) -> Path:
@@ -246,9 +245,23 @@ def _temporary_path(path: Path) -> Path:
     return path.with_name(f".{os.getpid()}.{path.name[:MAX_NAME]}.tmp")
 
 
+def _make_parents(path: Path, undo: contextlib.ExitStack) -> list[Path]:
+    """Make and return the missing parents of a path; `undo` removes those that are empty."""
+    missing = [parent for parent in reversed(path.parents) if not parent.exists()]
+    for parent in missing:
+        undo.callback(_try_to_remove_empty, parent)
+        parent.mkdir(exist_ok=True)
+    return missing
+
+
 def _try_to_remove(path: Path) -> None:
     with contextlib.suppress(OSError):
         remove(path)
+
+
+def _try_to_remove_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def remove(path: Path) -> None:

@@ -229,7 +229,6 @@ def test_a_block_that_fails_leaves_everything_as_it_was(
     name: str, error: BaseException, raised: type[BaseException]
 ) -> None:
     place = make_place(name)
-    place.parent.mkdir(parents=True, exist_ok=True)
     before = contents(Path())
     with pytest.raises(raised), new_folder(place) as folder:
         fail_after(folder / "file", error)
@@ -242,6 +241,12 @@ def test_a_link_to_the_place_of_a_new_folder_stays_a_link() -> None:
         (folder / "file").touch()
     assert place.is_symlink()
     assert names(Path("elsewhere")) == ["file"]
+
+
+def test_a_parent_with_other_files_stays() -> None:
+    with pytest.raises(KeyboardInterrupt), new_folder(Path("deep/in/new")):
+        fail_after(Path("deep/other"), KeyboardInterrupt())
+    assert contents(Path()) == {"deep": None, "deep/other": b""}
 
 
 def test_a_folder_that_another_process_made_is_kept() -> None:
