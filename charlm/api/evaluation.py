@@ -28,6 +28,7 @@ from charlm.core.vocabulary import Ids
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, Progress, ignore
 from charlm.measures.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
+from charlm.measures.estimates import loss_of
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
 from charlm.text.corpus import Corpus, Split
@@ -130,7 +131,7 @@ def evaluate(
         perplexity=perplexity_or_inf if math.isfinite(perplexity_or_inf) else None,
         characters=score.characters,
         total_bits=score.total_bits,
-        standard_error=score.standard_error,
+        standard_error=loss_of(score).error,
         left_out=dict(left_out),
         baselines=baseline_nats if baselines else None,
         comparison=Comparison.of(score, scores[NGRAM]) if NGRAM in scores else None,

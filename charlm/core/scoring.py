@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any, Literal, get_args
 
 import numpy as np
-from numpy.typing import NDArray
 
 from charlm.checks import check_name, check_whole, to_number
 from charlm.core.reading import (
@@ -22,7 +21,7 @@ from charlm.core.reading import (
     cut_segments,
     read_blocks,
 )
-from charlm.core.rnn import Floats, Parameters, State, Values, nats
+from charlm.core.rnn import Floats, Parameters, State, nats
 from charlm.core.vocabulary import Ids
 from charlm.errors import CharlmError
 from charlm.wording import counted
@@ -38,8 +37,6 @@ ERROR_BLOCK = 300
 standard errors are computed from the means of blocks."""
 MIN_BLOCKS = 8
 """Minimum number of blocks for a standard error."""
-MAX_CORRELATION = 0.8
-"""Upper limit of the estimated correlation of neighbouring blocks in a standard error."""
 ScoringProtocol = Literal["stream", "windows"]
 
 
@@ -83,24 +80,9 @@ class Score:
         return fields
 
     @property
-    def standard_error(self) -> float | None:
-        """Standard error of the mean in nats; None for fewer than 2,400 characters."""
-        return standard_error(np.array(self.block_means))
-
-    @property
     def total_bits(self) -> float:
         """Total loss in bits, comparable between two spellings of the same content."""
         return bits(self.nats_per_char * self.characters)
-
-    def difference_error(self, other: "Score") -> float | None:
-        """Return the standard error of the difference from another score of the same text, in nats.
-
-        The same passages are hard for both models, so this error is smaller than the errors of the
-        two scores suggest. It is None for fewer than 2,400 characters.
-        """
-        if len(self.block_means) != len(other.block_means):
-            return None
-        return standard_error(np.subtract(self.block_means, other.block_means))
 
 
 def mean_score(blocks: Iterable[Floats]) -> Score:
@@ -117,85 +99,6 @@ def mean_score(blocks: Iterable[Floats]) -> Score:
         means += remaining[:end].reshape(-1, ERROR_BLOCK).mean(1, dtype=np.float64).tolist()
         remaining = remaining[end:]
     return Score(total / characters, characters, tuple(means))
-
-
-def mean_and_error(
-    values: Floats, positions: NDArray[Any], *, block: int = ERROR_BLOCK
-) -> tuple[float, float | None]:
-    """Return the mean of values at some characters of a text, and its standard error.
-
-    The blocks of the text contain different numbers of these characters, so this is the error of a
-    ratio of sums (Cochran 1977, "Sampling techniques").
-
-    Args:
-        values: [n], n >= 1.
-        positions: Positions of the values in the text, integers [n].
-        block: Number of characters in a block.
-
-    Returns:
-        The mean and its error. The error is None if the mean is not finite, or the characters are
-        in fewer than MIN_BLOCKS blocks.
-
-    """
-    mean = float(np.mean(values, dtype=np.float64))
-    if not math.isfinite(mean):
-        return mean, None
-    _, blocks = np.unique(positions // block, return_inverse=True)
-    error = error_of_sum(np.bincount(blocks, weights=values - mean).astype(np.float64, copy=False))
-    return mean, None if error is None else error / len(values)
-
-
-def standard_error(means: Values) -> float | None:
-    """Return the standard error of a mean from the means of blocks, [k]; see `error_of_sum`."""
-    error = error_of_sum(means - means.mean()) if len(means) else None
-    return None if error is None else error / len(means)
-
-
-def error_of_sum(deviations: Values) -> float | None:
-    """Return the standard error of a sum over a text, for other texts of the same kind.
-
-    Neighbouring blocks are modelled as an autoregressive process of order 1: with the correlation r
-    of neighbours, the variance is (1 + r) / (1 - r) times the variance of independent blocks.
-
-    Args:
-        deviations: The sum over each block minus its share of the total, in text order, [k]; their
-            sum is 0.
-
-    Returns:
-        The error; None for fewer than MIN_BLOCKS blocks.
-
-    """
-    count = len(deviations)
-    if count < MIN_BLOCKS:
-        return None
-    total = float(deviations @ deviations)
-    if not total:
-        return 0.0
-    correlation = float(deviations[1:] @ deviations[:-1]) / total
-    correlation = min(max(correlation, 0.0), MAX_CORRELATION)
-    inflation = (1 + correlation) / (1 - correlation)
-    return math.sqrt(inflation * count / (count - 1) * total)
-
-
-def student(errors: float, *, blocks: int) -> float:
-    """Return the number of standard errors from few blocks that is as improbable as `errors`.
-
-    The standard error itself is uncertain if it is based on few blocks: two of them cover 95% of
-    many means from many blocks, but 2.4 are needed for 8 blocks. The quantile of Student's t
-    distribution is computed by its expansion (Abramowitz and Stegun 1964, 26.7.5).
-
-    Args:
-        errors: A number of standard errors that are known exactly, a quantile of the normal
-            distribution, 0 to 3.
-        blocks: Number of blocks, MIN_BLOCKS or more.
-
-    """
-    freedom = blocks - 1
-    z = errors
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
 
 
 def bits(nats: float) -> float:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from charlm.core.rnn import Floats, Integers
-from charlm.core.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_and_error, mean_score
+from charlm.core.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_score
 from charlm.core.vocabulary import Ids, Vocabulary
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.reading import Reading, SampledCharacters
-from charlm.inspection.style import UNKNOWN, Estimate, Line, over_runs, table
+from charlm.inspection.style import Line, table
 from charlm.measures.baselines import NGRAM, Comparison
+from charlm.measures.estimates import UNKNOWN, Estimate, loss_of, mean_at, over_runs
 from charlm.measures.ngrams import NGRAM_ORDER
 
 WORD_PLACES = {
@@ -39,14 +40,11 @@ class ClassLoss:
     """Name of the class, as shown to the user."""
     characters: int
     """Number of scored characters in the class, 1 or more."""
-    nats_per_char: float
+    nats_per_char: Estimate
     """Mean loss on these characters, in nats."""
-    standard_error: float | None
-    """Standard error of the mean, see `mean_and_error`; None if unknown."""
-    ngram_nats_per_char: float | None
-    """Mean loss of the 5-gram model on the same characters, in nats; None without such a model."""
-    ngram_standard_error: float | None
-    """Standard error of the mean loss of the 5-gram model; None if unknown."""
+    ngram_nats_per_char: Estimate
+    """Mean loss of the 5-gram model on the same characters, in nats; unknown without such a
+    model."""
     share_of_loss: float
     """Total loss of the class as a share of the total loss on the text, from 0 to 1."""
 
@@ -57,10 +55,8 @@ class LossByClass:
 
     positions: SampledCharacters
     """The characters that were scored."""
-    nats_per_char: float
-    """Mean loss on all scored characters, in nats."""
-    standard_error: float | None
-    """Standard error of the mean, see `Score`; None for fewer than 2,400 characters."""
+    nats_per_char: Estimate
+    """Mean loss on all scored characters, in nats; see `loss_of`."""
     comparison: Comparison | None
     """The network compared with the 5-gram model; None if the training text is unknown."""
     ngram_standard_error: float | None
@@ -78,19 +74,15 @@ class LossByClass:
             name="all characters",
             characters=self.positions.count,
             nats_per_char=self.nats_per_char,
-            standard_error=self.standard_error,
-            ngram_nats_per_char=ngram_nats,
-            ngram_standard_error=self.ngram_standard_error,
+            ngram_nats_per_char=Estimate(ngram_nats, self.ngram_standard_error),
             share_of_loss=1.0,
         )
         return (whole, *self.by_class, *self.by_word_place)
 
     def nats_of(self, name: str) -> Estimate:
-        """Return the loss of a class with its error; None for a class that does not occur."""
-        for each in self.classes:
-            if each.name == name:
-                return each.nats_per_char, each.standard_error
-        return UNKNOWN
+        """Return the loss of a class, unknown for a class that does not occur."""
+        losses = {each.name: each.nats_per_char for each in self.classes}
+        return losses.get(name, UNKNOWN)
 
 
 def divide_loss(
@@ -118,11 +110,10 @@ def divide_loss(
     if ngram_nats is not None:
         ngram_score = mean_score([ngram_nats])
         comparison = Comparison.of(score, ngram_score)
-        ngram_error = ngram_score.standard_error
+        ngram_error = loss_of(ngram_score).error
     return LossByClass(
         positions=SampledCharacters.of(range(1, len(ids))),
-        nats_per_char=score.nats_per_char,
-        standard_error=score.standard_error,
+        nats_per_char=loss_of(score),
         comparison=comparison,
         ngram_standard_error=ngram_error,
         by_class=_divide(nats, ngram_nats, np.array(kind_of_id)[ids[1:]], kinds),
@@ -138,12 +129,12 @@ def _divide(
     losses = []
     for index in np.unique(classes).tolist():
         places = np.flatnonzero(classes == index)
-        score = mean_and_error(nats[places], places)
-        ngram_score = UNKNOWN
+        loss = mean_at(nats[places], places)
+        ngram_loss = UNKNOWN
         if ngram_nats is not None:
-            ngram_score = mean_and_error(ngram_nats[places], places)
+            ngram_loss = mean_at(ngram_nats[places], places)
         share = float(nats[places].sum(dtype=np.float64)) / total if total > 0 else 0.0
-        losses.append(ClassLoss(names[index], len(places), *score, *ngram_score, share))
+        losses.append(ClassLoss(names[index], len(places), loss, ngram_loss, share))
     return tuple(losses)
 
 
@@ -176,9 +167,8 @@ def details(results: Mapping[Line, LossByClass]) -> str:
             over_runs([nats for line, nats in found.items() if line.group == name])
             for name in names
         ]
-        ngram = (first.ngram_nats_per_char, first.ngram_standard_error)
         share = f"{first.share_of_loss:.0%}"
-        rows.append((first.name, first.characters, *cells, ngram, share))
+        rows.append((first.name, first.characters, *cells, first.ngram_nats_per_char, share))
     caption = (
         f"Nats per character, based on the predictions of {losses[0].positions}. The standard "
         f"error over the text is from blocks of {ERROR_BLOCK} characters; it is unknown for a "

@@ -19,7 +19,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.core.rnn import Integers, Values, advance, divergence
-from charlm.core.scoring import mean_and_error, standard_error, student
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import (
     FLOOR,
@@ -34,6 +33,13 @@ from charlm.inspection.style import (
     curve,
     fit_logarithmic,
     table,
+)
+from charlm.measures.estimates import (
+    Estimate,
+    as_arrays,
+    mean_at,
+    standard_error,
+    student,
 )
 from charlm.measures.gradients import (
     LagCurve,
@@ -66,16 +72,13 @@ ROUNDING = 1e-6
 class LayerGradient(LagCurve):
     """The gradient at one layer by lag."""
 
-    half_life: float | None
-    """Lag in characters where `median` reaches 1/2, see `half_life`; None if it does not."""
-    half_life_error: float | None
-    """Standard error of the half-life from blocks of predictions; None for a half-life below 1, or
-    if a block has no half-life."""
-    slope: float | None
-    """Slope of ln `median` over the second half of the lags, in nats per character; None if the
-    median is 0 there."""
-    slope_error: float | None
-    """Standard error of the slope from blocks of predictions; None if a block has no slope."""
+    half_life: Estimate
+    """Lag in characters where `median` reaches 1/2, see `half_life`; unknown if it does not. Its
+    error, from blocks of predictions, is unknown for a half-life below 1, or if a block has no
+    half-life."""
+    slope: Estimate
+    """Slope of ln `median` over the second half of the lags, in nats per character; unknown if the
+    median is 0 there. Its error, from blocks of predictions, is unknown if a block has no slope."""
     visible_to: int
     """Last lag with a `median` of at least VISIBLE; at most the largest lag that was followed."""
     blocks: int
@@ -116,10 +119,9 @@ class LayerExponent:
 
     layer: int
     """Index of the layer, 0 is the lowest."""
-    exponent: float
-    """Exponent in nats per character; -inf if a difference disappears completely."""
-    standard_error: float
-    """Standard error of the exponent from blocks of EXPONENT_BLOCK characters; NaN if unknown."""
+    exponent: Estimate
+    """Exponent in nats per character, -inf if a difference disappears completely. Its error is from
+    blocks of EXPONENT_BLOCK characters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,6 +140,11 @@ class Lyapunov:
     """The largest exponent of each layer on its own, lowest layer first."""
     positions: SampledCharacters
     """The characters whose steps count."""
+
+    @property
+    def largest(self) -> Estimate:
+        """The largest exponent of the whole state."""
+        return Estimate.of(self.exponents[0], self.standard_errors[0])
 
 
 @dataclass(frozen=True, eq=False)
@@ -192,10 +199,8 @@ def gradient_by_lag(
         is_long = life is not None and life >= 1
         gradient = LayerGradient(
             **vars(whole),
-            half_life=life,
-            half_life_error=_error(half_life, medians) if is_long else None,
-            slope=far_slope(whole.median),
-            slope_error=_error(far_slope, medians),
+            half_life=Estimate(life, _error(half_life, medians) if is_long else None),
+            slope=Estimate(far_slope(whole.median), _error(far_slope, medians)),
             visible_to=int(np.flatnonzero(whole.median >= VISIBLE).max(initial=0)),
             blocks=len(blocks),
             positions=SampledCharacters.of(steps + 1),
@@ -328,10 +333,12 @@ def lyapunov(trace: Trace) -> Lyapunov:
     parameters = trace.parameters
     dimensions = parameters.state_size
     exponents, errors = _exponents(trace, None, min(MOST_EXPONENTS, dimensions), counted)
-    indices = range(parameters.architecture.layers)
-    pairs = [np.ravel(_exponents(trace, layer, 1, counted)).tolist() for layer in indices]
-    layers = tuple(LayerExponent(layer, *pair) for layer, pair in enumerate(pairs))
-    return Lyapunov(exponents, errors, dimensions, layers, SampledCharacters.of(counted))
+    layers = []
+    for layer in range(parameters.architecture.layers):
+        exponent, error = np.ravel(_exponents(trace, layer, 1, counted))
+        layers.append(LayerExponent(layer, Estimate.of(exponent, error)))
+    positions = SampledCharacters.of(counted)
+    return Lyapunov(exponents, errors, dimensions, tuple(layers), positions)
 
 
 def _exponents(
@@ -349,11 +356,11 @@ def _exponents(
     steps = chain([*range(1, counted.start)] * PASSES, counted)
     logs = log_growth(trace, steps, count=count, layer=layer)[-len(counted) :]
     places = np.arange(len(counted))
-    scores = [mean_and_error(column, places, block=EXPONENT_BLOCK) for column in logs.T]
-    pairs = np.array(scores, np.float64)  # an unknown error becomes NaN
-    exponents, errors = pairs[np.argsort(-pairs[:, 0])].T
+    estimates = [mean_at(column, places, block=EXPONENT_BLOCK) for column in logs.T]
+    exponents, errors = as_arrays(estimates)
+    order = np.argsort(-exponents)
     exponents[np.abs(exponents) < ROUNDING] = 0.0
-    return exponents, errors
+    return exponents[order], errors[order]
 
 
 # The page
@@ -468,15 +475,14 @@ def details(results: Mapping[Line, Memory]) -> str:
     rows: list[Sequence[object]] = []
     for line, memory in results.items():
         found = memory.lyapunov
-        whole = (found.exponents[0], found.standard_errors[0])
-        rows.append((f"{line.label} whole state".strip(), None, None, None, whole))
+        rows.append((f"{line.label} whole state".strip(), None, None, None, found.largest))
         for gradient, exponent in zip(memory.gradient_by_lag, found.layers, strict=True):
             row = (
                 f"{line.label} rnn.{gradient.layer}".strip(),
-                shown_half_life(gradient.half_life, gradient.half_life_error),
-                (gradient.slope, gradient.slope_error),
+                shown_half_life(gradient.half_life),
+                gradient.slope,
                 gradient.visible_to,
-                (exponent.exponent, exponent.standard_error),
+                exponent.exponent,
             )
             rows.append(row)
     numbers = table(HEAD, rows, caption=TABLE, is_folded=len(results) > 1)
@@ -484,13 +490,15 @@ def details(results: Mapping[Line, Memory]) -> str:
     return f"{numbers}<p>{GROWING}</p>" if is_growing else numbers
 
 
-def shown_half_life(life: float | None, error: float | None) -> object:
+def shown_half_life(life: Estimate) -> Estimate | str:
     """Return a half-life as the cell of a table."""
-    return "< 1" if life is not None and life < 1 else (life, error)
+    return "< 1" if life.value is not None and life.value < 1 else life
 
 
 def grows(found: Lyapunov) -> bool:
-    """Return whether the largest exponent is above 0 beyond chance; False if its error is NaN."""
+    """Return whether the largest exponent is above 0 beyond chance; False without an error."""
+    exponent = found.largest
+    if exponent.value is None or exponent.error is None:
+        return False
     blocks = found.positions.count // EXPONENT_BLOCK
-    error = found.standard_errors[0]
-    return bool(error >= 0 and found.exponents[0] > student(2, blocks=blocks) * error)
+    return exponent.value > student(2, blocks=blocks) * exponent.error

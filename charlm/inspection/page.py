@@ -124,7 +124,7 @@ def _table_of(groups: Sequence[Group]) -> str:
         names = ", ".join(report.reading.name for report in group.runs.values())
         settings = [str(group.settings[key]) for key in keys]
         nats, context, half_life, exponent = group.estimates.values()
-        rows.append((names, *settings, nats, context, shown_half_life(*half_life), exponent))
+        rows.append((names, *settings, nats, context, shown_half_life(half_life), exponent))
     heads = [key.rpartition(".")[2] for key in keys]
     return table(("runs", *heads, *COLUMNS), rows, caption=TABLE)
 

@@ -22,7 +22,8 @@ from charlm.inspection import (
     usable_context,
 )
 from charlm.inspection.reading import Reading
-from charlm.inspection.style import SERIES, UNKNOWN, Estimate, Figure, Line, over_runs, to_plain
+from charlm.inspection.style import SERIES, Figure, Line, to_plain
+from charlm.measures.estimates import UNKNOWN, Estimate, over_runs
 from charlm.runs.summary import SEED, differing_settings, group_by_seed
 
 SECTIONS: Mapping[str, ModuleType] = {
@@ -179,14 +180,12 @@ def estimates_of(results: Mapping[str, Any]) -> dict[str, Estimate]:
     names = ("nats_per_char", "context_used", "half_life", "largest_exponent")
     estimates = dict.fromkeys(names, UNKNOWN)
     if loss := results.get("loss_by_class"):
-        estimates["nats_per_char"] = loss.nats_per_char, loss.standard_error
+        estimates["nats_per_char"] = loss.nats_per_char
     if context := results.get("usable_context"):
-        estimates["context_used"] = context.used, None
+        estimates["context_used"] = Estimate(context.used)
     if found := results.get("memory"):
-        gradient = found.gradient_by_lag[-1]
-        exponent = found.lyapunov.layers[-1]
-        estimates["half_life"] = gradient.half_life, gradient.half_life_error
-        estimates["largest_exponent"] = exponent.exponent, exponent.standard_error
+        estimates["half_life"] = found.gradient_by_lag[-1].half_life
+        estimates["largest_exponent"] = found.lyapunov.layers[-1].exponent
     return estimates
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.api.viewer import safe
+from charlm.measures.estimates import Estimate
 
 if TYPE_CHECKING:
     # other modules of this package import these names, and draw without importing matplotlib
@@ -45,9 +46,6 @@ WIDTH = 4.8
 """Width of axes in inches; they fill the screen of a phone, and their text stays readable."""
 HEIGHT = 2.8
 """Height of axes in inches, with labels and title."""
-Estimate = tuple[float | None, float | None]
-"""A number and its standard error, over the text for a single run; None if unknown."""
-UNKNOWN: Estimate = (None, None)
 FLOOR = 1e-10
 """Lowest value on a logarithmic axis; smaller values are rounding errors."""
 _STYLE = {
@@ -85,14 +83,6 @@ class Line:
     """Label of its group: the runs that differ only in their seeds."""
     colour: str
     """Colour of its group."""
-
-
-def over_runs(estimates: Sequence[Estimate]) -> Estimate:
-    """Return the mean of several runs with its standard error; a single run keeps its own."""
-    if len(estimates) == 1:
-        return estimates[0]
-    values = np.array([mean for mean, _ in estimates], np.float64)
-    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(len(values))
 
 
 def figure_style() -> contextlib.AbstractContextManager[None]:
@@ -177,6 +167,12 @@ def fit_logarithmic(axes: Axes) -> None:
 
 DIGITS = 7
 """Significant digits of a number in the JSON."""
+ERROR_KEYS = {
+    "ngram_nats_per_char": "ngram_standard_error",
+    "half_life": "half_life_error",
+    "slope": "slope_error",
+}
+"""Keys of the errors of some fields in the JSON; the others are called standard_error."""
 MINUS = "\N{MINUS SIGN}"
 NO_NUMBER = "\N{EN DASH}"
 
@@ -184,13 +180,16 @@ NO_NUMBER = "\N{EN DASH}"
 def to_plain(value: Any) -> Any:
     """Return dataclasses, arrays and NumPy numbers as dictionaries, lists and numbers for JSON.
 
-    A complex number becomes [real, imaginary], and a number that is not finite becomes None.
+    A complex number becomes [real, imaginary], an estimate [value, error], and a number that is not
+    finite None. In a dataclass, the error of an estimate becomes a field of its own.
     """
     if isinstance(value, np.ndarray | np.generic):
         value = value.tolist()
-    if is_dataclass(value):
-        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    if is_dataclass(value) and not isinstance(value, Estimate):
+        value = _items(value)
     match value:
+        case Estimate():
+            return to_plain([value.value, value.error])
         case Mapping():
             return {str(key): to_plain(item) for key, item in value.items()}
         case list() | tuple():
@@ -200,6 +199,19 @@ def to_plain(value: Any) -> Any:
         case float():
             return float(f"{value:.{DIGITS}g}") if math.isfinite(value) else None
     return value
+
+
+def _items(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass by their keys in the JSON."""
+    items = {}
+    for field in fields(value):
+        item = getattr(value, field.name)
+        if isinstance(item, Estimate):
+            items[field.name] = item.value
+            items[ERROR_KEYS.get(field.name, "standard_error")] = item.error
+        else:
+            items[field.name] = item
+    return items
 
 
 def number(value: float | None, *, digits: int = 4) -> str:
@@ -215,17 +227,19 @@ def number(value: float | None, *, digits: int = 4) -> str:
     return text.replace("-", MINUS)
 
 
-def with_error(mean: float | None, error: float | None) -> str:
-    """Return a mean with its standard error, both to the second digit of the error.
+def with_error(estimate: Estimate) -> str:
+    """Return a number with its standard error, both to the second digit of the error.
 
-    Without an error, the mean has only two digits. An error that is only rounding is left out.
+    Without an error, the number has only two digits. An error that is only rounding is left out.
     """
-    if mean is None or error is None or not math.isfinite(error):
-        return number(mean, digits=2)
+    value = estimate.value
+    error = estimate.error
+    if value is None or error is None:
+        return number(value, digits=2)
     if error < 1e-6:
-        return number(mean)
+        return number(value)
     places = max(0, 1 - math.floor(math.log10(error)))
-    return f"{mean:.{places}f} \N{PLUS-MINUS SIGN} {error:.{places}f}".replace("-", MINUS)
+    return f"{value:.{places}f} \N{PLUS-MINUS SIGN} {error:.{places}f}".replace("-", MINUS)
 
 
 def table(
@@ -239,8 +253,7 @@ def table(
 
     Args:
         head: Headings of the columns.
-        rows: Cells of each row: numbers, None for a missing number, pairs of a number and its
-            standard error, or strings.
+        rows: Cells of each row: numbers, None for a missing number, estimates or strings.
         caption: Sentences that describe the columns and their standard errors.
         is_folded: Whether the reader must open the table.
 
@@ -260,6 +273,6 @@ def _cell(value: Any) -> str:
     match value:
         case str():
             return f"<td>{safe(value)}</td>"
-        case (mean, error):
-            return f'<td class="number">{with_error(mean, error)}</td>'
+        case Estimate():
+            return f'<td class="number">{with_error(value)}</td>'
     return f'<td class="number">{number(value)}</td>'

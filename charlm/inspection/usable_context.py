@@ -11,10 +11,11 @@ import numpy as np
 from charlm.core.reading import VALUES_AT_ONCE
 from charlm.core.rnn import Floats, Integers, Parameters, State, Values, advance
 from charlm.core.rnn import nats as character_nats
-from charlm.core.scoring import ERROR_BLOCK, mean_and_error, student
+from charlm.core.scoring import ERROR_BLOCK
 from charlm.core.vocabulary import Ids
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import INK, MUTED, Figure, Line, add_axes, curve, fit_logarithmic
+from charlm.measures.estimates import as_arrays, mean_at, student
 
 MOST_CONTEXT = 512
 """Largest k that is tried."""
@@ -38,7 +39,7 @@ class UsableContext:
     nats: Values
     """Loss in nats per character, each prediction starting from the zero state, float64 [n]."""
     standard_errors: Values
-    """Standard error of each loss, see `mean_and_error`, float64 [n]; NaN if unknown."""
+    """Standard error of each loss, see `mean_at`, float64 [n]; NaN if unknown."""
     gains: Values
     """Decrease of the loss when all earlier characters are read, in nats per character, float64
     [n]."""
@@ -84,33 +85,35 @@ def usable_context(
     """
     places = np.arange(len(nats))
     state = parameters.zero_state(len(nats))
-    scores = []
+    losses = []
+    gains = []
     for k in range(min(most, len(nats)) + 1):
         if k:
             readings = len(ids) - k  # whose next character is still in the text
             state = tuple(layer[:readings] for layer in state)
             state = advance(parameters, ids[k - 1 : -1], state)
         predicted = _nats_of_next(parameters, state, ids[max(1, k) :])
-        losses = np.concatenate([nats[: max(0, k - 1)], predicted])
-        gain, gain_error = mean_and_error(losses - nats, places)
-        scores.append((*mean_and_error(losses, places), gain, gain_error))
-        if abs(gain) < FLAT:
+        short = np.concatenate([nats[: max(0, k - 1)], predicted])
+        losses.append(mean_at(short, places))
+        gains.append(mean_at(short - nats, places))
+        gain = gains[-1].value
+        if gain is not None and abs(gain) < FLAT:
             break
-    # an unknown error becomes NaN
-    means, errors, gains, gain_errors = np.array(scores, np.float64).T
-    ngram_scores = [mean_and_error(each, places) for each in (ngram_nats or {}).values()]
-    ngram_means, ngram_errors = np.array(ngram_scores, np.float64).reshape(-1, 2).T
+    means, errors = as_arrays(losses)
+    mean_gains, gain_errors = as_arrays(gains)
+    ngram_losses = [mean_at(each, places) for each in (ngram_nats or {}).values()]
+    ngram_means, ngram_errors = as_arrays(ngram_losses)
     return UsableContext(
-        characters=np.arange(len(scores)),
+        characters=np.arange(len(losses)),
         nats=means,
         standard_errors=errors,
-        gains=gains,
+        gains=mean_gains,
         gain_errors=gain_errors,
         ngram_order=np.array([*(ngram_nats or {})], np.int64),
         ngram_nats=ngram_means,
         ngram_standard_errors=ngram_errors,
         whole_nats=float(np.mean(nats, dtype=np.float64)),
-        used=context_used(gains, gain_errors, characters=len(ids)),
+        used=context_used(mean_gains, gain_errors, characters=len(ids)),
         positions=SampledCharacters.of(range(1, len(ids))),
     )
 

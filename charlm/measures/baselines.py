@@ -13,8 +13,9 @@ from typing import Literal
 
 import numpy as np
 
-from charlm.core.scoring import ERROR_BLOCK, Score, mean_score, student
+from charlm.core.scoring import ERROR_BLOCK, Score, mean_score
 from charlm.core.vocabulary import Ids, Vocabulary
+from charlm.measures.estimates import difference, student
 from charlm.measures.ngrams import NGRAM_ORDER, count_ngrams, score_ngrams
 
 MAX_TRAINING_CHARACTERS = 1_000_000
@@ -89,7 +90,7 @@ class Comparison:
     def of(cls, score: Score, ngram: Score) -> "Comparison":
         """Compare the scores of a model and of the 5-gram model on the same text."""
         margin = ngram.nats_per_char - score.nats_per_char
-        error = ngram.difference_error(score)
+        error = difference(ngram, score).error
         return cls(ngram.nats_per_char, margin, error, ngram.characters)
 
     @property

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from charlm.core.scoring import Score
+from charlm.measures.estimates import difference, loss_of
 from charlm.runs.summary import RunSummary, differing_settings, group_by_seed
 
 
@@ -20,10 +21,8 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
     for run, score in zip(group, scores, strict=True):
         above = None
         if score is not None and best is not None and score is not best:
-            above = {
-                "nats_per_char": score.nats_per_char - best.nats_per_char,
-                "standard_error": score.difference_error(best),
-            }
+            distance = difference(score, best)
+            above = {"nats_per_char": distance.value, "standard_error": distance.error}
         row = {
             "name": run.folder.name,
             "run": str(run.folder),
@@ -31,7 +30,7 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
             "step": run.step,
             "split": run.score and run.score.split,
             "nats_per_char": run.nats_per_char,
-            "standard_error": run.score and run.score.standard_error,
+            "standard_error": run.score and loss_of(run.score).error,
             "above_best": above,
             "best_step": run.best_step,
             "seconds": run.seconds,

@@ -16,6 +16,7 @@ from charlm.core.scoring import Score
 from charlm.errors import CharlmError
 from charlm.events import Decided, Ended, Note
 from charlm.measures.baselines import NGRAM
+from charlm.measures.estimates import loss_of
 from charlm.runs.callbacks import Divergence, EarlyStopping, Events, LockedFolder, TargetLoss
 from charlm.runs.choosing import MEMORIZE, Plan, Request, choose, new_engine, score_opponent
 from charlm.runs.folder import CORPUS
@@ -249,7 +250,7 @@ def _outcome(
 ) -> Outcome:
     """Return the outcome of a session of training."""
     state, best, text = training.state, training.best, training.text
-    error = None if best is None else best.standard_error
+    error = None if best is None else loss_of(best).error
     could_go_on = end.kind in {"all steps", "time limit"}
     is_last = state.best_step == state.step > 0 and training.schedule.evaluations > 1
     is_short = text.validation is not None and error is None

@@ -1,4 +1,4 @@
-"""The loss in nats per character, compared with its definition in float64, and its error."""
+"""The loss in nats per character, compared with its definition in float64."""
 
 import math
 
@@ -7,7 +7,6 @@ import pytest
 import reference
 from limits import memory_limit
 from models import random_parameters, with_tensors
-from numpy.typing import NDArray
 
 from charlm.core import reading, scoring
 from charlm.core.rnn import Parameters
@@ -15,7 +14,6 @@ from charlm.core.scoring import (
     Score,
     ScoringProtocol,
     estimate_stream,
-    mean_and_error,
     mean_score,
     score_ids,
     score_stream,
@@ -26,117 +24,9 @@ from charlm.errors import CharlmError
 TEXT = np.random.default_rng(4).integers(0, 5, 60).astype(np.uint8)
 
 
-# Standard errors
-
-
-@pytest.fixture(scope="module")
-def losses() -> NDArray[np.float32]:
-    """Return the losses of two models on a text with passages that are hard for both."""
-    rng = np.random.default_rng(0)
-    hard = np.repeat(rng.normal(2, 0.5, 5), 600)[:2700]
-    rest = np.full(299, 9.0)
-    texts = [np.append(hard + rng.normal(0, 0.1, 2700), rest) for _ in range(2)]
-    return np.array(texts, np.float32)
-
-
-def in_parts(losses: NDArray[np.float32], size: int) -> Score:
-    return mean_score(np.split(losses, range(size, len(losses), size)))
-
-
-def block_means(losses: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return the means of blocks of 300 characters, without the incomplete last one."""
-    blocks = losses[..., :2700].astype(np.float64).reshape(-1, 9, 300)
-    return np.array(blocks.mean(axis=2))
-
-
-@pytest.mark.parametrize("size", [1, 299, 700, 5000])
-def test_the_standard_error_is_based_on_blocks_of_300_characters(
-    size: int,
-    losses: NDArray[np.float32],
-) -> None:
-    (means,) = block_means(losses[0])
-    expected = reference.standard_error(means.tolist())
-    assert in_parts(losses[0], size).standard_error == pytest.approx(expected, rel=0.01)
-
-
-def test_the_error_of_a_difference_is_based_on_paired_blocks(losses: NDArray[np.float32]) -> None:
-    first, second = block_means(losses)
-    expected = reference.standard_error((first - second).tolist())
-    error = in_parts(losses[0], 700).difference_error(in_parts(losses[1], 299))
-    assert error == pytest.approx(expected, rel=0.01)
-
-
-def test_texts_of_different_lengths_have_no_error_of_the_difference(
-    losses: NDArray[np.float32],
-) -> None:
-    assert mean_score([losses[0]]).difference_error(mean_score([losses[0][:2400]])) is None
-
-
 def test_the_mean_of_parts_is_the_mean_of_all_losses() -> None:
     parts = [np.array([1.0], np.float32), np.array([[2.0], [6.0]], np.float32)]
     assert mean_score(parts) == Score(3.0, 3)
-
-
-def test_equal_losses_have_a_standard_error_of_zero() -> None:
-    assert mean_score([np.ones(2400)]).standard_error == 0
-
-
-@pytest.mark.parametrize(("characters", "is_known"), [(2399, False), (2400, True)])
-def test_a_standard_error_needs_2400_characters(
-    characters: int,
-    is_known: bool,
-    losses: NDArray[np.float32],
-) -> None:
-    error = mean_score([losses[0][:characters]]).standard_error
-    assert (error is not None) == is_known
-
-
-def simulated_blocks(count: int, *, correlation: float) -> NDArray[np.float64]:
-    """Return the means of blocks of 4,000 texts whose neighbouring blocks are correlated."""
-    rng = np.random.default_rng(1)
-    process = np.zeros((4000, 20 + count))
-    for time in range(1, process.shape[1]):
-        process[:, time] = correlation * process[:, time - 1] + rng.normal(size=len(process))
-    return process[:, 20:]
-
-
-@pytest.mark.parametrize("blocks", [8, 12, 30])
-@pytest.mark.parametrize("correlation", [0.0, 0.1], ids="r = {}".format)
-def test_95_of_100_means_are_within_their_interval(blocks: int, correlation: float) -> None:
-    means = simulated_blocks(blocks, correlation=correlation)
-    errors = np.array([scoring.standard_error(row) for row in means], np.float64)
-    is_within = np.abs(means.mean(1)) < scoring.student(1.96, blocks=blocks) * errors
-    assert is_within.mean() == pytest.approx(0.95, abs=0.015)
-
-
-# Some characters of a text
-
-POSITIONS = np.array([0, 299, 300, 650, 899, 1000, 1300, 1500, 2000, 2399])
-VALUES = np.random.default_rng(0).random(10)
-
-
-def test_the_error_of_a_mean_of_some_characters_is_the_error_of_a_ratio_of_sums() -> None:
-    mean, error = mean_and_error(VALUES, POSITIONS)
-    differences = VALUES - VALUES.mean()
-    blocks = POSITIONS // 300
-    sums = [differences[blocks == block].sum() for block in range(8)]
-    assert mean == pytest.approx(VALUES.mean())
-    assert error == pytest.approx(reference.standard_error(sums) * 8 / 10, rel=0.01)
-
-
-def test_some_characters_of_seven_blocks_have_no_error() -> None:
-    _, error = mean_and_error(VALUES[:-2], POSITIONS[:-2])
-    assert error is None
-
-
-def test_blocks_of_some_characters_can_have_another_size() -> None:
-    expected = mean_and_error(VALUES, POSITIONS)
-    assert mean_and_error(VALUES, 2 * POSITIONS, block=600) == expected
-
-
-def test_an_infinite_mean_has_no_error() -> None:
-    values = np.array([-np.inf, *VALUES[1:]])
-    assert mean_and_error(values, POSITIONS) == (-np.inf, None)
 
 
 # Protocols

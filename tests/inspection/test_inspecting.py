@@ -134,7 +134,7 @@ def test_the_loss_of_a_report_is_the_score_of_the_text(
     expected = mean_score(score_stream(small_model.parameters, ids))
     loss = report_of_repeats.get("loss_by_class")
     context = report_of_repeats.get("usable_context")
-    assert loss.nats_per_char == pytest.approx(expected.nats_per_char)
+    assert loss.nats_per_char.value == pytest.approx(expected.nats_per_char)
     assert context.whole_nats == pytest.approx(expected.nats_per_char)
     assert loss.comparison.ngram_nats_per_char == pytest.approx(context.ngram_nats[3])  # 5-gram
 

@@ -11,6 +11,7 @@ from charlm.core.vocabulary import Vocabulary
 from charlm.inspection.loss_by_class import ClassLoss, LossByClass, details, divide_loss
 from charlm.inspection.style import Line
 from charlm.measures.baselines import Comparison
+from charlm.measures.estimates import UNKNOWN, as_arrays
 
 TEXT = "Ab 1\nc, Dé"
 VOCABULARY = Vocabulary(characters=tuple(sorted(set(TEXT))))
@@ -19,8 +20,8 @@ NATS = np.arange(1.0, len(TEXT))
 """The losses of the second to the last character."""
 
 
-def means(table: tuple[ClassLoss, ...]) -> dict[str, tuple[int, float]]:
-    return {row.name: (row.characters, row.nats_per_char) for row in table}
+def means(table: tuple[ClassLoss, ...]) -> dict[str, tuple[int, float | None]]:
+    return {row.name: (row.characters, row.nats_per_char.value) for row in table}
 
 
 def test_a_character_is_counted_in_its_class() -> None:
@@ -58,7 +59,7 @@ def test_places_in_long_words_are_grouped() -> None:
 
 def test_a_perfect_network_has_no_shares_of_the_loss() -> None:
     loss = divide_loss(np.zeros(9), IDS, VOCABULARY)
-    assert loss.nats_per_char == 0
+    assert loss.nats_per_char.value == 0
     assert {row.share_of_loss for row in loss.by_class} == {0}
 
 
@@ -71,10 +72,11 @@ def test_the_weighted_mean_of_a_table_is_the_loss_of_the_text(table: str) -> Non
     nats = rng.random(4999).astype(np.float32)
     loss = divide_loss(nats, rng.integers(0, len(VOCABULARY), 5000), VOCABULARY)
     rows = getattr(loss, table)
-    assert loss.nats_per_char == pytest.approx(float(nats.mean(dtype=np.float64)))
+    assert loss.nats_per_char.value == pytest.approx(float(nats.mean(dtype=np.float64)))
     assert sum(row.characters for row in rows) == loss.positions.count == 4999
-    mean = sum(row.characters * row.nats_per_char for row in rows) / 4999
-    assert mean == pytest.approx(loss.nats_per_char, rel=1e-9)
+    means, _ = as_arrays(row.nats_per_char for row in rows)
+    mean = np.average(means, weights=[row.characters for row in rows])
+    assert mean == pytest.approx(loss.nats_per_char.value, rel=1e-9)
     assert sum(row.share_of_loss for row in rows) == pytest.approx(1)
 
 
@@ -84,7 +86,8 @@ def test_the_weighted_mean_of_a_table_is_the_loss_of_the_text(table: str) -> Non
 def test_the_loss_of_the_n_gram_model_is_divided_into_the_same_classes() -> None:
     loss = divide_loss(NATS, IDS, VOCABULARY, ngram_nats=2 * NATS)
     for row in (*loss.by_class, *loss.by_word_place):
-        assert row.ngram_nats_per_char == pytest.approx(2 * row.nats_per_char)
+        (nats, ngram_nats), _ = as_arrays([row.nats_per_char, row.ngram_nats_per_char])
+        assert ngram_nats == pytest.approx(2 * nats)
 
 
 def test_the_loss_is_compared_with_the_n_gram_model() -> None:
@@ -96,8 +99,7 @@ def test_the_loss_is_compared_with_the_n_gram_model() -> None:
 
 def test_without_an_n_gram_model_its_loss_is_unknown() -> None:
     loss = divide_loss(NATS, IDS, VOCABULARY)
-    assert loss.by_class[0].ngram_nats_per_char is None
-    assert loss.by_class[0].ngram_standard_error is None
+    assert loss.by_class[0].ngram_nats_per_char == UNKNOWN
     assert loss.ngram_standard_error is None
 
 
@@ -120,14 +122,14 @@ def loss_of_lines() -> LossByClass:
 
 
 def test_the_error_of_the_loss_is_based_on_blocks(loss_of_lines: LossByClass) -> None:
-    assert loss_of_lines.standard_error == error_of(LOSSES)
+    assert loss_of_lines.nats_per_char.error == error_of(LOSSES)
     assert loss_of_lines.ngram_standard_error == error_of(NGRAM_LOSSES)
 
 
 def test_the_error_of_a_class_is_based_on_blocks(loss_of_lines: LossByClass) -> None:
     (line_break,) = (row for row in loss_of_lines.by_class if row.name == "line break")
-    assert line_break.standard_error == error_of(LOSSES, step=2)
-    assert line_break.ngram_standard_error == error_of(NGRAM_LOSSES, step=2)
+    assert line_break.nats_per_char.error == error_of(LOSSES, step=2)
+    assert line_break.ngram_nats_per_char.error == error_of(NGRAM_LOSSES, step=2)
 
 
 def test_the_error_of_the_comparison_is_based_on_paired_blocks(loss_of_lines: LossByClass) -> None:

@@ -24,6 +24,7 @@ from charlm.inspection.memory import (
     shown_half_life,
 )
 from charlm.inspection.reading import SampledCharacters
+from charlm.measures.estimates import Estimate, as_arrays
 from charlm.measures.gradients import Trace, lag_curves
 
 # The gradient of a single unit
@@ -43,8 +44,9 @@ def test_the_gradient_of_a_linear_unit_is_a_power_of_its_weight() -> None:
 
 def test_a_linear_unit_has_an_exact_half_life_and_slope() -> None:
     (curve,) = gradient_by_lag(unit(0.5), positions=9, max_lag=10)
-    assert (curve.half_life, curve.slope) == pytest.approx((1, math.log(0.5)))
-    assert (curve.half_life_error, curve.slope_error) == pytest.approx((0, 0), abs=1e-12)
+    values, errors = as_arrays([curve.half_life, curve.slope])
+    assert values == pytest.approx([1, math.log(0.5)])
+    assert errors == pytest.approx([0, 0], abs=1e-12)
 
 
 def test_a_gradient_is_visible_down_to_a_thousandth() -> None:
@@ -88,7 +90,7 @@ def test_the_gradient_of_a_layer_has_the_slowest_decay_of_the_layers_from_it_on(
     tolerance: float,
 ) -> None:
     trace = traced(linear_stack(lower, upper), random_ids(200, ids=5))
-    slopes = [curve.slope for curve in gradient_by_lag(trace, max_lag=60)]
+    slopes = [curve.slope.value for curve in gradient_by_lag(trace, max_lag=60)]
     assert slopes == pytest.approx(np.log(expected), abs=tolerance)
 
 
@@ -119,7 +121,7 @@ def test_the_error_of_a_half_life_is_based_on_blocks(
 ) -> None:
     (curve,) = gradient_by_lag(random_trace, positions=80, max_lag=20)
     half_lives = [half_life(median) or math.nan for median in curves_of_blocks]
-    assert curve.half_life_error == pytest.approx(reference.standard_error(half_lives))
+    assert curve.half_life.error == pytest.approx(reference.standard_error(half_lives))
 
 
 def test_the_error_of_a_slope_is_based_on_blocks(
@@ -127,13 +129,13 @@ def test_the_error_of_a_slope_is_based_on_blocks(
 ) -> None:
     (curve,) = gradient_by_lag(random_trace, positions=80, max_lag=20)
     slopes = [np.polyfit(range(10, 21), np.log(median[10:]), 1)[0] for median in curves_of_blocks]
-    assert curve.slope_error == pytest.approx(reference.standard_error(slopes))
+    assert curve.slope.error == pytest.approx(reference.standard_error(slopes))
 
 
 def test_a_half_life_below_one_character_has_no_error() -> None:
     (curve,) = gradient_by_lag(unit(0.25), positions=9, max_lag=10)
-    assert curve.half_life == pytest.approx(0.5)
-    assert curve.half_life_error is None
+    assert curve.half_life.value == pytest.approx(0.5)
+    assert curve.half_life.error is None
 
 
 @pytest.mark.parametrize(
@@ -141,12 +143,12 @@ def test_a_half_life_below_one_character_has_no_error() -> None:
     [
         pytest.param(0.0, "< 1", id="zero"),
         pytest.param(0.99, "< 1", id="below one"),
-        pytest.param(1.0, (1.0, 0.1), id="one"),
-        pytest.param(None, (None, 0.1), id="unknown"),
+        pytest.param(1.0, Estimate(1.0, 0.1), id="one"),
+        pytest.param(None, Estimate(None, 0.1), id="unknown"),
     ],
 )
 def test_a_half_life_below_one_character_is_not_written_out(life: float | None, shown: Any) -> None:
-    assert shown_half_life(life, 0.1) == shown
+    assert shown_half_life(Estimate(life, 0.1)) == shown
 
 
 @pytest.mark.parametrize(
@@ -354,7 +356,7 @@ def test_a_layer_has_the_exponent_of_the_product_of_its_jacobians() -> None:
     layers = lyapunov(trace).layers
     assert [layer.layer for layer in layers] == [0, 1]
     for layer in layers:
-        assert layer.exponent == pytest.approx(growth_of_layer(trace, layer.layer), abs=0.01)
+        assert layer.exponent.value == pytest.approx(growth_of_layer(trace, layer.layer), abs=0.01)
 
 
 def exponents(
@@ -364,7 +366,7 @@ def exponents(
     characters: int = 1000,
 ) -> Lyapunov:
     """Return an exponent of the whole state, which is that of its only layer."""
-    layer = LayerExponent(0, largest, error)
+    layer = LayerExponent(0, Estimate.of(largest, error))
     sample = SampledCharacters(1, characters, characters)
     return Lyapunov(np.array([largest]), np.array([error]), 1, (layer,), sample)
 

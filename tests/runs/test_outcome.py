@@ -11,6 +11,7 @@ from fake_runs import LONG_TEXT, Trained, resume, train
 
 from charlm.core.scoring import Score, estimate_stream
 from charlm.measures.baselines import baseline_scores
+from charlm.measures.estimates import loss_of
 from charlm.runs.run import Outcome, open_run, read_outcome
 
 SAMPLED = "sampling.length=30"
@@ -65,7 +66,7 @@ def test_the_outcome_as_json_has_the_results_of_the_run(best_first: Trained, ngr
         "epochs": 50 / 1842,
         "seconds": best_first.metrics[-1]["seconds"],
         "nats_per_char": best_first.validation()[10],
-        "standard_error": score_of(best_first, "best.safetensors").standard_error,
+        "standard_error": loss_of(score_of(best_first, "best.safetensors")).error,
         "best_step": 10,
         "split": "validation",
         "temperature": best_first.model("best.safetensors").sampling_temperature,

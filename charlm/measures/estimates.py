@@ -1,0 +1,144 @@
+"""Numbers with their standard errors, which are estimated from blocks of a text."""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.core.rnn import Floats, Values
+from charlm.core.scoring import ERROR_BLOCK, MIN_BLOCKS, Score
+
+MAX_CORRELATION = 0.8
+"""Upper limit of the estimated correlation of neighbouring blocks in a standard error."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its standard error."""
+
+    value: float | None
+    """The number; None if it is unknown."""
+    error: float | None = None
+    """Standard error: over texts for a single run, over runs for several; None if unknown."""
+
+    @classmethod
+    def of(cls, value: float, error: float) -> "Estimate":
+        """Return an estimate from numbers that are NaN if unknown."""
+        known = [None if math.isnan(number) else float(number) for number in (value, error)]
+        return cls(*known)
+
+
+UNKNOWN = Estimate(None)
+
+
+def loss_of(score: Score) -> Estimate:
+    """Return the mean loss in nats; its error is unknown for fewer than 2,400 characters."""
+    return Estimate(score.nats_per_char, standard_error(np.array(score.block_means)))
+
+
+def difference(score: Score, other: Score) -> Estimate:
+    """Return how much higher a score is than another score of the same text, in nats.
+
+    The same passages are hard for both models, so the error is smaller than the errors of the two
+    scores suggest. It is unknown for fewer than 2,400 characters.
+    """
+    nats = score.nats_per_char - other.nats_per_char
+    if len(score.block_means) != len(other.block_means):
+        return Estimate(nats)
+    return Estimate(nats, standard_error(np.subtract(score.block_means, other.block_means)))
+
+
+def over_runs(estimates: Sequence[Estimate]) -> Estimate:
+    """Return the mean of several runs with its standard error; a single run keeps its own."""
+    if len(estimates) == 1:
+        return estimates[0]
+    values = np.array([each.value for each in estimates], np.float64)  # None becomes NaN
+    with np.errstate(invalid="ignore"):  # the error of an infinite mean is unknown
+        return Estimate.of(values.mean(), values.std(ddof=1) / math.sqrt(len(values)))
+
+
+def as_arrays(estimates: Iterable[Estimate]) -> tuple[Values, Values]:
+    """Return the values and the errors of n estimates, float64 [n]; NaN if unknown."""
+    pairs = [(each.value, each.error) for each in estimates]
+    values, errors = np.array(pairs, np.float64).reshape(-1, 2).T
+    return values, errors
+
+
+def mean_at(values: Floats, positions: NDArray[Any], *, block: int = ERROR_BLOCK) -> Estimate:
+    """Return the mean of values at some characters of a text.
+
+    The blocks of the text contain different numbers of these characters, so this is the error of a
+    ratio of sums (Cochran 1977, "Sampling techniques").
+
+    Args:
+        values: [n], n >= 1.
+        positions: Positions of the values in the text, integers [n].
+        block: Number of characters in a block.
+
+    Returns:
+        The mean. Its error is unknown if the mean is not finite, or the characters are in fewer
+        than MIN_BLOCKS blocks.
+
+    """
+    mean = float(np.mean(values, dtype=np.float64))
+    if not math.isfinite(mean):
+        return Estimate(mean)
+    _, blocks = np.unique(positions // block, return_inverse=True)
+    error = error_of_sum(np.bincount(blocks, weights=values - mean).astype(np.float64, copy=False))
+    return Estimate(mean, None if error is None else error / len(values))
+
+
+def standard_error(means: Values) -> float | None:
+    """Return the standard error of a mean from the means of blocks, [k]; see `error_of_sum`."""
+    error = error_of_sum(means - means.mean()) if len(means) else None
+    return None if error is None else error / len(means)
+
+
+def error_of_sum(deviations: Values) -> float | None:
+    """Return the standard error of a sum over a text, for other texts of the same kind.
+
+    Neighbouring blocks are modelled as an autoregressive process of order 1: with the correlation r
+    of neighbours, the variance is (1 + r) / (1 - r) times the variance of independent blocks.
+
+    Args:
+        deviations: The sum over each block minus its share of the total, in text order, [k]; their
+            sum is 0.
+
+    Returns:
+        The error; None for fewer than MIN_BLOCKS blocks.
+
+    """
+    count = len(deviations)
+    if count < MIN_BLOCKS:
+        return None
+    total = float(deviations @ deviations)
+    if not total:
+        return 0.0
+    correlation = float(deviations[1:] @ deviations[:-1]) / total
+    correlation = min(max(correlation, 0.0), MAX_CORRELATION)
+    inflation = (1 + correlation) / (1 - correlation)
+    return math.sqrt(inflation * count / (count - 1) * total)
+
+
+def student(errors: float, *, blocks: int) -> float:
+    """Return the number of standard errors from few blocks that is as improbable as `errors`.
+
+    The standard error itself is uncertain if it is based on few blocks: two of them cover 95% of
+    many means from many blocks, but 2.4 are needed for 8 blocks. The quantile of Student's t
+    distribution is computed by its expansion (Abramowitz and Stegun 1964, 26.7.5).
+
+    Args:
+        errors: A number of standard errors that are known exactly, a quantile of the normal
+            distribution, 0 to 3.
+        blocks: Number of blocks, MIN_BLOCKS or more.
+
+    """
+    freedom = blocks - 1
+    z = errors
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
