@@ -18,6 +18,7 @@ from charlm.core.scoring import only_finite, score_stream
 from charlm.core.vocabulary import Ids, describe_left_out
 from charlm.errors import CharlmError
 from charlm.measures.baselines import MAX_TRAINING_CHARACTERS
+from charlm.measures.estimates import Measured
 from charlm.measures.gradients import Trace, read_trace
 from charlm.measures.ngrams import count_ngrams, score_ngrams
 from charlm.runs.folder import CORPUS
@@ -124,6 +125,13 @@ class Reading:
         corpus = json.dumps(self.trained.facts.get(CORPUS)).encode()
         trained_on = hashlib.sha256(corpus).hexdigest()[:8]
         return {**shown, "text": self.text_name, "trained_on": trained_on, "model": file}
+
+    @cached_property
+    def measured(self) -> Measured:
+        """The characters that are read."""
+        text = self.trained.vocabulary.spell(self.ids, end="\0")
+        digest = hashlib.sha256(text.encode()).hexdigest()
+        return Measured(self.text_name, digest, (0, len(self.ids)))
 
     @property
     def characters(self) -> tuple[str | None, ...]:

@@ -23,8 +23,8 @@ from charlm.inspection import (
 )
 from charlm.inspection.reading import Reading
 from charlm.inspection.style import SERIES, Figure, Line, to_plain
-from charlm.measures.estimates import UNKNOWN, Estimate, over_runs
-from charlm.runs.summary import SEED, differing_settings, group_by_seed
+from charlm.measures.estimates import UNKNOWN, Estimate, Measured, check_same, over_runs
+from charlm.runs.comparing import SEED, differing_settings, group_by_seed
 
 SECTIONS: Mapping[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
@@ -54,6 +54,11 @@ class Report:
     def settings(self) -> dict[str, Any]:
         """Every setting of the run by its dotted key; see `Reading.settings`."""
         return self.reading.settings
+
+    @property
+    def measured(self) -> Measured:
+        """The characters that were read."""
+        return self.reading.measured
 
     def get(self, name: str) -> Any:
         """Return the measurements of a section; None if they are missing.
@@ -165,6 +170,10 @@ class Group:
     runs: Mapping[Line, Report]
     """The runs by their look in figures."""
 
+    def __post_init__(self) -> None:
+        """Raise CharlmError if the runs read different texts."""
+        check_same(report.measured for report in self.runs.values())
+
     @property
     def estimates(self) -> dict[str, Estimate]:
         """The mean of each of the `estimates_of` the runs."""
@@ -190,7 +199,7 @@ def estimates_of(results: Mapping[str, Any]) -> dict[str, Estimate]:
 
 
 def group_reports(reports: Sequence[Report]) -> list[Group]:
-    """Return the groups of runs that differ only in their seed.
+    """Return the groups of runs that read the same text and differ only in their seed.
 
     A run is labelled by the settings that differ between all runs, or by its name if these are the
     same for several runs or too long for a legend.

@@ -1,4 +1,4 @@
-"""Summaries of runs: state, score, speed, text and settings, and how the settings differ.
+"""Summaries of runs: state, score, speed, text and settings.
 
 The score is read from best.safetensors, so it belongs to weights that can be used. Step, time and
 speed are read from the end of metrics.jsonl, which may be growing. Values that a run does not have
@@ -11,9 +11,9 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal
 
 from charlm.checks import check_each, to_number
 from charlm.config.file import dotted, read_config
@@ -22,6 +22,7 @@ from charlm.core.checkpoints import saved_steps
 from charlm.core.model_file import read_architecture, read_fields
 from charlm.core.scoring import Score
 from charlm.errors import CharlmError
+from charlm.measures.estimates import Measured
 from charlm.runs.folder import (
     CORPUS,
     ENDED_FILE,
@@ -35,27 +36,8 @@ from charlm.text.corpus import is_corpus, read_manifest
 
 TAIL_BYTES = 1 << 20
 """Number of bytes that are read from the end of metrics.jsonl: thousands of lines."""
-SEED = "seed"
-"""Setting that seeds a run's random numbers."""
-NOT_GROUPED = {SEED: None, "training.parts": None}
-"""Settings that may differ in a group; the number of cores determines the parts of a batch."""
 State = Literal["training", "stopped", "done"]
 """training: a process trains it now; done: it has reached its end; stopped: it can be resumed."""
-
-
-@dataclass(frozen=True)
-class RunText:
-    """The text of a run. Losses on equal texts can be compared."""
-
-    name: str = field(compare=False)
-    """Name for the user; see `charlm.text.documents.name_text`."""
-    sha256: str
-    """SHA-256 of the documents and their encoding, or of the ids if rare characters share an id.
-
-    The ids are the second choice, because they depend on the initial weights of the run.
-    """
-    validation: tuple[int, int]
-    """Start and end of the validation text in the ids."""
 
 
 @dataclass(frozen=True)
@@ -79,9 +61,9 @@ class RunSummary:
     """Time since the last entry in the log."""
     recipe: str | None
     """Name of the recipe that the run began with."""
-    text: RunText | None
-    """The text; None if the run has no corpus, for instance because it was copied without a
-    corpus."""
+    measured: Measured | None
+    """The validation text; None if the run has no corpus, for instance because it was copied
+    without a corpus."""
     settings: Mapping[str, Any]
     """Every setting by its dotted key, even unknown ones."""
 
@@ -120,7 +102,7 @@ def summarize(folder: Path) -> RunSummary:
             parameters=read_architecture(model, best).size if model else None,
             age_seconds=max(0.0, time.time() - metrics.stat().st_mtime),
             recipe=recipe if isinstance(recipe, str) else None,
-            text=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,
+            measured=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,
             settings=settings,
         )
     except OSError as error:
@@ -133,60 +115,18 @@ def _state_of(folder: Path) -> State:
     return "done" if (folder / ENDED_FILE).is_file() else "stopped"
 
 
-class Configured(Protocol):
-    """Something with the settings of a run."""
+def _read_text(corpus: Path) -> Measured:
+    """Return what the runs on a corpus are measured on.
 
-    @property
-    def settings(self) -> Mapping[str, Any]:
-        """Every setting by its dotted key."""
-
-
-Run = TypeVar("Run", bound=Configured)
-
-
-def group_by_text(summaries: Sequence[RunSummary]) -> list[list[RunSummary]]:
-    """Group summaries by the text of the run, in the order of the first run of each group."""
-    return _group(summaries, lambda run: run.text)
-
-
-def group_by_seed(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
-    """Group runs on one text that differ only in NOT_GROUPED.
-
-    Returns:
-        For each group, the settings that differ between the groups, and its runs.
-
+    The text is known by its documents, or by its ids if rare characters share an id. The ids are
+    the second choice, because they depend on the initial weights of the run.
     """
-    groups = _group(runs, lambda run: json.dumps({**run.settings, **NOT_GROUPED}))
-    differing = differing_settings([group[0] for group in groups])
-    keys = [key for key in differing if key not in NOT_GROUPED]
-    return [({key: group[0].settings.get(key) for key in keys}, group) for group in groups]
-
-
-def _group(runs: Sequence[Run], key: Callable[[Run], object]) -> list[list[Run]]:
-    groups: dict[object, list[Run]] = {}
-    for run in runs:
-        groups.setdefault(key(run), []).append(run)
-    return [*groups.values()]
-
-
-def differing_settings(runs: Sequence[Configured]) -> list[str]:
-    """Return the keys of the settings that differ: the recipe, and others between its runs."""
-    groups = _group(runs, lambda run: json.dumps(run.settings.get("recipe")))
-    differing = dict.fromkeys(["recipe"] if len(groups) > 1 else [])
-    for group in groups:
-        for key in dict.fromkeys(key for run in group for key in run.settings):
-            if len({json.dumps(run.settings.get(key)) for run in group}) > 1:
-                differing[key] = None
-    return list(differing)
-
-
-def _read_text(corpus: Path) -> RunText:
     manifest = read_manifest(corpus)
     sha256 = manifest.ids_sha256
     if manifest.min_count <= 1:
         sources = [source.sha256 for source in manifest.sources]
         sha256 = hashlib.sha256(json.dumps([manifest.encoding, *sources]).encode()).hexdigest()
-    return RunText(manifest.name, sha256, manifest.splits["validation"])
+    return Measured(manifest.name, sha256, manifest.splits["validation"])
 
 
 ReportError = Callable[[Path, CharlmError], object]

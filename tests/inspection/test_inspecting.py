@@ -19,7 +19,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 import charlm
 from charlm.api.model import Model
 from charlm.core.architecture import Architecture
-from charlm.core.model_file import TrainedModel
+from charlm.core.model_file import TrainedModel, write_model
 from charlm.core.rnn import Parameters
 from charlm.core.scoring import mean_score, score_stream
 from charlm.core.vocabulary import Vocabulary
@@ -278,6 +278,17 @@ def test_a_report_has_no_group_with_an_error_of_seeds(model_file: Path, text: Pa
     assert group["runs"] == [str(model_file)]
     assert group["settings"] == {}
     assert group["nats_per_char"][1] is None  # the text is too short
+
+
+def test_models_that_know_different_parts_of_a_text_are_not_averaged(tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("abcd" * 99, encoding="utf-8")
+    files = [tmp_path / characters / "model.safetensors" for characters in ("abc", "abd")]
+    for file in files:
+        file.parent.mkdir()
+        write_model(file, make_random_model(file.parent.name))
+    groups = to_json(inspect_runs(files, text=text, only="loss_by_class"))["groups"]
+    assert [group["runs"] for group in groups] == [[str(file)] for file in files]
 
 
 def test_standard_input_cannot_be_read_for_two_runs(model_file: Path) -> None:

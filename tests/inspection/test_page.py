@@ -18,10 +18,11 @@ from javascript import Tree, elements_of
 
 import charlm
 from charlm.config.schema import merge
+from charlm.errors import CharlmError
 from charlm.inspection.page import draw, render_page
 from charlm.inspection.reading import SampledCharacters
 from charlm.inspection.report import Group, Report, group_reports, results_of
-from charlm.inspection.style import with_error
+from charlm.inspection.style import Line, with_error
 from charlm.measures.estimates import Estimate
 
 Elements = list[tuple[str, dict[str, str], list[Any]]]
@@ -241,6 +242,24 @@ def test_another_text_or_file_is_another_group() -> None:
     training_text = replace(first, reading=replace(first.reading, trained=trained))
     file = replace(first, reading=replace(first.reading, path=Path("runs/a/last.safetensors")))
     assert len(group_reports([first, text, training_text, file])) == 4
+
+
+def on_another_text(report: Report) -> Report:
+    """Return a report on a run that read another text of the same name."""
+    ids = (report.reading.text + 1) % len(CHARACTERS)
+    return replace(report, reading=replace(report.reading, text=ids))
+
+
+def test_runs_on_different_texts_of_one_name_are_different_groups() -> None:
+    reports = [run("a", seed=1), on_another_text(run("b", seed=2))]
+    assert names_of(group_reports(reports)) == [["a"], ["b"]]
+
+
+def test_runs_on_different_texts_cannot_be_pooled() -> None:
+    reports = [run("a"), on_another_text(run("b"))]
+    runs = {Line(each.reading.name, "", "blue"): each for each in reports}
+    with pytest.raises(CharlmError, match="measured on different texts cannot be compared"):
+        Group({}, runs)
 
 
 def labels_of(groups: list[Group]) -> list[str]:

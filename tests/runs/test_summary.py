@@ -13,12 +13,10 @@ from run_folders import make_run, make_scored_run
 from charlm.core.model_file import TrainedModel, write_model
 from charlm.core.scoring import Score
 from charlm.errors import CharlmError
+from charlm.measures.estimates import Measured
+from charlm.runs.comparing import differing_settings, group_by_seed, group_by_text
 from charlm.runs.summary import (
     RunSummary,
-    RunText,
-    differing_settings,
-    group_by_seed,
-    group_by_text,
     list_runs,
     summarize,
 )
@@ -79,15 +77,15 @@ def test_a_new_run_has_no_values(tmp_path: Path) -> None:
     summary = summarize(make_run(tmp_path / "new"))
     assert summary.step is None
     assert summary.seconds is None
-    assert summary.text is None
+    assert summary.measured is None
     assert summary.nats_per_char is None
     assert summary.parameters is None
 
 
 def test_a_summary_has_the_text_of_the_run_with_its_settings(trained_run: Path) -> None:
     summary = summarize(trained_run)
-    assert summary.text is not None
-    assert summary.text.name == "text"
+    assert summary.measured is not None
+    assert summary.measured.text == "text"
     assert summary.recipe == "tiny"
     assert summary.state == "done"
     assert summary.settings["corpus.test_fraction"] == 0.1
@@ -123,8 +121,8 @@ def test_the_text_of_a_run_does_not_depend_on_the_ids_of_its_characters(tmp_path
     parent = train(tmp_path / "parent", text=TEXT.replace("a", "z")).folder
     child = train(tmp_path / "child", init=parent).folder
     rare = train(tmp_path / "rare", "corpus.min_count=2").folder
-    assert summarize(child).text == summarize(run).text
-    assert len({summarize(folder).text for folder in (run, parent, rare)}) == 3
+    assert summarize(child).measured == summarize(run).measured
+    assert len({summarize(folder).measured for folder in (run, parent, rare)}) == 3
 
 
 # Several runs
@@ -166,27 +164,27 @@ def test_a_run_that_cannot_be_read_can_be_reported() -> None:
     assert reported == [Path("runs/c")]
 
 
-PLAYS = RunText("plays", "x", (8, 10))
-LETTERS = RunText("letters", "y", (8, 10))
+PLAYS = Measured("plays", "x", (8, 10))
+LETTERS = Measured("letters", "y", (8, 10))
 
 
 def summary_of(
     folder: str = "run",
     *,
-    text: RunText | None = PLAYS,
+    measured: Measured | None = PLAYS,
     **settings: Any,
 ) -> RunSummary:
     """Return a summary with some settings."""
     values = dict.fromkeys(RunSummary.__dataclass_fields__)
-    known = {"folder": Path(folder), "text": text, "settings": settings}
+    known = {"folder": Path(folder), "measured": measured, "settings": settings}
     return RunSummary(**{**values, **known})  # type: ignore[arg-type]
 
 
 def test_runs_are_grouped_by_text_whatever_its_name() -> None:
     runs = [
         summary_of("1"),
-        summary_of("2", text=LETTERS),
-        summary_of("3", text=replace(PLAYS, name="copy")),
+        summary_of("2", measured=LETTERS),
+        summary_of("3", measured=replace(PLAYS, text="copy")),
     ]
     assert [names_of(group) for group in group_by_text(runs)] == ["1 3", "2"]
 
@@ -201,6 +199,11 @@ def test_runs_that_differ_only_in_their_seeds_are_grouped() -> None:
         replace(parts, settings={**parts.settings, "training.parts": 1}),
     ]
     assert [names_of(group) for _, group in group_by_seed(runs)] == ["1 2 5", "3", "4"]
+
+
+def test_runs_on_different_texts_are_no_seeds_of_each_other() -> None:
+    runs = [summary_of("1", seed=1), summary_of("2", measured=LETTERS, seed=2)]
+    assert [names_of(group) for _, group in group_by_seed(runs)] == ["1", "2"]
 
 
 def test_settings_that_are_equal_do_not_differ() -> None:
