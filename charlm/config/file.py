@@ -73,6 +73,11 @@ def dotted(values: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, A
             yield from dotted(value, f"{before}{key}.")
 
 
+def leaves(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the values in nested mappings by their dotted keys, without the mappings."""
+    return {key: value for key, value in dotted(values) if not isinstance(value, Mapping)}
+
+
 def load_config(path: Path, *, overrides: Overrides = ()) -> Config:
     """Read a config from a YAML file.
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config.file import dotted
+from charlm.config.file import leaves
 from charlm.core.model_file import TrainedModel
 from charlm.core.rnn import Floats, Integers, Parameters, State, Values, read_outputs
 from charlm.core.scoring import only_finite, score_stream
@@ -119,12 +119,11 @@ class Reading:
 
         The text that the run was trained on is known by the start of a SHA-256.
         """
-        settings = dict(dotted(self.trained.config))
-        shown = {key: value for key, value in settings.items() if not isinstance(value, Mapping)}
         file = None if self.path is None else self.path.name
         corpus = json.dumps(self.trained.facts.get(CORPUS)).encode()
         trained_on = hashlib.sha256(corpus).hexdigest()[:8]
-        return {**shown, "text": self.text_name, "trained_on": trained_on, "model": file}
+        settings = leaves(self.trained.config)
+        return {**settings, "text": self.text_name, "trained_on": trained_on, "model": file}
 
     @cached_property
     def measured(self) -> Measured:

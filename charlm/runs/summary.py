@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from charlm.checks import check_each, to_number
-from charlm.config.file import dotted, read_config
+from charlm.config.file import leaves, read_config
 from charlm.core import BEST
 from charlm.core.checkpoints import saved_steps
 from charlm.core.model_file import read_architecture, read_fields
@@ -82,8 +82,7 @@ def summarize(folder: Path) -> RunSummary:
     """
     try:
         check_is_run(folder)
-        pairs = dotted(read_config(folder / CONFIG_FILE))
-        settings = {key: value for key, value in pairs if not isinstance(value, dict)}
+        settings = leaves(read_config(folder / CONFIG_FILE))
         recipe = settings.get("recipe")
         metrics = folder / METRICS_FILE
         step, seconds, speed = read_position(metrics)

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charlm.config import file
-from charlm.config.file import Overrides, flatten, parse_config, parse_yaml
+from charlm.config.file import Overrides, flatten, leaves, parse_config, parse_yaml
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 
@@ -441,3 +441,11 @@ def test_any_text_is_a_config_or_refused_in_one_line(text: str) -> None:
         message = str(error)
     assert message.startswith("test: ")
     assert len(message.splitlines()) == 1
+
+
+# Dotted keys
+
+
+def test_leaves_are_the_values_in_nested_mappings() -> None:
+    values = {"seed": 0, "model": {"units": None, "rnn": {"dropout": 0.5}}, "sampling": {}}
+    assert leaves(values) == {"seed": 0, "model.units": None, "model.rnn.dropout": 0.5}
