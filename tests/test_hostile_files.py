@@ -23,7 +23,7 @@ from charlm.errors import CharlmError
 from charlm.events import Event, Note
 from charlm.exports import FormatName
 from charlm.exports.exporting import export_files, export_keras, folder_files
-from charlm.inspection.inspecting import inspect, inspect_runs
+from charlm.inspection.inspecting import inspect
 from charlm.runs.run import Run
 from charlm.text.corpus import read_manifest
 
@@ -144,9 +144,7 @@ USES: dict[str, Callable[[Path, Path], object]] = {
 }
 """What is done with a model file and a text."""
 USES_OF_A_NETWORK: dict[str, Callable[[Path, Path], object]] = {
-    "inspect all": lambda path, text: inspect_runs(
-        [path], text=text, out=path.with_name("page.html")
-    ),
+    "inspect all": lambda path, text: inspect([path], text=text, out=path.with_name("page.html")),
     "export keras": lambda path, _: export_keras(read_model(path)),
 }
 """What takes a second, and depends on the network and its characters alone."""

@@ -211,12 +211,12 @@ def inspect(*, as_json: bool, **options: Any) -> None:
     """
     if options["out"] is None and not as_json:
         raise click.UsageError("add --out FILE.html for a report, or --json for the numbers")
-    from charlm.inspection.inspecting import inspect_runs, to_json
+    from charlm.inspection import inspecting
 
     with ProgressDisplay() as display:
-        reports = inspect_runs(**options, on_event=display)
+        reports = inspecting.inspect(**options, on_event=display)
     if as_json:
-        print_json(to_json(reports))
+        print_json(inspecting.to_json(reports))
     else:
         print_result(str(options["out"]))
 

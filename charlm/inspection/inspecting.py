@@ -4,7 +4,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
@@ -22,57 +22,67 @@ from charlm.storage import write_file
 PAGE_SUFFIXES = {".html", ".htm"}
 
 
-def inspect(
-    run: str | Path | Model | None = None,
-    *,
-    text: str | Path | None = None,
-    only: str | Sequence[str] = (),
-) -> Report:
-    """Measure the memory, the stability, the units and the errors of a network, without TensorFlow.
-
-    Args:
-        run: A run or a model file, a part of the name of a run, or a loaded model; None = the
-            newest run under runs/.
-        text: A file, a folder of files, a corpus, or - for standard input; None = the validation
-            text of the run.
-        only: The sections to make, by their keys in the JSON, for instance ["usable_context"]; none
-            = all.
-
-    Raises:
-        CharlmError: There is no model, or it is damaged; there is no such section; the text cannot
-            be read, or has fewer than 2 characters that the model knows; or a loss is not finite.
-
-    """
-    return inspect_runs(() if run is None else (run,), text=text, only=only)[0]
-
-
-def inspect_runs(
-    runs: Sequence[str | Path | Model] = (),
+@overload
+def inspect(  # type: ignore[overload-overlap]  # a str is a sequence, too
+    runs: str | Path | Model | None = None,
     *,
     out: str | Path | None = None,
     text: str | Path | None = None,
     only: str | Sequence[str] = (),
     on_event: OnEvent = ignore,
-) -> list[Report]:
-    """Make reports on several runs, without TensorFlow.
+) -> Report: ...
+
+
+@overload
+def inspect(
+    runs: Sequence[str | Path | Model],
+    *,
+    out: str | Path | None = None,
+    text: str | Path | None = None,
+    only: str | Sequence[str] = (),
+    on_event: OnEvent = ignore,
+) -> list[Report]: ...
+
+
+def inspect(
+    runs: str | Path | Model | Sequence[str | Path | Model] | None = None,
+    *,
+    out: str | Path | None = None,
+    text: str | Path | None = None,
+    only: str | Sequence[str] = (),
+    on_event: OnEvent = ignore,
+) -> Report | list[Report]:
+    """Measure the memory, the stability, the units and the errors of a network, without TensorFlow.
 
     Args:
-        runs: Runs or model files, parts of the names of runs, or loaded models; none = the newest
-            run under runs/.
-        out: The page to write, on which the runs share their figures; None = no page.
-        text: See `inspect`.
-        only: See `inspect`.
+        runs: A run or a model file, a part of the name of a run, or a loaded model, or several of
+            them; None or an empty sequence = the newest run under runs/.
+        out: The page to write, on which several runs share their figures; None = no page.
+        text: A file, a folder of files, a corpus, or - for standard input; None = the validation
+            text of the run.
+        only: The sections to make, by their keys in the JSON, for instance ["usable_context"]; none
+            = all.
         on_event: Called with notes and Progress.
 
+    Returns:
+        A report, or a list of reports for a sequence of runs.
+
     Raises:
-        CharlmError: See `inspect`; or the page cannot be written, or would replace a file that is
-            read.
+        CharlmError: There is no model, or it is damaged; there is no such section; the text cannot
+            be read, or has fewer than 2 characters that the model knows; a loss is not finite; or
+            the page cannot be written, or would replace a file that is read.
 
     """
+    paths: Sequence[str | Path | Model | None]
+    if isinstance(runs, str) or not isinstance(runs, Sequence):
+        is_one = True
+        paths = [runs]
+    else:
+        is_one = False
+        paths = runs or [None]
     sections = [only] if isinstance(only, str) else only
     for section in sections:
         check_name("only", section, SECTIONS)
-    paths: Sequence[str | Path | Model | None] = runs or [None]
     source = None if text is None else Path(check_path("text", text))
     page = None if out is None else Path(check_path("out", out))
     if str(source) == "-" and len(paths) > 1:
@@ -94,7 +104,7 @@ def inspect_runs(
         reports.append(inspect_text(reading, only=sections, progress=progress))
     if page is not None:
         write_file(page, render_page(reports).encode())
-    return reports
+    return reports[0] if is_one else reports
 
 
 def _report(on_event: OnEvent, run: str, done: Iterator[int], parts: int, section: str) -> None:

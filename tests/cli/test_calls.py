@@ -26,14 +26,14 @@ TARGETS = {
     "plan": "charlm.api.training.plan",
     "evaluate": "charlm.api.evaluation.evaluate",
     "sample": "charlm.api.model.Model.generate",
-    "inspect": "charlm.inspection.inspecting.inspect_runs",
+    "inspect": "charlm.inspection.inspecting.inspect",
     "export": "charlm.exports.exporting.export",
     "serve": "charlm.serving.server.serve",
     "runs": "charlm.runs.summary.list_runs",
     "config": "charlm.config.file.load_config",
 }
 """The function that each command calls."""
-PUBLIC = {*TARGETS} - {"sample", "inspect", "config"}
+PUBLIC = {*TARGETS} - {"sample", "config"}
 """The commands whose function is a name of the library."""
 RECIPE = {"recipe": "tiny", "overrides": ("a=1", "b=2")}
 TEXT = {"text": (Path("a"), Path("b"))}
@@ -126,7 +126,7 @@ CALLS: dict[str, dict[str, Any]] = {
     "plan": {},
     "sample m.safetensors --seed 7 --json": {"seed": 7},
     "evaluate": {},
-    "inspect --json": {},
+    "inspect --json": {"runs": ()},
     "export --format c --out o": {"format": "c", "out": Path("o")},
     "serve": {"key": "secret"},
     "serve --port 0": {"key": "secret", "port": 0},

@@ -9,7 +9,7 @@ reader. network.svg was drawn once.
 import re
 from pathlib import Path
 
-from charlm.inspection.inspecting import inspect_runs
+from charlm.inspection.inspecting import inspect
 from charlm.inspection.page import draw
 from charlm.inspection.report import group_reports, results_of
 from charlm.inspection.style import COLOURS, Figure, svg, theme_css
@@ -37,6 +37,6 @@ def themed(figure: Figure) -> str:
 
 if __name__ == "__main__":
     for picture, (section, runs) in SECTIONS.items():
-        results = results_of(group_reports(inspect_runs(runs, only=section)), section)
+        results = results_of(group_reports(inspect(runs, only=section)), section)
         drawn = themed(draw(section, results))
         (PICTURES / f"{picture}.svg").write_text(drawn, encoding="utf-8")
