@@ -9,8 +9,8 @@ training: characters per second, and the ratio of charlm to the faster of the ot
 The networks are the same except for the input: charlm reads a row of the kernel, the others an
 embedding. A step is the forward and the backward pass, clipping the gradient to a norm of 1, and
 Adam. charlm is measured in float32 and, if the processor supports it, in bfloat16. To measure it as
-on a processor with AVX2 only, set CHARLM_CFLAGS=-march=x86-64-v3 ONEDNN_MAX_CPU_ISA=AVX2; its bfloat16
-is then not to be compared.
+on a processor with AVX2 only, set CHARLM_CFLAGS=-march=x86-64-v3 ONEDNN_MAX_CPU_ISA=AVX2; its
+bfloat16 is then not to be compared.
 
 parts: milliseconds of a step, of its gradients, of the rest (the optimizer and the average of the
 weights), and of scoring EVALUATED characters. --precision is float32 or bfloat16; by default, the
