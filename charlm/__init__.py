@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from charlm.api.model import Model, load
     from charlm.api.training import plan, resume, tokenize, train
     from charlm.exports.exporting import export
-    from charlm.inspection.inspecting import inspect
+    from charlm.inspection.inspecting import inspect, inspect_runs
     from charlm.runs.summary import list_runs
     from charlm.serving.server import serve
 
@@ -34,6 +34,7 @@ __all__ = [
     "events",
     "export",
     "inspect",
+    "inspect_runs",
     "list_runs",
     "load",
     "plan",
@@ -49,7 +50,7 @@ _MODULES = {
     **dict.fromkeys(("evaluate", "score_lines"), "charlm.api.evaluation"),
     **dict.fromkeys(("plan", "resume", "tokenize", "train"), "charlm.api.training"),
     "export": "charlm.exports.exporting",
-    "inspect": "charlm.inspection.inspecting",
+    **dict.fromkeys(("inspect", "inspect_runs"), "charlm.inspection.inspecting"),
     "list_runs": "charlm.runs.summary",
     "serve": "charlm.serving.server",
 }

@@ -144,7 +144,7 @@ USES: dict[str, Callable[[Path, Path], object]] = {
 }
 """What is done with a model file and a text."""
 USES_OF_A_NETWORK: dict[str, Callable[[Path, Path], object]] = {
-    "inspect all": lambda path, text: inspect([path], text=text, out=path.with_name("page.html")),
+    "inspect all": lambda path, text: inspect(path, text=text, out=path.with_name("page.html")),
     "export keras": lambda path, _: export_keras(read_model(path)),
 }
 """What takes a second, and depends on the network and its characters alone."""

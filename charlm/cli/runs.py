@@ -214,7 +214,7 @@ def inspect(*, as_json: bool, **options: Any) -> None:
     from charlm.inspection import inspecting
 
     with ProgressDisplay() as display:
-        reports = inspecting.inspect(**options, on_event=display)
+        reports = inspecting.inspect_runs(**options, on_event=display)
     if as_json:
         print_json(inspecting.to_json(reports))
     else:

@@ -4,16 +4,15 @@ import itertools
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
 from charlm.checks import check_name, check_not_read, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, Progress, ignore
-from charlm.inspection.page import render_page
 from charlm.inspection.reading import Reading, limits_for
-from charlm.inspection.report import SECTIONS, Report, group_reports, inspect_text
+from charlm.inspection.report import SECTIONS, Report, group_reports, inspect_text, render_page
 from charlm.inspection.style import to_plain
 from charlm.runs.folder import run_of
 from charlm.runs.run import files_of, run_corpus
@@ -22,50 +21,25 @@ from charlm.storage import write_file
 PAGE_SUFFIXES = {".html", ".htm"}
 
 
-@overload
-def inspect(  # type: ignore[overload-overlap]  # a str is a sequence, too
-    runs: str | Path | Model | None = None,
-    *,
-    out: str | Path | None = None,
-    text: str | Path | None = None,
-    only: str | Sequence[str] = (),
-    on_event: OnEvent = ignore,
-) -> Report: ...
-
-
-@overload
 def inspect(
-    runs: Sequence[str | Path | Model],
+    run: str | Path | Model | None = None,
     *,
     out: str | Path | None = None,
     text: str | Path | None = None,
     only: str | Sequence[str] = (),
     on_event: OnEvent = ignore,
-) -> list[Report]: ...
-
-
-def inspect(
-    runs: str | Path | Model | Sequence[str | Path | Model] | None = None,
-    *,
-    out: str | Path | None = None,
-    text: str | Path | None = None,
-    only: str | Sequence[str] = (),
-    on_event: OnEvent = ignore,
-) -> Report | list[Report]:
-    """Measure the memory, the stability, the units and the errors of a network, without TensorFlow.
+) -> Report:
+    """Measure the memory, stability, units and errors of a network, without TensorFlow.
 
     Args:
-        runs: A run or a model file, a part of the name of a run, or a loaded model, or several of
-            them; None or an empty sequence = the newest run under runs/.
-        out: The page to write, on which several runs share their figures; None = no page.
+        run: A run or a model file, a part of the name of a run, or a loaded model; None = the
+            newest run under runs/.
+        out: The page to write; None = no page.
         text: A file, a folder of files, a corpus, or - for standard input; None = the validation
             text of the run.
         only: The sections to make, by their keys in the JSON, for instance ["usable_context"]; none
             = all.
         on_event: Called with notes and Progress.
-
-    Returns:
-        A report, or a list of reports for a sequence of runs.
 
     Raises:
         CharlmError: There is no model, or it is damaged; there is no such section; the text cannot
@@ -73,13 +47,33 @@ def inspect(
             the page cannot be written, or would replace a file that is read.
 
     """
-    paths: Sequence[str | Path | Model | None]
-    if isinstance(runs, str) or not isinstance(runs, Sequence):
-        is_one = True
-        paths = [runs]
-    else:
-        is_one = False
-        paths = runs or [None]
+    runs = () if run is None else (run,)
+    return inspect_runs(runs, out=out, text=text, only=only, on_event=on_event)[0]
+
+
+def inspect_runs(
+    runs: Sequence[str | Path | Model] = (),
+    *,
+    out: str | Path | None = None,
+    text: str | Path | None = None,
+    only: str | Sequence[str] = (),
+    on_event: OnEvent = ignore,
+) -> list[Report]:
+    """Measure several networks, and show them on one page; see `inspect`.
+
+    Args:
+        runs: Runs or model files, parts of the names of runs, or loaded models; none = the newest
+            run under runs/.
+        out: The page to write, on which the runs share their figures; None = no page.
+        text: See `inspect`.
+        only: See `inspect`.
+        on_event: See `inspect`.
+
+    Returns:
+        A report on each run.
+
+    """
+    paths: Sequence[str | Path | Model | None] = runs or [None]
     sections = [only] if isinstance(only, str) else only
     for section in sections:
         check_name("only", section, SECTIONS)
@@ -104,7 +98,7 @@ def inspect(
         reports.append(inspect_text(reading, only=sections, progress=progress))
     if page is not None:
         write_file(page, render_page(reports).encode())
-    return reports[0] if is_one else reports
+    return reports
 
 
 def _report(on_event: OnEvent, run: str, done: Iterator[int], parts: int, section: str) -> None:

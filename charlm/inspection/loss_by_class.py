@@ -15,7 +15,7 @@ from charlm.core.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_score
 from charlm.core.vocabulary import Ids, Vocabulary
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.reading import Reading, SampledCharacters
-from charlm.inspection.style import Line, table
+from charlm.inspection.style import Line, Section, table
 from charlm.measures.baselines import NGRAM, Comparison
 from charlm.measures.estimates import UNKNOWN, Estimate, loss_of, mean_at, over_runs
 from charlm.measures.ngrams import NGRAM_ORDER
@@ -146,8 +146,6 @@ def measure(reading: Reading) -> LossByClass:
 
 # The page
 
-TITLE = "Where the loss comes from"
-EQUATION = "L = sum over classes of (characters of the class / characters) L<sub>class</sub>"
 TEXT = (
     "The loss by the kind of the predicted character, and by its place in the word. The first "
     "letters of words usually cost most, because the spelling of a word is easier to predict than "
@@ -179,3 +177,14 @@ def details(results: Mapping[Line, LossByClass]) -> str:
     verdict = losses[0].comparison if len(losses) == 1 else None
     sentence = f"<p>This network is {verdict}.</p>" if verdict else ""
     return sentence + table(head, rows, caption=caption)
+
+
+SECTION = Section(
+    name="loss_by_class",
+    title="Where the loss comes from",
+    equation="L = sum over classes of (characters of the class / characters) L<sub>class</sub>",
+    text=TEXT,
+    measure=measure,
+    details=details,
+    needs_losses=True,
+)

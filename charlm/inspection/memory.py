@@ -29,6 +29,7 @@ from charlm.inspection.style import (
     Axes,
     Figure,
     Line,
+    Section,
     add_axes,
     curve,
     fit_logarithmic,
@@ -365,12 +366,6 @@ def _exponents(
 
 # The page
 
-TITLE = "Memory: gradients, replaced characters and small differences"
-EQUATION = (
-    "dL/dh<sub>t&minus;1</sub> = dL/dh<sub>t</sub> (V D<sub>t</sub>)<sup>T</sup>, "
-    "dh<sub>t</sub> = dh<sub>t&minus;1</sub> V D<sub>t</sub>, "
-    "D<sub>t</sub> = diag f'(a<sub>t</sub>)"
-)
 TEXT = (
     "How much is left after k characters? Gradient: the loss of a prediction is followed back "
     "through the text. A falling line means that the loss teaches little about what came k "
@@ -502,3 +497,20 @@ def grows(found: Lyapunov) -> bool:
         return False
     blocks = found.positions.count // EXPONENT_BLOCK
     return exponent.value > student(2, blocks=blocks) * exponent.error
+
+
+SECTION = Section(
+    name="memory",
+    title="Memory: gradients, replaced characters and small differences",
+    equation=(
+        "dL/dh<sub>t&minus;1</sub> = dL/dh<sub>t</sub> (V D<sub>t</sub>)<sup>T</sup>, "
+        "dh<sub>t</sub> = dh<sub>t&minus;1</sub> V D<sub>t</sub>, "
+        "D<sub>t</sub> = diag f'(a<sub>t</sub>)"
+    ),
+    text=TEXT,
+    measure=measure,
+    details=details,
+    plot=plot,
+    caption=caption,
+    is_dynamics=True,
+)

@@ -7,7 +7,7 @@ from typing import Any
 
 from charlm.core.architecture import Shape
 from charlm.inspection.reading import Reading
-from charlm.inspection.style import Line, table
+from charlm.inspection.style import Line, Section, table
 
 SYMBOLS = {
     "embedding": "E",
@@ -46,11 +46,6 @@ def symbol(tensor: str) -> str:
 
 # The page
 
-TITLE = "The network"
-EQUATION = (
-    "h<sub>t</sub> = f(x<sub>t</sub> U + h<sub>t&minus;1</sub> V + b), "
-    "h<sub>0</sub> = 0, logits<sub>t</sub> = h<sub>t</sub> W + c"
-)
 TEXT = (
     "A recurrent network applies the same weights at every step. x is the input of a layer: the "
     "character, one-hot or as a row of the embedding E, and in a stack also the output of the "
@@ -74,3 +69,17 @@ def details(results: Mapping[Line, Network]) -> str:
     settings = [(key, str(value)) for key, value in network.settings.items()]
     caption = f"The settings{run}."
     return weights + table(("setting", "value"), settings, caption=caption, is_folded=True)
+
+
+SECTION = Section(
+    name="network",
+    title="The network",
+    equation=(
+        "h<sub>t</sub> = f(x<sub>t</sub> U + h<sub>t&minus;1</sub> V + b), "
+        "h<sub>0</sub> = 0, logits<sub>t</sub> = h<sub>t</sub> W + c"
+    ),
+    text=TEXT,
+    measure=measure,
+    details=details,
+    is_dynamics=True,
+)

@@ -1,15 +1,20 @@
-"""The sections of a report, the report on one network, and groups of runs that differ in seeds."""
+"""A report on one network, groups of runs that differ in seeds, and the page on their reports.
+
+The page is a single HTML file that loads nothing from elsewhere; its content policy enforces this.
+"""
 
 import html
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
+from importlib.resources import files
+from string import Template
 from typing import Any
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from charlm.api.evaluation import check_length
+from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, safe
 from charlm.checks import check_name
 from charlm.errors import CharlmError
 from charlm.inspection import (
@@ -21,22 +26,42 @@ from charlm.inspection import (
     units,
     usable_context,
 )
+from charlm.inspection.memory import shown_half_life
 from charlm.inspection.reading import Reading
-from charlm.inspection.style import SERIES, Figure, Line, to_plain
+from charlm.inspection.style import SERIES, Figure, Line, Section, draw, table, theme_css, to_plain
 from charlm.measures.estimates import UNKNOWN, Estimate, Measured, check_same, over_runs
 from charlm.runs.comparing import SEED, differing_settings, group_by_seed
+from charlm.runs.folder import CORPUS, run_of
+from charlm.text.corpus import is_corpus
+from charlm.version import __version__
+from charlm.wording import as_argument
 
-SECTIONS: Mapping[str, ModuleType] = {
-    module.__name__.rpartition(".")[2]: module
+SECTIONS: Mapping[str, Section] = {
+    module.SECTION.name: module.SECTION
     for module in (surprise, loss_by_class, usable_context, units, memory, spectrum, network)
 }
-"""The module of each section by its name, in the order of the page.
-
-A module has TITLE, EQUATION and TEXT, which are HTML, `measure(reading)`, which returns a dataclass
-and may raise CharlmError or LinAlgError, and `details(results)`, which returns tables and other
-HTML; `results` is a mapping from the look of each run to what was measured. For a figure, it also
-has `plot(figure, results)` and `caption(results)`.
-"""
+"""The sections by name, in the order of the page."""
+LONGEST_LABEL = 40
+"""Length in characters of the longest label that a legend shows."""
+HELP = (
+    "A loss of L nats per character corresponds to guessing among exp(L) equally likely "
+    "characters. Half-life: the number of characters after which the gradient at the top layer has "
+    "halved. Largest exponent: the mean logarithm of the factor per character by which a small "
+    "difference of the top layer on its own grows. Characters of the text are counted from 1. "
+    "\N{PLUS-MINUS SIGN} of a single run is one standard error over texts: how much a number would "
+    "vary between texts like this one, for the same network."
+)
+RUNS_ERROR = (
+    "\N{PLUS-MINUS SIGN} of several runs is one standard error over the runs: how much their mean "
+    "would vary with other seeds, on the same text."
+)
+TABLE = "The runs, and what they are compared by."
+COLUMNS = ("nats per character", "context used", "half-life", "largest exponent")
+"""Headings of the numbers that groups are compared by."""
+NO_RUN = (
+    "The training text of this model is not in its folder, so its training cannot be repeated. To "
+    "compare it with a network of your own: charlm train mytext.txt"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,16 +124,12 @@ class Report:
     @property
     def figures(self) -> dict[str, Figure]:
         """The figures of the page by section; drawing them takes a few seconds."""
-        from charlm.inspection.page import draw
-
         groups = group_reports([self])
-        names = [name for name in self.results if hasattr(SECTIONS[name], "plot")]
-        return {name: draw(name, results_of(groups, name)) for name in names}
+        plots = {name: SECTIONS[name].plot for name in self.results}
+        return {name: draw(plot, results_of(groups, name)) for name, plot in plots.items() if plot}
 
     def _repr_html_(self) -> str:
         """Return the page in a frame, which isolates its style and script from a notebook."""
-        from charlm.inspection.page import render_page
-
         style = "width:100%;height:40em;border:0"
         page = html.escape(render_page([self]))
         return f'<iframe srcdoc="{page}" title="Report" style="{style}"></iframe>'
@@ -146,16 +167,10 @@ def inspect_text(
             try:
                 results[name] = section.measure(reading)
             except (CharlmError, np.linalg.LinAlgError) as error:
-                if name in NEED_LOSSES:
+                if section.needs_losses:
                     raise
-                notes.append(f"{section.TITLE}: missing, because of an error: {error}.")
+                notes.append(f"{section.title}: missing, because of an error: {error}.")
     return Report(reading, results, tuple(notes))
-
-
-LONGEST_LABEL = 40
-"""Length in characters of the longest label that a legend shows."""
-NEED_LOSSES = ("surprise", "loss_by_class", "usable_context")
-"""Sections that only fail if a loss is not finite."""
 
 
 # Groups of runs
@@ -231,3 +246,94 @@ def results_of(groups: Sequence[Group], name: str) -> dict[Line, Any]:
     """Return the measurements of a section for each run; runs without the section are left out."""
     runs = [run for group in groups for run in group.runs.items()]
     return {line: report.results[name] for line, report in runs if name in report.results}
+
+
+# The page
+
+
+def render_page(reports: Sequence[Report]) -> str:
+    """Return an HTML page on one or more runs; the same reports give the same page."""
+    groups = group_reports(reports)
+    notes = dict.fromkeys(f"Text: {report.reading.text_name}." for report in reports)
+    notes |= dict.fromkeys(note for report in reports for note in report.notes)
+    has_several = any(len(group.runs) > 1 for group in groups)
+    explanation = f"{HELP} {RUNS_ERROR}" if has_several else HELP
+    style = theme_css() + VIEWER_STYLE + _asset("page.css")
+    script = VIEWER_SCRIPT + _asset("page.js")
+    shown = [section for section in SECTIONS.values() if results_of(groups, section.name)]
+    links = [f'<li><a href="#{section.name}">{section.title}</a></li>' for section in shown]
+    first: list[str] = []
+    dynamics: list[str] = []
+    for section in shown:
+        part = dynamics if section.is_dynamics else first
+        part.append(section.to_html(results_of(groups, section.name)))
+    return Template(_asset("page.html")).substitute(
+        policy=content_policy(style, script),
+        version=__version__,
+        title=safe(", ".join(report.reading.name for report in reports)),
+        style=style,
+        summary=_table_of(groups),
+        help=safe(explanation),
+        notes="".join(f'<p class="help">{safe(note)}</p>' for note in notes),
+        links="".join(links),
+        sections="".join(first),
+        dynamics="".join(dynamics),
+        experiments=_experiments(reports[0]),
+        script=script,
+    )
+
+
+def _asset(name: str) -> str:
+    return files("charlm.inspection").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _table_of(groups: Sequence[Group]) -> str:
+    """Return the table of the groups of runs: the settings that differ, and their numbers."""
+    keys = groups[0].settings
+    rows = []
+    for group in groups:
+        names = ", ".join(report.reading.name for report in group.runs.values())
+        settings = [str(group.settings[key]) for key in keys]
+        nats, context, half_life, exponent = group.estimates.values()
+        rows.append((names, *settings, nats, context, shown_half_life(half_life), exponent))
+    heads = [key.rpartition(".")[2] for key in keys]
+    return table(("runs", *heads, *COLUMNS), rows, caption=TABLE)
+
+
+def _experiments(report: Report) -> str:
+    """Return three experiments with a run as commands; without its text it cannot be repeated."""
+    path = report.reading.path
+    run = None if path is None else run_of(path)
+    if run is None or not is_corpus(run / CORPUS):
+        return f"<p>{safe(NO_RUN)}</p>"
+    config = report.reading.trained.parse_config()
+    length = config.training.sequence_length
+    window = max(1, length // 4)
+    batch = config.training.batch_size * length // window
+    experiments = [
+        ("layers", f"model.layers={2 if config.model.layers == 1 else 1}", LAYERS),
+        ("windows", f"training.sequence_length={window} -s training.batch_size={batch}", WINDOWS),
+        ("seed", f"seed={config.seed + 1}", OTHER_SEED),
+    ]
+    folder = as_argument(run)
+    begin = f"charlm train {folder}/{CORPUS} -c {folder}/config.yaml"
+    if config.training.initial_weights is not None:
+        begin += " -s training.initial_weights=null"
+    parts = []
+    for name, settings, text in experiments:
+        new = as_argument(run.with_name(f"{run.name}-{name}"))
+        compare = f"charlm inspect {folder} {new} --out comparison.html"
+        commands = safe(f"{begin} -s {settings} -r {new}\n{compare}")
+        parts.append(f"<p>{text}</p><pre><code>{commands}</code></pre>")
+    return "".join(parts)
+
+
+LAYERS = "Another number of layers: which layer remembers longer, and what does the loss gain?"
+WINDOWS = (
+    "Windows of a quarter, and as many characters in each step: how much of its context does the "
+    "network still use?"
+)
+OTHER_SEED = (
+    "Another seed. A number that differs clearly between seeds is a property of this one network, "
+    "not of its recipe."
+)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from charlm.core.rnn import Parameters
 from charlm.inspection.reading import Reading
-from charlm.inspection.style import ORANGE, Figure, Line, add_axes, table
+from charlm.inspection.style import ORANGE, Figure, Line, Section, add_axes, table
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +49,6 @@ def measure(reading: Reading) -> list[RecurrentSpectrum]:
 
 # The page
 
-TITLE = "The eigenvalues of V"
-EQUATION = "v V = λ v"
 TEXT = (
     "V alone would shrink a difference along an eigenvector whose eigenvalue is inside the circle, "
     "and lengthen the others. But V never acts alone: each step multiplies a difference by V D, "
@@ -89,3 +87,16 @@ def details(results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> str:
     caption = "The spectral radius of V: the largest modulus of an eigenvalue."
     head = ("layer", "spectral radius")
     return table(head, rows, caption=caption, is_folded=len(results) > 1)
+
+
+SECTION = Section(
+    name="spectrum",
+    title="The eigenvalues of V",
+    equation="v V = λ v",
+    text=TEXT,
+    measure=measure,
+    details=details,
+    plot=plot,
+    caption=caption,
+    is_dynamics=True,
+)

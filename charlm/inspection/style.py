@@ -9,8 +9,9 @@ import contextlib
 import io
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     # other modules of this package import these names, and draw without importing matplotlib
     from matplotlib.axes import Axes as Axes  # noqa: PLC0414
     from matplotlib.figure import Figure as Figure  # noqa: PLC0414
+
+    from charlm.inspection.reading import Reading
 else:
     Axes = Figure = Any
 
@@ -46,6 +49,8 @@ WIDTH = 4.8
 """Width of axes in inches; they fill the screen of a phone, and their text stays readable."""
 HEIGHT = 2.8
 """Height of axes in inches, with labels and title."""
+LEGEND_LINE = 0.19
+"""Height of a line of the legend, in inches."""
 FLOOR = 1e-10
 """Lowest value on a logarithmic axis; smaller values are rounding errors."""
 _STYLE = {
@@ -85,6 +90,51 @@ class Line:
     """Colour of its group."""
 
 
+Plot = Callable[[Figure, Mapping[Line, Any]], None]
+"""A function that draws what was measured of each run, one or more, on an empty figure."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """A section of a report: what it measures, and how it shows that."""
+
+    name: str
+    """Key in the JSON."""
+    title: str
+    """Heading, HTML."""
+    equation: str
+    """Equations, HTML."""
+    text: str
+    """Sentences for the reader, HTML."""
+    measure: Callable[["Reading"], Any]
+    """Returns a dataclass for a network; may raise CharlmError or LinAlgError."""
+    details: Callable[[Mapping[Line, Any]], str]
+    """Returns tables and other HTML on what was measured of each run, one or more."""
+    plot: Plot | None = None
+    """Draws the figure; None = there is none."""
+    caption: Callable[[Mapping[Line, Any]], str] | None = None
+    """Returns the caption of the figure."""
+    needs_losses: bool = False
+    """Whether it only fails if a loss is not finite, so that there is no report."""
+    is_dynamics: bool = False
+    """Whether it stands below the heading "Dynamics"."""
+
+    def to_html(self, results: Mapping[Line, Any]) -> str:
+        """Return the section with its words, its figure and its tables."""
+        figure = ""
+        if self.plot is not None and self.caption is not None:
+            caption = safe(self.caption(results))
+            url = svg_url(draw(self.plot, results))
+            figure = (
+                f'<figure><img class="chart" alt="{caption}" src="{url}">'
+                f"<figcaption>{caption}</figcaption></figure>"
+            )
+        return (
+            f'<section id="{self.name}"><h2>{self.title}</h2><p>{self.text}</p>'
+            f'<p class="equation">{self.equation}</p>{figure}{self.details(results)}</section>\n'
+        )
+
+
 def figure_style() -> contextlib.AbstractContextManager[None]:
     """Draw and save figures in the style of a report, not with the user's own settings."""
     from matplotlib import style
@@ -115,6 +165,26 @@ def svg(figure: Figure) -> bytes:
 def svg_url(figure: Figure) -> str:
     """Return a figure as a data URL."""
     return f"data:image/svg+xml;base64,{base64.b64encode(svg(figure)).decode()}"
+
+
+def draw(plot: Plot, results: Mapping[Line, Any]) -> Figure:
+    """Draw a figure: axes below each other, with a legend at the top."""
+    from matplotlib.figure import Figure
+
+    with figure_style():
+        figure = Figure(layout="constrained")
+        plot(figure, results)
+        _draw_legend(figure)
+    return figure
+
+
+def _draw_legend(figure: Figure) -> None:
+    """Draw a legend of all labels above the axes, and increase the height of the figure for it."""
+    pairs = (zip(*axes.get_legend_handles_labels(), strict=True) for axes in figure.axes)
+    handles = {label: handle for handle, label in chain.from_iterable(pairs)}
+    figure.set_figheight(figure.get_figheight() + LEGEND_LINE * len(handles))
+    if handles:
+        figure.legend([*handles.values()], [*handles], loc="outside upper left")
 
 
 def add_axes(figure: Figure, *titles: str) -> list[Axes]:

@@ -16,7 +16,7 @@ from charlm.core.reading import VALUES_AT_ONCE
 from charlm.core.rnn import Integers, Values, nats, probabilities
 from charlm.core.scoring import only_finite
 from charlm.inspection.reading import Reading, SampledCharacters
-from charlm.inspection.style import Line, to_plain
+from charlm.inspection.style import Line, Section, to_plain
 from charlm.measures.gradients import Trace, follow_back, through_inputs
 
 LIKELIEST = 5
@@ -120,11 +120,6 @@ def list_characters(predictions: Predictions) -> list[dict[str, Any]]:
 
 # The page
 
-TITLE = "The text, coloured by surprise"
-EQUATION = (
-    "nats<sub>t</sub> = &minus;log softmax(logits<sub>t&minus;1</sub>)[id<sub>t</sub>], "
-    "influence of s on t = |dL<sub>t</sub>/dx<sub>s</sub>|"
-)
 TEXT = (
     "Each character is coloured by its surprise: the less probable the network found it, the "
     "stronger the colour. A trained network is often most surprised where a word or a name begins. "
@@ -158,3 +153,17 @@ def details(results: Mapping[Line, Predictions]) -> str:
         "and the arrow keys.</p></div>"
         f'<script type="application/json">{script_json(data)}</script></div>'
     )
+
+
+SECTION = Section(
+    name="surprise",
+    title="The text, coloured by surprise",
+    equation=(
+        "nats<sub>t</sub> = &minus;log softmax(logits<sub>t&minus;1</sub>)[id<sub>t</sub>], "
+        "influence of s on t = |dL<sub>t</sub>/dx<sub>s</sub>|"
+    ),
+    text=TEXT,
+    measure=measure,
+    details=details,
+    needs_losses=True,
+)

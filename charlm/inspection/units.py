@@ -26,7 +26,7 @@ from charlm.core.rnn import State, Values
 from charlm.core.vocabulary import Ids, Vocabulary
 from charlm.inspection.features import Feature, Kind, features_of
 from charlm.inspection.reading import MOST_STATES, Reading, SampledCharacters
-from charlm.inspection.style import MUTED, Figure, Line, add_axes, table
+from charlm.inspection.style import MUTED, Figure, Line, Section, add_axes, table
 from charlm.wording import counted
 
 Ranks = NDArray[np.float32]
@@ -278,8 +278,6 @@ def measure(reading: Reading) -> Units:
 
 # The page
 
-TITLE = "What single units detect"
-EQUATION = "strength = |2 AUC &minus; 1| of h<sub>t</sub>[unit] or |rank correlation|"
 TEXT = (
     "The unit that follows each feature of the text most closely. AUC is the probability that the "
     "output is higher at a character with the feature than at one without; for a number, such as "
@@ -363,3 +361,15 @@ def details(results: Mapping[Line, Units]) -> str:
         "chance. A dash: the character alone determines the feature."
     )
     return table(head, rows, caption=caption, is_folded=True)
+
+
+SECTION = Section(
+    name="units",
+    title="What single units detect",
+    equation="strength = |2 AUC &minus; 1| of h<sub>t</sub>[unit] or |rank correlation|",
+    text=TEXT,
+    measure=measure,
+    details=details,
+    plot=plot,
+    caption=caption,
+)

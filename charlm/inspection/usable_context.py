@@ -14,7 +14,16 @@ from charlm.core.rnn import nats as character_nats
 from charlm.core.scoring import ERROR_BLOCK
 from charlm.core.vocabulary import Ids
 from charlm.inspection.reading import Reading, SampledCharacters
-from charlm.inspection.style import INK, MUTED, Figure, Line, add_axes, curve, fit_logarithmic
+from charlm.inspection.style import (
+    INK,
+    MUTED,
+    Figure,
+    Line,
+    Section,
+    add_axes,
+    curve,
+    fit_logarithmic,
+)
 from charlm.measures.estimates import as_arrays, mean_at, student
 
 MOST_CONTEXT = 512
@@ -158,11 +167,6 @@ def measure(reading: Reading) -> UsableContext:
 
 # The page
 
-TITLE = "How much context it uses"
-EQUATION = (
-    "L(k) = mean of &minus;log p(id<sub>t</sub> | id<sub>t&minus;k</sub>, ..., "
-    "id<sub>t&minus;1</sub>), gain(k) = L(k) &minus; L(all)"
-)
 TEXT = (
     "The network starts from the zero state, reads only the last k characters, and predicts the "
     "next one. Where the loss stops falling, the network makes no use of earlier characters. The "
@@ -171,8 +175,6 @@ TEXT = (
     "rarely starts from the zero state in training (training.state_reset near 0) is at a "
     "disadvantage for small k."
 )
-
-
 UNKNOWN = (
     "The context used is not known, because the text is too short, or because the network uses "
     "more than was tried."
@@ -232,3 +234,19 @@ def caption(results: Mapping[Line, UsableContext]) -> str:
 def details(results: Mapping[Line, UsableContext]) -> str:
     """Return nothing: the JSON has the numbers of the figure."""
     return ""
+
+
+SECTION = Section(
+    name="usable_context",
+    title="How much context it uses",
+    equation=(
+        "L(k) = mean of &minus;log p(id<sub>t</sub> | id<sub>t&minus;k</sub>, ..., "
+        "id<sub>t&minus;1</sub>), gain(k) = L(k) &minus; L(all)"
+    ),
+    text=TEXT,
+    measure=measure,
+    details=details,
+    plot=plot,
+    caption=caption,
+    needs_losses=True,
+)

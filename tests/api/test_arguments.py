@@ -64,7 +64,7 @@ FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] =
         lambda **arguments: [*charlm.score_lines(**arguments)],
         {"model": PATH, "text": PATH},
     ),
-    "inspect": (charlm.inspect, {"runs": PATH, "out": PATH, "text": PATH, "only": (*NAME, ["x"])}),
+    "inspect": (charlm.inspect, {"run": PATH, "out": PATH, "text": PATH, "only": (*NAME, ["x"])}),
     "export": (export, {"model": PATH, "out": PATH, "format": NAME}),
     "list_runs": (charlm.list_runs, {"runs": PATH}),
     "tokenize": (
@@ -82,7 +82,7 @@ RIGHT: dict[str, dict[str, Any]] = {
     "tokenize": {"sources": "text", "out": "out"},
 }
 """Arguments that a function needs."""
-CALLED = {("inspect", "runs"): "model"}
+CALLED = {("inspect", "run"): "model"}
 """What the message calls an argument, if not by its name."""
 
 

@@ -26,7 +26,7 @@ TARGETS = {
     "plan": "charlm.api.training.plan",
     "evaluate": "charlm.api.evaluation.evaluate",
     "sample": "charlm.api.model.Model.generate",
-    "inspect": "charlm.inspection.inspecting.inspect",
+    "inspect": "charlm.inspection.inspecting.inspect_runs",
     "export": "charlm.exports.exporting.export",
     "serve": "charlm.serving.server.serve",
     "runs": "charlm.runs.summary.list_runs",

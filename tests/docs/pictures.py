@@ -9,10 +9,10 @@ reader. network.svg was drawn once.
 import re
 from pathlib import Path
 
-from charlm.inspection.inspecting import inspect
-from charlm.inspection.page import draw
+from charlm.inspection.inspecting import inspect_runs
+from charlm.inspection.report import SECTIONS as REPORT_SECTIONS
 from charlm.inspection.report import group_reports, results_of
-from charlm.inspection.style import COLOURS, Figure, svg, theme_css
+from charlm.inspection.style import COLOURS, Figure, draw, svg, theme_css
 
 PICTURES = Path(__file__).parents[2] / "docs/pictures"
 SECTIONS = {
@@ -37,6 +37,8 @@ def themed(figure: Figure) -> str:
 
 if __name__ == "__main__":
     for picture, (section, runs) in SECTIONS.items():
-        results = results_of(group_reports(inspect(runs, only=section)), section)
-        drawn = themed(draw(section, results))
+        results = results_of(group_reports(inspect_runs(runs, only=section)), section)
+        plot = REPORT_SECTIONS[section].plot
+        assert plot is not None
+        drawn = themed(draw(plot, results))
         (PICTURES / f"{picture}.svg").write_text(drawn, encoding="utf-8")

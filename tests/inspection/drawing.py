@@ -18,7 +18,7 @@ from matplotlib.collections import Collection
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
 
-from charlm.inspection.page import render_page
+from charlm.inspection.report import render_page
 from charlm.inspection.style import Figure
 
 GOLDEN = Path(__file__).parents[1] / "golden/report.txt"

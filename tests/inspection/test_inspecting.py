@@ -25,7 +25,7 @@ from charlm.core.scoring import mean_score, score_stream
 from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Event, Progress
-from charlm.inspection.inspecting import inspect, to_json
+from charlm.inspection.inspecting import inspect_runs, to_json
 from charlm.inspection.reading import Limits, Reading, SampledCharacters, limits_for
 from charlm.inspection.report import Report, inspect_text
 from charlm.inspection.style import to_plain
@@ -72,7 +72,7 @@ def test_each_section_is_reported_as_progress(trained: TrainedModel) -> None:
 def test_the_progress_counts_the_sections_of_all_runs(model_file: Path, text: Path) -> None:
     events: list[Event] = []
     models: list[Path | Model] = [model_file, charlm.load(model_file)]
-    inspect(models, text=text, only=["network", "spectrum"], on_event=events.append)
+    inspect_runs(models, text=text, only=["network", "spectrum"], on_event=events.append)
     assert events == [
         Progress("report", 0, 4, "part", f"{model_file}: spectrum"),
         Progress("report", 1, 4, "part", f"{model_file}: network"),
@@ -268,13 +268,13 @@ def test_the_memory_for_a_large_vocabulary_is_limited() -> None:
 
 
 def test_several_reports_are_a_list_in_json(model_file: Path, text: Path) -> None:
-    (report,) = inspect([model_file], text=text)
+    (report,) = inspect_runs([model_file], text=text)
     names = [run["name"] for run in to_json([report, report])["runs"]]
     assert names == [str(model_file)] * 2
 
 
 def test_a_report_has_no_group_with_an_error_of_seeds(model_file: Path, text: Path) -> None:
-    (group,) = to_json(inspect([model_file], text=text))["groups"]
+    (group,) = to_json(inspect_runs([model_file], text=text))["groups"]
     assert group["runs"] == [str(model_file)]
     assert group["settings"] == {}
     assert group["nats_per_char"][1] is None  # the text is too short
@@ -287,13 +287,13 @@ def test_models_that_know_different_parts_of_a_text_are_not_averaged(tmp_path: P
     for file in files:
         file.parent.mkdir()
         write_model(file, make_random_model(file.parent.name))
-    groups = to_json(inspect(files, text=text, only="loss_by_class"))["groups"]
+    groups = to_json(inspect_runs(files, text=text, only="loss_by_class"))["groups"]
     assert [group["runs"] for group in groups] == [[str(file)] for file in files]
 
 
 def test_standard_input_cannot_be_read_for_two_runs(model_file: Path) -> None:
     with pytest.raises(CharlmError, match="standard input can be read for one run only"):
-        inspect([model_file, model_file], text="-")
+        inspect_runs([model_file, model_file], text="-")
 
 
 @pytest.fixture
@@ -309,7 +309,7 @@ def test_a_loaded_model_can_be_inspected(model: Model, text: Path) -> None:
 
 
 def test_a_sequence_of_models_has_a_list_of_reports(model: Model, text: Path) -> None:
-    reports = charlm.inspect([model], text=text, only="network")
+    reports = charlm.inspect_runs([model], text=text, only="network")
     assert [report.reading.name for report in reports] == [str(model.path)]
 
 
@@ -353,7 +353,7 @@ def test_an_unknown_section_cannot_be_read(model_file: Path, text: Path) -> None
 
 def test_without_a_name_the_newest_run_is_inspected(trained_run: Path, text: Path) -> None:
     shutil.copytree(trained_run, "runs/plays", ignore=shutil.ignore_patterns("checkpoints"))
-    (report,) = inspect([], text=text)
+    (report,) = inspect_runs([], text=text)
     assert to_json([report])["name"] == "runs/plays"
 
 
@@ -365,20 +365,20 @@ def test_a_page_does_not_replace_what_it_reads(name: str, model_file: Path, text
     out = {"model": model_file, "text": text}[name]
     before = out.read_bytes()
     with pytest.raises(CharlmError, match=r"also an input file; choose another file$"):
-        inspect([model_file], text=text, out=out)
+        inspect_runs([model_file], text=text, out=out)
     assert out.read_bytes() == before
 
 
 def test_a_page_has_the_name_of_a_page(model_file: Path, text: Path) -> None:
     with pytest.raises(CharlmError, match=r"its name must end with \.html$"):
-        inspect([model_file], text=text, out=text.parent / "report.pdf")
+        inspect_runs([model_file], text=text, out=text.parent / "report.pdf")
     assert not (text.parent / "report.pdf").exists()
 
 
 @pytest.mark.parametrize("out", ["", "missing/report.html"], ids=["folder", "missing folder"])
 def test_a_page_needs_the_name_of_a_file(out: str, model_file: Path, text: Path) -> None:
     with pytest.raises(CharlmError, match="must be the name of a file"):
-        inspect([model_file], text=text, out=text.parent / out)
+        inspect_runs([model_file], text=text, out=text.parent / out)
 
 
 # Numbers in JSON

@@ -19,10 +19,9 @@ from javascript import Tree, elements_of
 import charlm
 from charlm.config.schema import merge
 from charlm.errors import CharlmError
-from charlm.inspection.page import draw, render_page
 from charlm.inspection.reading import SampledCharacters
-from charlm.inspection.report import Group, Report, group_reports, results_of
-from charlm.inspection.style import Line, with_error
+from charlm.inspection.report import SECTIONS, Group, Report, group_reports, render_page, results_of
+from charlm.inspection.style import Line, draw, with_error
 from charlm.measures.estimates import Estimate
 
 Elements = list[tuple[str, dict[str, str], list[Any]]]
@@ -322,7 +321,9 @@ def test_each_explanation_is_there_once(class_page: str) -> None:
 @pytest.mark.parametrize("name", ["usable_context", "units", "memory", "spectrum"])
 def test_a_figure_has_a_line_for_each_run(name: str) -> None:
     reports = [replace(run(f"{seed}", seed=seed), results=report().results) for seed in (1, 2)]
-    (legend,) = draw(name, results_of(group_reports(reports), name)).legends
+    plot = SECTIONS[name].plot
+    assert plot is not None
+    (legend,) = draw(plot, results_of(group_reports(reports), name)).legends
     labels = [text.get_text() for text in legend.get_texts()]
     assert {"seed 1", "seed 2"} <= {*labels}
 
