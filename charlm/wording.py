@@ -3,13 +3,15 @@
 import reprlib
 import shlex
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 """Harmless format characters, which Persian, Hindi and emoji need."""
 
+MAX_NAMED = 10
+"""Maximum number of names in a list of a message."""
 _LIMITED = reprlib.Repr()
 _LIMITED.maxstring = _LIMITED.maxother = _LIMITED.maxlong = 100
 
@@ -57,6 +59,12 @@ def listed(words: Iterable[str], conjunction: str) -> str:
     """Return words as "a", "a or b", "a, b or c"; "" without words."""
     *first, last = [*words] or [""]
     return f"{', '.join(first)} {conjunction} {last}" if first else last
+
+
+def name_some(names: Sequence[str]) -> str:
+    """Return the first names of a list, and the number of remaining names."""
+    more = len(names) - MAX_NAMED
+    return ", ".join(names[:MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def duration(seconds: float) -> str:

@@ -8,7 +8,7 @@ files that are named here; the core knows of no others.
 SUFFIX = ".safetensors"
 """Suffix of every model file."""
 BEST = f"best{SUFFIX}"
-"""The model with the lowest validation loss."""
+"""The model with the lowest loss on the validation text, or without one on the training text."""
 LAST = f"last{SUFFIX}"
 """The model of the newest checkpoint."""
 CHECKPOINTS = "checkpoints"

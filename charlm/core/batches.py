@@ -3,8 +3,8 @@
 The text is cut into B contiguous streams, and each stream into windows of T characters. A step
 reads one window of every stream. Window w + 1 continues where window w ended, so the state can be
 carried. Each epoch starts at a new random offset, which moves the borders of the windows, and each
-stream at a random window; it wraps around at its end. So a step combines different windows in each
-epoch.
+stream at a random window. It wraps around at its end, where the state passes to its beginning. So a
+step combines different windows in each epoch.
 
 Axes: B batch (streams), T time, N windows.
 """

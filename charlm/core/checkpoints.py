@@ -5,8 +5,8 @@ random seeds, hidden state, and the trained weights if the model has their avera
 `training`, `TrainingFields`. A damaged checkpoint is skipped. A checkpoint that cannot be read is
 not skipped: it may be undamaged, and its steps would be lost.
 
-A save writes the checkpoint, then the models from the same arrays. A resumed run removes everything
-later than its checkpoint.
+A save writes the checkpoint, then the models with the same weights. A resumed run removes
+everything later than its checkpoint.
 """
 
 import math
@@ -30,11 +30,10 @@ from charlm.core.model_file import (
     write_model,
 )
 from charlm.core.scoring import Score
-from charlm.core.vocabulary import name_some
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent
 from charlm.storage import UnreadableError, remove_leftovers, sync_folder, write_file, writing
-from charlm.wording import as_argument
+from charlm.wording import as_argument, name_some
 
 MAX_COUNT = 1 << 53
 """Largest count; a float is exact up to this number."""
@@ -58,9 +57,10 @@ class LoopState(_Fields):
     elapsed_seconds: Seconds = 0.0
     """Time since the first step with evaluations, over all sessions."""
     best_nats: float | None = None
-    """Lowest validation loss so far, in nats per character."""
+    """Lowest loss so far on the validation text, or without one the training loss, in nats per
+    character."""
     best_step: Count = 0
-    """Step of the lowest validation loss."""
+    """Step of the lowest loss."""
     evaluations_without_best: Count = 0
     """Number of evaluations since the best evaluation."""
     evaluated_step: int = -1

@@ -1,8 +1,11 @@
 """The interface between training and an engine, which hides TensorFlow.
 
 Training chooses the windows and the learning rate of each step. The engine holds and changes the
-weights, the optimizer, the random seeds and the hidden state. The real engine is
-`charlm.engines.keras_engine`.
+weights, the optimizer, the random seeds and the hidden state. It does not read the clock except to
+measure its time, and gives the same bits however steps are grouped into calls. It is not told the
+step, the epoch, the folder or, except to score it, the validation text. The real engine is
+`charlm.engines.keras_engine`; the loss of a step is computed in `charlm.engines.step` or kernel.c,
+and `charlm.core.rnn` is the reference.
 
 Axes: B batch, T time, V vocabulary, K steps in one call.
 """
@@ -68,7 +71,9 @@ class Engine(Protocol):
             windows: Ids, int32 [K, T + 1, B]; the first T rows of a window are the inputs, the last
                 T the targets.
             rates: Learning rate of each step, float32 [K].
-            reset_state: Whether the first window starts from the zero state, as in a new epoch.
+            reset_state: Whether the first window starts from the zero state, as in a new epoch. The
+                engine also resets single streams at random by `training.state_reset`, as a function
+                of the seed and the step.
             soft_targets: Probabilities of the next character, float16 [K, T, B, V];
                 None if the run has no soft targets.
 

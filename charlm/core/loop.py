@@ -1,8 +1,8 @@
 """The training loop: steps, with logs, evaluations and saves, until there is a reason to end.
 
 A step never depends on the clock, on the grouping of steps into calls of the engine, or on whether
-the run was interrupted. A run is therefore repeatable to the bit. What only watches a run, or only
-ends some of them, is a `Callback`.
+the run was interrupted. A run is therefore repeatable to the bit. Everything that only some runs
+need, and everything that watches a run, is a `Callback`.
 """
 
 import math
@@ -51,7 +51,12 @@ class End:
 
 
 class Callback:
-    """Something that watches a training and may end it, such as a log, a limit or a signal."""
+    """Something that watches a training and may end it, such as a log, a limit or a signal.
+
+    After each call of the engine, the methods are called in the order of this class. A callback
+    ends a session by `reason_to_end`, or makes it fail by raising CharlmError; it changes neither
+    the state nor the engine.
+    """
 
     def on_start(self, training: "Training") -> None:
         """React to the start of a session, after the last checkpoint was restored."""
@@ -158,7 +163,11 @@ class Training:
             self.saved_seconds = self.state.seconds
 
     def begin(self) -> None:
-        """Evaluate step 0 of a run with initial weights or without steps, or save it if wanted."""
+        """Record step 0.
+
+        A run that takes no steps, or begins with the weights of a model and has a validation text,
+        is evaluated. Another run is saved if it keeps all checkpoints.
+        """
         settings = self.config.training
         has_validation_text = self.text.validation is not None
         if settings.is_untrained and not has_validation_text:

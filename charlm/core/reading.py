@@ -1,9 +1,11 @@
 """Fast reading of long texts in blocks or in parallel segments, or of one character at a time.
 
-`Stepper` does the work of `Parameters.step` faster, for generation. Up to three matrices multiply
-the output h_t of a layer: the recurrent kernel, the kernel of the layer above, and the kernel of
-the logits. `Stepper` joins them into one matrix, [V | U above | W], so a layer needs a single
-product for each character. Buffers are allocated once.
+`read_blocks` limits the memory for a long text, and divides many streams among threads.
+`cut_segments` turns one long text into many streams. `Stepper` does the work of `Parameters.step`
+faster, for generation. Up to three matrices multiply the output h_t of a layer: the recurrent
+kernel, the kernel of the layer above, and the kernel of the logits. `Stepper` joins them into one
+matrix, [V | U above | W], so a layer needs a single product for each character. Buffers are
+allocated once.
 
 Axes: B batch, T time, V vocabulary, H units. Arrays are float32 unless specified otherwise.
 """
@@ -40,7 +42,7 @@ def one_thread() -> "threadpool_limits":
 
 
 def read_blocks(parameters: Parameters, ids: Ids, state: State) -> Iterator[tuple[Floats, State]]:
-    """Read ids in blocks of t steps.
+    """Read ids in blocks of t characters.
 
     Threads read groups of streams, each with single-threaded matrix products. NumPy's own threads
     busy-wait for each other: next to busy processes, that took four times as long.
@@ -102,9 +104,10 @@ def cut_segments(
 ) -> Segments:
     """Divide a text into segments; reading them side by side is many times faster.
 
-    No segment is shorter than twice `warm_up`. The first segment is read from the zero state, every
-    other segment from the state after the `warm_up` ids before it. If the network forgets within
-    `warm_up` ids, the results are close to reading the text from start to end.
+    With `streams`, a segment has at least about twice `warm_up` ids. The first segment is read from
+    the zero state, every other segment from the state after the `warm_up` ids before it. If the
+    network forgets within `warm_up` ids, the results are close to reading the text from start to
+    end.
 
     Args:
         ids: Integers [n], n >= 2; the last id is not read.

@@ -24,7 +24,7 @@ Floats = NDArray[np.floating[Any]]
 Values = NDArray[np.float64]
 Integers = NDArray[np.int64]
 State = tuple[Floats, ...]
-"""The output of each layer at the last step, [B, H] for each layer, lowest layer first."""
+"""The output of each layer after the last character, [B, H] for each layer, lowest layer first."""
 
 
 def ignore_overflow() -> np.errstate:
@@ -312,19 +312,6 @@ def log_softmax(logits: Floats) -> Floats:
     below_peak = logits - logits.max(-1, keepdims=True)
     below_peak -= np.log(np.exp(below_peak).sum(-1, keepdims=True))
     return np.asarray(below_peak)
-
-
-def divergence(logits: Floats, other: Floats) -> Values:
-    """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...].
-
-    Args:
-        logits: The logits of p, [..., V].
-        other: The logits of q, [..., V].
-
-    """
-    log_p = log_softmax(logits.astype(np.float64))
-    log_q = log_softmax(other.astype(np.float64))
-    return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
 
 
 def probabilities(logits: Floats) -> Floats:

@@ -5,7 +5,7 @@ Axes: N characters; V size of the vocabulary.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -14,11 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import CharlmError
-from charlm.wording import counted
+from charlm.wording import counted, name_some
 
 MAX_CODE_POINT = 0x10FFFF
-MAX_NAMED = 10
-"""Maximum number of characters that a message names."""
 
 UNKNOWN = "<|unknown|>"
 END_OF_TEXT = "<|endoftext|>"
@@ -200,12 +198,6 @@ def describe_left_out(left_out: Mapping[str, int], text: str) -> str:
         for character, count in Counter(left_out).most_common()
     ]
     return f"left out of {text} because the model does not know them: {name_some(names)}"
-
-
-def name_some(names: Sequence[str]) -> str:
-    """Return the first names of a list, and the number of remaining names."""
-    more = len(names) - MAX_NAMED
-    return ", ".join(names[:MAX_NAMED]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def _describe_character(character: str) -> str:

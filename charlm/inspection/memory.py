@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.core.rnn import Integers, Values, advance, divergence
+from charlm.core.rnn import Floats, Integers, Values, advance, log_softmax
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import (
     FLOOR,
@@ -307,6 +307,19 @@ def _follow(trace: Trace, steps: Integers, lags: int) -> tuple[Values, Values, V
         linear[lag] = np.linalg.norm(predicted.astype(np.float64), axis=-1)
         kl[lag] = divergence(logits[:count], logits[count:])
     return changes, linear, kl
+
+
+def divergence(logits: Floats, other: Floats) -> Values:
+    """Return KL(p || q) = sum p (ln p - ln q) in nats, float64 [...].
+
+    Args:
+        logits: The logits of p, [..., V].
+        other: The logits of q, [..., V].
+
+    """
+    log_p = log_softmax(logits.astype(np.float64))
+    log_q = log_softmax(other.astype(np.float64))
+    return np.asarray(np.maximum(0, (np.exp(log_p) * (log_p - log_q)).sum(-1)))
 
 
 def _draw_replacements(ids: Integers, steps: Integers) -> Integers:

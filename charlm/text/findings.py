@@ -6,8 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.core.vocabulary import Ids, name_some
+from charlm.core.vocabulary import Ids
 from charlm.text.corpus import Corpus, count_ids
+from charlm.wording import name_some
 
 MIN_SPAN = 20
 """Length of the shortest span that counts as copied; texts of one language share shorter spans."""

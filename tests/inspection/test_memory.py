@@ -11,10 +11,11 @@ from inspection.networks import one_layer, random_ids, shift_register, traced
 from models import one_layer_of, random_parameters
 from numpy.typing import NDArray
 
-from charlm.core.rnn import Parameters, divergence
+from charlm.core.rnn import Parameters
 from charlm.inspection.memory import (
     LayerExponent,
     Lyapunov,
+    divergence,
     far_slope,
     gradient_by_lag,
     grows,
