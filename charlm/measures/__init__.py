@@ -1,1 +1,1 @@
-"""The loss of a network on a text, compared with n-gram models and a compressor."""
+"""Models and numbers that a network is compared with or described by: n-grams, errors, gradients."""

@@ -1,1 +1,1 @@
-"""Run folders: their files and metrics, their start, and comparisons of runs."""
+"""A run on disk: its choice, first files, callbacks, outcome and summary, and comparisons."""

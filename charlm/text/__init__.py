@@ -1,1 +1,1 @@
-"""Text -> ids: documents, the vocabulary, the corpus on disk, and the windows for training."""
+"""Text files -> ids: decoding, the corpus on disk, and possible problems of a text."""
