@@ -1,1 +1,1 @@
-"""Models and numbers that a network is compared with or described by: n-grams, errors, gradients."""
+"""What a network is compared with or described by: n-grams, estimates with errors, gradients."""
