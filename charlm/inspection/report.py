@@ -17,15 +17,7 @@ from charlm.api.evaluation import check_length
 from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, safe
 from charlm.checks import check_name
 from charlm.errors import CharlmError
-from charlm.inspection import (
-    loss_by_class,
-    memory,
-    network,
-    spectrum,
-    surprise,
-    units,
-    usable_context,
-)
+from charlm.inspection import loss_by_class, memory, surprise, units, usable_context, weights
 from charlm.inspection.memory import shown_half_life
 from charlm.inspection.reading import Reading
 from charlm.inspection.style import SERIES, Figure, Line, Section, draw, table, theme_css, to_plain
@@ -37,8 +29,16 @@ from charlm.version import __version__
 from charlm.wording import as_argument
 
 SECTIONS: Mapping[str, Section] = {
-    module.SECTION.name: module.SECTION
-    for module in (surprise, loss_by_class, usable_context, units, memory, spectrum, network)
+    section.name: section
+    for section in (
+        surprise.SECTION,
+        loss_by_class.SECTION,
+        usable_context.SECTION,
+        units.SECTION,
+        memory.SECTION,
+        weights.SPECTRUM,
+        weights.NETWORK,
+    )
 }
 """The sections by name, in the order of the page."""
 LONGEST_LABEL = 40
