@@ -18,9 +18,9 @@ from charlm.core.checkpoints import Checkpoints
 from charlm.core.engine import Engine
 from charlm.core.model_file import TrainedModel, read_model, read_tensors, tensors_sha256
 from charlm.events import Event, Note, OnEvent, ignore
-from charlm.runs.choosing import Request, choose, new_engine, score_opponent
+from charlm.runs.choosing import Request, choose, new_engine, score_opponent, training_text
 from charlm.runs.initial_weights import read_initial_model, read_initial_weights
-from charlm.runs.run import Outcome, Run, open_run, training_text, write_run
+from charlm.runs.run import Outcome, Run, open_run, write_run
 from charlm.runs.session import Session, stop_on_signal
 from charlm.runs.soft_targets import open_soft_targets
 from charlm.runs.timing import TimeLimit

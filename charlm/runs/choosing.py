@@ -18,7 +18,7 @@ from charlm.config.schema import Config, merge
 from charlm.core.architecture import architecture
 from charlm.core.batches import fit_batches
 from charlm.core.engine import Engine, EngineFactory, SoftTargets
-from charlm.core.evaluating import TrainingText
+from charlm.core.evaluating import EVALUATED_CHARACTERS, TrainingText
 from charlm.core.model_file import TrainedModel
 from charlm.core.rnn import Parameters
 from charlm.core.schedule import Schedule, make_schedule
@@ -27,7 +27,7 @@ from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
 from charlm.measures.baselines import ngram_score
 from charlm.runs.initial_weights import InitialModel, adapt_initial_model, check_initial_model
-from charlm.runs.run import training_text
+from charlm.runs.run import corpus_identity
 from charlm.runs.session import Session
 from charlm.runs.soft_targets import memory_problem, open_soft_targets
 from charlm.runs.timing import EVALUATION_SHARE, TimeLimit, Timing, time_engine
@@ -278,6 +278,17 @@ def choose(
         plan = plan.with_training(steps=steps, epochs=None, evaluations=evaluations)
     _note_few_steps(plan, session)
     return plan
+
+
+def training_text(corpus: Corpus) -> TrainingText:
+    """Return the text of a run that has this corpus."""
+    validation = corpus.split("validation", at_most=EVALUATED_CHARACTERS)
+    return TrainingText(
+        vocabulary=corpus.vocabulary,
+        training=corpus.split("train"),
+        validation=validation if len(validation) >= 2 else None,
+        identity=corpus_identity(corpus),
+    )
 
 
 def score_opponent(text: TrainingText) -> Score | None:

@@ -17,7 +17,6 @@ from charlm.checks import parse_json
 from charlm.config.file import dump_config, load_config, parse_config
 from charlm.config.schema import Config
 from charlm.core import BEST, CHECKPOINTS, LAST
-from charlm.core.evaluating import EVALUATED_CHARACTERS, TrainingText
 from charlm.core.model_file import TrainedModel, write_model
 from charlm.errors import CharlmError
 from charlm.runs.folder import (
@@ -56,17 +55,6 @@ class Run:
     folder: Path
     config: Config
     corpus: Corpus
-
-
-def training_text(corpus: Corpus) -> TrainingText:
-    """Return the text of a run that has this corpus."""
-    validation = corpus.split("validation", at_most=EVALUATED_CHARACTERS)
-    return TrainingText(
-        vocabulary=corpus.vocabulary,
-        training=corpus.split("train"),
-        validation=validation if len(validation) >= 2 else None,
-        identity=corpus_identity(corpus),
-    )
 
 
 def open_run(folder: Path) -> Run:

@@ -18,7 +18,15 @@ from charlm.events import Decided, Ended, Note
 from charlm.measures.baselines import NGRAM
 from charlm.measures.estimates import loss_of
 from charlm.runs.callbacks import Divergence, EarlyStopping, Events, LockedFolder, TargetLoss
-from charlm.runs.choosing import MEMORIZE, Plan, Request, choose, new_engine, score_opponent
+from charlm.runs.choosing import (
+    MEMORIZE,
+    Plan,
+    Request,
+    choose,
+    new_engine,
+    score_opponent,
+    training_text,
+)
 from charlm.runs.folder import CORPUS
 from charlm.runs.initial_weights import read_initial_weights
 from charlm.runs.logs import Probes, RunLog
@@ -28,7 +36,6 @@ from charlm.runs.run import (
     free_folder,
     open_run,
     read_outcome,
-    training_text,
     write_run,
 )
 from charlm.runs.session import Session

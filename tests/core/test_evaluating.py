@@ -20,8 +20,7 @@ from charlm.core.generation import TextRequest, generate_text
 from charlm.core.model_file import TrainedModel
 from charlm.core.sampler import Sampler
 from charlm.core.scoring import Score, estimate_stream
-from charlm.runs.choosing import new_engine, score_opponent
-from charlm.runs.run import training_text
+from charlm.runs.choosing import new_engine, score_opponent, training_text
 from charlm.text.corpus import Corpus
 
 # The text

@@ -14,7 +14,7 @@ from charlm.core.evaluating import DivergenceError
 from charlm.core.loop import Callback, End, Training
 from charlm.errors import CharlmError
 from charlm.runs.callbacks import Divergence, EarlyStopping, LockedFolder, TargetLoss
-from charlm.runs.run import training_text
+from charlm.runs.choosing import training_text
 from charlm.runs.session import Interruption
 from charlm.runs.timing import END_SECONDS, TimeLimit
 from charlm.storage import only_writer

@@ -8,7 +8,8 @@ from arrays import bytes_of
 from fake_engine import FakeEngines, Faults
 from fake_runs import TEXT, Clock, begin, engine_of, ticking, timed_steps
 
-from charlm.runs.run import Run, training_text
+from charlm.runs.choosing import training_text
+from charlm.runs.run import Run
 from charlm.runs.session import Session
 from charlm.runs.timing import Timing, time_engine
 
