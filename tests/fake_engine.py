@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from charlm.config.schema import Config, section_of, walk
 from charlm.core.architecture import architecture
 from charlm.core.batches import Batches
-from charlm.core.engine import Engine, EngineFactory, Shapes, StepMetrics
+from charlm.core.engine import Engine, EngineFactory, StepMetrics
 from charlm.core.model_file import Tensors
 from charlm.core.rnn import Floats, Parameters
 from charlm.core.scoring import Score
@@ -198,9 +198,6 @@ class FakeEngine(Engine):
         tensors: dict[str, NDArray[Any]] = {name: np.array(getattr(self, name)) for name in STATE}
         tensors["bias"] += np.float32(self.faults.state(int(self.step)))
         return tensors | self.parameters().tensors
-
-    def shapes(self) -> Shapes:
-        return {name: tensor.shape for name, tensor in self.tensors().items()}
 
     def restore(self, tensors: Tensors) -> None:
         for name in STATE:

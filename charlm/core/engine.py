@@ -23,8 +23,6 @@ from charlm.core.rnn import Floats, Parameters
 from charlm.core.scoring import Score, estimate_stream
 from charlm.core.vocabulary import Ids
 
-Shapes = Mapping[str, tuple[int, ...]]
-"""Shapes of tensors by name."""
 SoftTargets = NDArray[np.float16]
 """Probabilities of the next character, float16 [..., V]."""
 
@@ -101,11 +99,8 @@ class Engine(Protocol):
         The state contains the tensors of `parameters` under their names in a model file.
         """
 
-    def shapes(self) -> Shapes:
-        """Return the shapes of `tensors`."""
-
     def restore(self, tensors: Tensors) -> None:
-        """Restore a state from `tensors`; the caller has checked the shapes."""
+        """Restore the state that `tensors` has returned for the same settings and text."""
 
 
 class EngineFactory(Protocol):

@@ -159,15 +159,8 @@ class KerasEngine:
             tensors[f"state/rnn.{index}"] = self.workers.total(rows)
         return tensors
 
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of `tensors`."""
-        shapes = {name: tuple(variable.shape) for name, variable in self._variables.items()}
-        for index, layer in enumerate(self.state):
-            shapes[f"state/rnn.{index}"] = (self.batches.batch_size, layer.shape[1])
-        return shapes
-
     def restore(self, tensors: Tensors) -> None:
-        """Restore a state from `tensors`; the caller has checked the shapes."""
+        """Restore a state that `tensors` has returned."""
         for name, variable in self._variables.items():
             _assign(variable, tensors[name])
         layers = [tensors[f"state/rnn.{index}"][self.rows] for index in range(len(self.state))]

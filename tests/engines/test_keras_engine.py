@@ -95,11 +95,6 @@ def test_the_whole_text_is_scored_in_one_stream(kernel: str) -> None:
     assert score.nats_per_char == pytest.approx(expected.nats_per_char, abs=1e-5)
 
 
-def test_tensors_have_the_promised_shapes() -> None:
-    engine = make()
-    assert {name: tensor.shape for name, tensor in engine.tensors().items()} == engine.shapes()
-
-
 def test_parameters_are_the_average_of_the_weights_after_each_step() -> None:
     engine = make("training.average_momentum=0.25")
     average = engine.weights()
