@@ -292,11 +292,9 @@ class LayerProbe:
     gradient: LagCurve
 
 
-def choose_windows(ids: Ids) -> Ids | None:
-    """Return evenly spaced windows of a text, integers [T + 1, B]; None for fewer than 2 ids."""
+def choose_windows(ids: Ids) -> Ids:
+    """Return evenly spaced windows of a text of 2 or more ids, integers [T + 1, B]."""
     length = min(WARM_UP + LAGS, len(ids) - 1)
-    if length < 1:
-        return None
     windows = sliding_window_view(ids, length + 1)
     starts = np.unique(np.linspace(0, len(windows) - 1, WINDOWS).astype(np.int64))
     return np.asarray(windows[starts].T, np.int64)

@@ -218,12 +218,11 @@ class Probes(Callback):
         """Show the spectral radius, the saturation, the states and the reach of the gradient."""
         step, parameters = training.state.step, evaluation.model.parameters
         with one_thread():
-            probes = [] if self._windows is None else probe(parameters, self._windows)
+            probes = probe(parameters, self._windows)
             radii = [spectral_radius(layer.recurrent_kernel) for layer in parameters.layers]
-        for index, radius in enumerate(radii):
-            self._log.show_scalar(f"spectral_radius/layer_{index}", radius, step=step)
-        for index, layer in enumerate(probes):
+        for index, (radius, layer) in enumerate(zip(radii, probes, strict=True)):
             gradient_reach = float(reach(layer.gradient))
+            self._log.show_scalar(f"spectral_radius/layer_{index}", radius, step=step)
             self._log.show_scalar(f"saturation/layer_{index}", layer.saturated_share, step=step)
             self._log.show_scalar(f"reach_of_gradient/layer_{index}", gradient_reach, step=step)
             self._log.show_histogram(f"state/layer_{index}", layer.states, step=step)
