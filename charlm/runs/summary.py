@@ -6,7 +6,6 @@ yet are None.
 """
 
 import hashlib
-import itertools
 import json
 import os
 import time
@@ -166,7 +165,7 @@ def _runs_in(path: Path) -> list[Path]:
 def read_position(path: Path) -> tuple[float | None, float | None, float | None]:
     """Return the progress of a run from the last lines of its metrics.jsonl, which may be growing.
 
-    Only the last TAIL_BYTES are read; the speed is unknown if no line there has `seconds`.
+    Only the last TAIL_BYTES are read.
 
     Returns:
         The step; the seconds of training, without evaluations and start-up; and the mean number of
@@ -180,11 +179,9 @@ def read_position(path: Path) -> tuple[float | None, float | None, float | None]
         start = max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES)
         file.seek(start)
         lines = file.read(TAIL_BYTES).split(b"\n")
-    metrics = (line for line in map(parse_line, reversed(lines)) if line is not None)
-    last = next(metrics, {})
-    timed = next((line for line in itertools.chain([last], metrics) if "seconds" in line), {})
-    seconds = to_number(timed.get("seconds"))
-    characters = to_number(timed.get("characters"))
+    last = next(filter(None, map(parse_line, reversed(lines))), {})
+    seconds = to_number(last.get("seconds"))
+    characters = to_number(last.get("characters"))
     speed = to_number(characters / seconds) if characters is not None and seconds else None
     return to_number(last.get("step")), seconds, speed
 

@@ -85,16 +85,16 @@ def test_any_other_value_is_read_as_none(value: Any) -> None:
             [
                 metrics_line(characters=10, seconds=1.0),
                 metrics_line(characters=30, seconds=2.0),
-                '{"step": 5}\n',
+                "3\n",
                 '{"characters": 90, "seconds": 9',
             ],
-            (5, 2.0, 15.0),
-            id="the speed of the last line with a time",
+            (None, 2.0, 15.0),
+            id="whole lines",
         ),
         pytest.param([metrics_line(step=3)], (3, None, None), id="no time"),
     ],
 )
-def test_the_position_is_that_of_the_last_whole_lines(
+def test_the_position_is_that_of_the_last_whole_line(
     lines: list[str],
     position: tuple[float | None, ...],
     path: Path,
