@@ -9,7 +9,6 @@ Axes: V vocabulary.
 import lzma
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
@@ -66,9 +65,6 @@ def ngram_score(ids: Ids, vocabulary: Vocabulary, training: Ids) -> Score:
     return mean_score(score_ngrams(model, ids))
 
 
-Verdict = Literal["better", "worse", "no clear difference", "not compared"]
-
-
 @dataclass(frozen=True)
 class Comparison:
     """A comparison of a model's score with the 5-gram model on the same characters.
@@ -99,18 +95,16 @@ class Comparison:
         return cls(ngram.nats_per_char, margin, error, ngram.characters)
 
     @property
-    def verdict(self) -> Verdict:
-        """Whether the model is better than the 5-gram model.
+    def is_clear(self) -> bool:
+        """Whether chance hardly explains the margin.
 
-        A difference counts if it is beyond chance (99.7%), and is not 0.0000 when rounded. For many
+        A margin counts if it is beyond chance (99.7%), and is not 0.0000 when rounded. For many
         characters, it is then more than three standard errors.
         """
         if self.standard_error is None:
-            return "not compared"
+            return False
         errors = student(3, blocks=self.characters // ERROR_BLOCK)
-        if abs(self.margin_nats) <= max(errors * self.standard_error, 5e-5):
-            return "no clear difference"
-        return "better" if self.margin_nats > 0 else "worse"
+        return abs(self.margin_nats) > max(errors * self.standard_error, 5e-5)
 
     def __str__(self) -> str:
         """Return the comparison as a sentence, or as text to follow "The model scores ..., "."""
@@ -123,7 +117,7 @@ class Comparison:
         margin = f"{abs(self.margin_nats):.4f} ± {self.standard_error:.4f} nats per character"
         side = "better" if self.margin_nats > 0 else "worse"
         characters = f"on {self.characters:,} characters"
-        chance = ", which may be chance" if self.verdict == "no clear difference" else ""
+        chance = "" if self.is_clear else ", which may be chance"
         return f"{margin} {side} than {ngram}, {characters}{chance}"
 
 
