@@ -113,7 +113,7 @@ def evaluate(
     needs_corpus = text is None or copies or baselines
     corpus = run_corpus(model.path, model.trained) if needs_corpus else None
     name, ids, left_out = text_to_score(model, text, split=split, corpus=corpus)
-    check_length(name, len(ids), left_out)
+    check_length(name, len(ids))
     training = None if corpus is None else corpus.split("train")
     training_characters = 0 if training is None else len(training)
     overlap = _overlap(model, ids, training) if copies else None
@@ -214,21 +214,17 @@ def _with_progress(blocks: Iterable[Floats], total: int, on_event: OnEvent) -> I
         on_event(Progress("scoring", done, total, "character"))
 
 
-def check_length(text: str, characters: int, left_out: Mapping[str, int]) -> None:
-    """Raise CharlmError if a text has fewer than two characters that the model knows.
+def check_length(text: str, characters: int) -> None:
+    """Raise CharlmError if the model knows fewer than two characters of a text.
 
     Args:
         text: Name of the text, for the message.
         characters: Number of characters that the model knows.
-        left_out: Count of each character that the model does not know.
 
     """
-    if characters >= 2:
-        return
-    known = counted(characters, "character")
-    if left_out:
+    if characters < 2:
+        known = counted(characters, "character")
         raise CharlmError(f"{text}: found {known} that the model knows; expected at least 2")
-    raise CharlmError(f"{text}: found {known}; expected at least 2")
 
 
 def text_to_score(

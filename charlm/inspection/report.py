@@ -155,7 +155,7 @@ def inspect_text(
         CharlmError: The text has fewer than 2 characters, or a loss is not finite.
 
     """
-    check_length(reading.text_name, len(reading.text), reading.left_out)
+    check_length(reading.text_name, len(reading.text))
     results: dict[str, Any] = {}
     notes = reading.notes()
     # values that are not finite are null in the JSON, and gaps in the figures

@@ -360,7 +360,7 @@ def test_an_argument_that_does_not_fit_is_refused(
         "protocol: found 'backwards'; must be stream or windows": {"protocol": "backwards"},
         ".*: copies cannot be found, because the training text is not known": {"copies": True},
         ".*: its training text is not known, and no text was named": {"text": None},
-        r"test part of .*/text\.txt: found 0 characters; expected at least 2": {"split": "test"},
+        r"test part of .*/text\.txt: found 0 characters that": {"split": "test"},
     }
     text.write_text("ab", encoding="utf-8")
     for message, settings in wrong.items():
