@@ -14,9 +14,9 @@ from charlm.api import WINDOW
 from charlm.api.model import Model, load
 from charlm.checks import check_name, check_path
 from charlm.core.generation import empty_prompt
+from charlm.core.reading import one_thread
 from charlm.core.rnn import Floats, ignore_overflow
 from charlm.core.scoring import (
-    Score,
     ScoringProtocol,
     bits,
     mean_score,
@@ -118,7 +118,9 @@ def evaluate(
     training_characters = 0 if training is None else len(training)
     overlap = _overlap(model, ids, training) if copies else None
     blocks = score_ids(model.trained.parameters, ids, protocol=protocol, window=window)
-    score = _mean_score(_with_progress(blocks, len(ids) - 1, on_event))
+    # The products of a single stream are small; many streams have their own threads.
+    with one_thread(), ignore_overflow():  # score_ids raises a CharlmError
+        score = mean_score(_with_progress(blocks, len(ids) - 1, on_event))
     scores = baseline_scores(ids, model.vocabulary, training) if baselines else {}
     baseline_nats = {name: baseline.nats_per_char for name, baseline in scores.items()}
     perplexity_or_inf = perplexity(score.nats_per_char)
@@ -193,15 +195,6 @@ def _overlap(model: Model, ids: Ids, training: Ids | None) -> Copies:
         raise CharlmError(f"{model.path}: {problem}")
     spell = model.vocabulary.spell
     return find_copies(spell(ids, end="\0"), spell(training, end="\0"))
-
-
-def _mean_score(blocks: Iterable[Floats]) -> Score:
-    """Return the score of blocks of losses; a loss that is not finite raises CharlmError."""
-    from threadpoolctl import threadpool_limits
-
-    # The products of a single stream are small; many streams have their own threads.
-    with threadpool_limits(1, "blas"), ignore_overflow():
-        return mean_score(blocks)
 
 
 def _with_progress(blocks: Iterable[Floats], total: int, on_event: OnEvent) -> Iterator[Floats]:
