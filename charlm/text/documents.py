@@ -213,7 +213,7 @@ def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
         )
 
 
-def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool = False) -> str:
+def decode(data: bytes | bytearray, *, encoding: str, name: str) -> str:
     r"""Return the text of a document in the normal form NFC.
 
     Line ends become \n, except in latin-1, which stands for bytes. A byte order mark at the start
@@ -223,8 +223,6 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
         data: The bytes of the document.
         encoding: A name that `check_encoding` accepts.
         name: The name of the document in messages.
-        is_fixed: Whether a model determines the encoding, so that the message suggests no other
-            encoding.
 
     Raises:
         UndecodableError: The bytes are not text, not valid in this encoding, or there are too many
@@ -234,14 +232,14 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str, is_fixed: bool 
     if encoding == "utf-8" and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         encoding = "utf-16"
     elif encoding.lower().startswith("utf"):
-        _check_is_text(data, name, encoding=encoding, is_fixed=is_fixed)
+        _check_is_text(data, name, encoding=encoding)
     try:
         text = data.decode(encoding)
     except UnicodeError as error:
         reason = f"not valid {encoding}"
         if isinstance(error, UnicodeDecodeError):
             reason += f" at byte {error.start:,} (0x{data[error.start]:02X})"
-        raise UndecodableError(name, reason, _advise(encoding, is_fixed=is_fixed)) from None
+        raise UndecodableError(name, reason, _advise(encoding)) from None
     if codecs.lookup(encoding).name != BYTES:
         text = unify_line_ends(text)
     if has_too_many_marks(text):
@@ -261,17 +259,18 @@ def is_utf8(data: bytes | bytearray) -> bool:
     return True
 
 
-def _check_is_text(data: bytes | bytearray, name: str, *, encoding: str, is_fixed: bool) -> None:
+def _check_is_text(data: bytes | bytearray, name: str, *, encoding: str) -> None:
     """Raise UndecodableError for a binary file."""
     for start, (kind, advice) in BINARY_FILES.items():
         if data.startswith(start):
             raise UndecodableError(name, kind, advice)
     if encoding == "utf-8" and b"\0" in data:
-        advice = _advise(encoding, is_fixed=is_fixed, example="utf-16-le")
+        advice = _advise(encoding, example="utf-16-le")
         raise UndecodableError(name, "has zero bytes, so it is not plain text", advice)
 
 
-def _advise(encoding: str, *, is_fixed: bool, example: str = "cp1252") -> str:
-    if is_fixed:
-        return f"the model reads {encoding}: convert the text"
-    return f"set its encoding, for instance -s corpus.encoding={example}; {BYTES_AS_TEXT}"
+def _advise(encoding: str, *, example: str = "cp1252") -> str:
+    return (
+        f"set its encoding for training, for instance -s corpus.encoding={example}, or convert it "
+        f"to {encoding}; {BYTES_AS_TEXT}"
+    )

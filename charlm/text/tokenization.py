@@ -273,7 +273,7 @@ def _decode_for_model(document: Document, encoding: str) -> str:
     """Return a text for a model: as UTF-8 if it is UTF-8, otherwise in the model's encoding."""
     data = document.read()
     used = "utf-8" if is_utf8(data) else encoding
-    return decode(data, encoding=used, name=document.name, is_fixed=True)
+    return decode(data, encoding=used, name=document.name)
 
 
 def encode_text(

@@ -205,7 +205,7 @@ def test_a_text_is_decoded_to_its_normal_form_without_a_byte_order_mark(
         pytest.param(
             "utf-8",
             "\ufeff中文ab c".encode() + b"\xe9 and more",
-            "not valid utf-8 at byte 13 (0xE9); set its encoding, ",
+            "not valid utf-8 at byte 13 (0xE9); set its encoding ",
             id="UTF-8",
         ),
         pytest.param(
@@ -214,7 +214,7 @@ def test_a_text_is_decoded_to_its_normal_form_without_a_byte_order_mark(
         pytest.param(
             "cp1252",
             b"abc\x81",
-            "not valid cp1252 at byte 3 (0x81); set its encoding, ",
+            "not valid cp1252 at byte 3 (0x81); set its encoding ",
             id="Windows",
         ),
     ],
@@ -235,7 +235,7 @@ def test_an_invalid_byte_is_refused_with_its_offset(
         (b"\xd0\xcf\x11\xe0\xa1\xb1\0\0", "an old Word or Excel document; save it as"),
         (
             b"ab\0",
-            "has zero bytes, so it is not plain text; set its encoding, for instance -s corpus.enc",
+            "has zero bytes, so it is not plain text; set its encoding for training, for",
         ),
     ],
 )
