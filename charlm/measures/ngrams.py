@@ -27,7 +27,7 @@ Counts = NDArray[np.int64]
 NGRAM_ORDER = 5
 """Length of the n-grams that a score is compared with."""
 BLOCK = 1 << 18
-"""Number of ids that are scored at a time."""
+"""Number of losses or probabilities that are computed at a time."""
 MIN_DISCOUNT = 0.1  # above 0, so that unseen n-grams have a probability
 
 
@@ -103,37 +103,35 @@ def _discounts(counts: Counts) -> Values:
     return np.array([0.0, *np.clip(estimates, MIN_DISCOUNT, [1, 2, 3])])
 
 
-def score_ngrams(model: NGrams, ids: Ids, *, block: int = BLOCK) -> Iterator[Values]:
+def score_ngrams(model: NGrams, ids: Ids) -> Iterator[Values]:
     """Score a text with an n-gram model; the memory does not grow with n.
 
     Args:
         model: The model.
         ids: Integers [n], 0 to V - 1.
-        block: Number of ids to score at a time, 1 or more.
 
     Yields:
         The nats of ids 1 to n - 1, float64 arrays in text order.
 
     """
-    for before, part in _blocks(model, ids, first=1, block=block):
+    for before, part in _blocks(model, ids, first=1, block=BLOCK):
         yield _nats(model, part)[before:]
 
 
-def predict_ngrams(model: NGrams, ids: Ids, *, first: int, block: int = BLOCK) -> Iterator[Values]:
+def predict_ngrams(model: NGrams, ids: Ids, *, first: int) -> Iterator[Values]:
     """Predict the ids of a text with an n-gram model.
 
     Args:
         model: The model.
         ids: Integers [n], 0 to V - 1.
         first: Position of the first id to predict.
-        block: Number of probabilities to compute at a time.
 
     Yields:
         The probabilities of ids `first` to n - 1 given the ids before each of them, float64 arrays
         [positions, V] in text order.
 
     """
-    block = max(1, block // model.vocabulary_size)
+    block = max(1, BLOCK // model.vocabulary_size)
     for before, part in _blocks(model, ids, first=first, block=block):
         yield _probabilities(model, part)[before:]
 

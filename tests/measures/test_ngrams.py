@@ -1,11 +1,14 @@
 """N-gram models, compared with the definition of interpolated modified Kneser-Ney."""
 
+from unittest import mock
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from reference import KneserNey
 
+from charlm.measures import ngrams
 from charlm.measures.ngrams import count_ngrams, predict_ngrams, score_ngrams
 
 TEXTS = st.lists(st.integers(0, 3), max_size=60)
@@ -28,7 +31,8 @@ def test_predictions_equal_the_definition(
 ) -> None:
     expected = expected_probabilities(training, text, order)
     model = count_ngrams(np.array(training, np.uint8), vocabulary_size=4, order=order)
-    blocks = predict_ngrams(model, np.array(text, np.uint8), first=first, block=block)
+    with mock.patch.object(ngrams, "BLOCK", block):
+        blocks = [*predict_ngrams(model, np.array(text, np.uint8), first=first)]
     predictions = [row for rows in blocks for row in rows]
     np.testing.assert_allclose(predictions, expected[first:], rtol=1e-9)
 
@@ -39,8 +43,9 @@ def test_losses_are_minus_the_logarithms_of_the_predictions(
 ) -> None:
     ids = np.array(text, np.uint8)
     model = count_ngrams(np.array(training, np.uint8), vocabulary_size=4, order=order)
-    losses = [loss for part in score_ngrams(model, ids, block=block) for loss in part]
-    predictions = [row for rows in predict_ngrams(model, ids, first=0, block=60) for row in rows]
+    with mock.patch.object(ngrams, "BLOCK", block):
+        losses = [loss for part in score_ngrams(model, ids) for loss in part]
+    predictions = [row for rows in predict_ngrams(model, ids, first=0) for row in rows]
     chosen = [row[index] for row, index in zip(predictions, text, strict=True)]
     np.testing.assert_allclose(losses, -np.log(chosen[1:]), rtol=1e-9)
 
