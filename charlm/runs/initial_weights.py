@@ -22,7 +22,7 @@ from charlm.core.rnn import Floats, Integers, Parameters
 from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
-from charlm.runs.folder import CORPUS, INIT, find_model
+from charlm.runs.folder import INIT, find_model
 from charlm.runs.run import Run
 from charlm.text.corpus import Corpus, count_ids
 
@@ -163,15 +163,8 @@ def _biases(biases: Floats, matched: Integers, counts: Integers) -> Floats:
 def read_initial_weights(run: Run) -> Parameters | None:
     """Return the initial weights that a run has from another model, or None.
 
-    Raises:
-        CharlmError: init.safetensors is missing or damaged, or its vocabulary is not that of the
-            text.
-
+    Raises CharlmError if init.safetensors is missing or damaged.
     """
     if run.config.training.initial_weights is None:
         return None
-    path = run.folder / INIT
-    model = read_model(path)
-    if model.vocabulary != run.corpus.vocabulary:
-        raise CharlmError(f"{path}: has a different vocabulary from {CORPUS}/; start a new run")
-    return model.parameters
+    return read_model(run.folder / INIT).parameters

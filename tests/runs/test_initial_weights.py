@@ -1,6 +1,5 @@
 """Runs that begin with the weights of another model, the initial model."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -67,14 +66,6 @@ def test_a_run_keeps_the_weights_of_its_initial_model(adapted: Run, model_file: 
     opened = open_run(adapted.folder)
     assert opened.config.training.initial_weights == tensors_sha256(weights)
     assert bytes_of(initial_weights_of(opened).tensors) == bytes_of(weights)
-
-
-def test_initial_weights_for_another_corpus_are_refused(adapted: Run) -> None:
-    shutil.rmtree(adapted.folder / "corpus")
-    tokenize(["text.txt"], adapted.folder / "corpus", CorpusConfig())
-    message = r"run/init\.safetensors: has a different vocabulary from corpus/; start a new run"
-    with pytest.raises(CharlmError, match=message):
-        read_initial_weights(open_run(adapted.folder))
 
 
 def test_the_config_of_a_run_can_be_used_again_with_its_initial_model(
