@@ -134,7 +134,7 @@ def _describe(plan: Plan, *, start_seconds: float) -> dict[str, Any]:
             "characters": corpus.manifest.characters,
             "documents": len(corpus.manifest.sources),
             "vocabulary": len(corpus.vocabulary),
-            "splits": {name: end - start for name, (start, end) in corpus.splits.items()},
+            "splits": {name: end - start for name, (start, end) in corpus.manifest.splits.items()},
             "findings": find_problems(corpus),
         },
     }

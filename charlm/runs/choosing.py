@@ -219,10 +219,6 @@ class Plan:
         training = self.config.training
         return training.target_loss is not None or training.early_stopping is not None
 
-    def with_training(self, **settings: Any) -> "Plan":
-        """Return the plan with other settings in the section `training`."""
-        return replace(self, config=self.config.with_training(**settings))
-
 
 def choose(
     corpus: Corpus,
@@ -275,7 +271,8 @@ def choose(
             evaluations=plan.config.training.evaluations,
             is_fixed="evaluations" in request.training,
         )
-        plan = plan.with_training(steps=steps, epochs=None, evaluations=evaluations)
+        config = plan.config.with_training(steps=steps, epochs=None, evaluations=evaluations)
+        plan = replace(plan, config=config)
     _note_few_steps(plan, session)
     return plan
 

@@ -14,7 +14,7 @@ from signal import Signals
 from typing import Any
 
 from charlm.checks import parse_json
-from charlm.config.file import dump_config, load_config, parse_config
+from charlm.config.file import dump_config, load_config
 from charlm.config.schema import Config
 from charlm.core import BEST, CHECKPOINTS, LAST
 from charlm.core.model_file import TrainedModel, write_model
@@ -139,7 +139,7 @@ def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
         corpus = open_corpus(source)
     elif run is None and path.resolve() in {file.resolve() for file in shipped_models().values()}:
         source = DEFAULT_CORPUS
-        settings = parse_config(model.config, origin=str(path)).corpus
+        settings = model.parse_config(origin=str(path)).corpus
         with temporary_folder() as folder:
             # The ids remain readable after the folder is removed.
             corpus = tokenize([str(source)], folder / CORPUS, settings)
@@ -167,7 +167,7 @@ def corpus_identity(corpus: Corpus) -> dict[str, Any]:
     """Return the identity of a text for JSON: the SHA-256 of its ids, and the ranges of splits."""
     return {
         "ids_sha256": corpus.manifest.ids_sha256,
-        "splits": {name: list(borders) for name, borders in corpus.splits.items()},
+        "splits": {name: list(borders) for name, borders in corpus.manifest.splits.items()},
     }
 
 

@@ -106,11 +106,6 @@ class Corpus:
     """[size], memory-mapped and read-only, in the dtype of the vocabulary."""
     manifest: Manifest
 
-    @property
-    def splits(self) -> dict[Split, tuple[int, int]]:
-        """Start and end of train, validation and test in `ids`."""
-        return self.manifest.splits
-
     def split(self, name: Split, *, at_most: int | None = None) -> Ids:
         """Return the ids of a split as a view, [n].
 
@@ -119,7 +114,7 @@ class Corpus:
             at_most: Limit for n, 0 or more; None = no limit.
 
         """
-        start, end = self.splits[name]
+        start, end = self.manifest.splits[name]
         return self.ids[start:end][:at_most]
 
     @property

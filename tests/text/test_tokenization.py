@@ -257,7 +257,7 @@ def test_a_text_without_a_validation_part_has_an_end_on_both_sides(tmp_path: Pat
     corpus = make_corpus(tmp_path, "abba", validation_fraction=0.0)
     assert corpus.vocabulary == Vocabulary(("a", "b", None), end_of_text_id=2)
     assert corpus.ids.tolist() == [2, 0, 1, 1, 0, 2]
-    assert corpus.splits == {"train": (0, 6), "validation": (6, 6), "test": (6, 6)}
+    assert corpus.manifest.splits == {"train": (0, 6), "validation": (6, 6), "test": (6, 6)}
     several = make_corpus(tmp_path / "several", "ab", "ba", validation_fraction=0.0)
     assert several.ids.tolist() == [2, 0, 1, 2, 1, 0, 2]
 
