@@ -99,28 +99,20 @@ class Segments:
     """Ids of each segment and the next id, [T + 1, S]; padded with the last id."""
 
 
-def cut_segments(
-    ids: Ids, *, streams: int = 1, length: int | None = None, warm_up: int
-) -> Segments:
+def cut_segments(ids: Ids, *, length: int, warm_up: int) -> Segments:
     """Divide a text into segments; reading them side by side is many times faster.
 
-    With `streams`, a segment has at least about twice `warm_up` ids. The first segment is read from
-    the zero state, every other segment from the state after the `warm_up` ids before it. If the
-    network forgets within `warm_up` ids, the results are close to reading the text from start to
-    end.
+    The first segment is read from the zero state, every other segment from the state after the
+    `warm_up` ids before it. If the network forgets within `warm_up` ids, the results are close to
+    reading the text from start to end.
 
     Args:
         ids: Integers [n], n >= 2; the last id is not read.
-        streams: Maximum number of segments, 1 or more.
-        length: Number of ids in each segment, 1 or more; the last segment may have fewer. None =
-            determined by `streams`.
-        warm_up: Number of ids to read before each segment, 0 or more.
+        length: Number of ids in each segment, 1 or more; the last segment may have fewer.
+        warm_up: Number of ids to read before each segment, 0 to `length`.
 
     """
     last = len(ids) - 1
-    if length is None:
-        segments = max(1, min(streams, last // max(1, 2 * warm_up)))
-        length = -(-last // segments)
     starts = np.arange(0, last, length)
     before = None
     if len(starts) > 1 and warm_up:

@@ -29,7 +29,7 @@ from charlm.wording import counted
 WINDOWS_AT_ONCE = 128
 """Maximum number of windows or texts that are read side by side."""
 STREAMS = 64
-"""Number of segments of a text that are read side by side."""
+"""Maximum number of segments of a text that are read side by side."""
 WARM_UP = 256
 """Number of characters that are read before each segment."""
 ERROR_BLOCK = 300
@@ -253,28 +253,23 @@ ReadNats = Callable[[Ids, State], tuple[Floats, State]]
 [T, B], and the state after id T - 1."""
 
 
-def estimate_stream(
-    parameters: Parameters,
-    ids: Ids,
-    *,
-    streams: int = STREAMS,
-    warm_up: int = WARM_UP,
-    read: ReadNats | None = None,
-) -> Score:
+def estimate_stream(parameters: Parameters, ids: Ids, *, read: ReadNats | None = None) -> Score:
     """Estimate the score of `score_stream` much faster, by reading segments side by side.
+
+    No segment is shorter than twice the warm-up.
 
     Args:
         parameters: The weights.
         ids: Integers [n], n >= 2.
-        streams: Maximum number of segments, 1 or more.
-        warm_up: Number of ids to read before each segment, 0 or more; see `cut_segments`.
         read: Function that computes the nats with the same weights; None = with NumPy.
 
     Returns:
         The score of ids 1 to n - 1.
 
     """
-    segments = cut_segments(ids, streams=streams, warm_up=warm_up)
+    last = len(ids) - 1
+    count = max(1, min(STREAMS, last // (2 * WARM_UP)))
+    segments = cut_segments(ids, length=-(-last // count), warm_up=WARM_UP)
     read = read or partial(_read_nats, parameters)
     return mean_score([_nats_of_segments(ids, segments, read, parameters)])
 

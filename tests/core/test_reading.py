@@ -72,27 +72,25 @@ def test_threads_read_a_network_that_overflows_without_a_warning() -> None:
 
 
 @pytest.mark.parametrize(
-    ("limits", "starts"),
+    ("length", "starts"),
     [
-        pytest.param({"streams": 2, "warm_up": 2}, [0, 5], id="two streams"),
-        pytest.param({"streams": 3, "warm_up": 0}, [0, 4, 8], id="a shorter last segment"),
-        pytest.param({"streams": 5, "warm_up": 2}, [0, 5], id="twice the warm-up"),
-        pytest.param({"streams": 5, "warm_up": 6}, [0], id="a long warm-up"),
-        pytest.param({"length": 3, "warm_up": 1}, [0, 3, 6, 9], id="a length"),
+        pytest.param(5, [0, 5], id="two segments"),
+        pytest.param(4, [0, 4, 8], id="a shorter last segment"),
+        pytest.param(10, [0], id="a single segment"),
     ],
 )
-def test_a_text_is_cut_into_segments(limits: dict[str, int], starts: list[int]) -> None:
-    assert cut_segments(np.arange(11), **limits).starts.tolist() == starts
+def test_a_text_is_cut_into_segments(length: int, starts: list[int]) -> None:
+    assert cut_segments(np.arange(11), length=length, warm_up=2).starts.tolist() == starts
 
 
 def test_a_segment_ends_with_the_first_id_of_the_next_segment() -> None:
-    segments = cut_segments(np.arange(11), streams=3, warm_up=0)
+    segments = cut_segments(np.arange(11), length=4, warm_up=0)
     assert segments.ids.T.tolist() == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9, 10, 10, 10]]
     assert segments.before is None
 
 
 def test_the_ids_before_a_segment_warm_up() -> None:
-    segments = cut_segments(np.arange(11), streams=2, warm_up=2)
+    segments = cut_segments(np.arange(11), length=5, warm_up=2)
     assert segments.before is not None
     assert segments.before[:, 1].tolist() == [3, 4, 5]
 

@@ -100,19 +100,26 @@ def test_windows_of_a_large_vocabulary_are_read_in_little_memory() -> None:
 # Estimates
 
 
-def test_an_estimate_reads_each_segment_after_its_warm_up(parameters: Parameters) -> None:
+@pytest.mark.parametrize(
+    ("streams", "warm_up"),
+    [pytest.param(3, 2, id="three streams"), pytest.param(9, 3, id="twice the warm-up")],
+)
+def test_an_estimate_reads_each_segment_after_its_warm_up(
+    streams: int, warm_up: int, parameters: Parameters, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scoring, "STREAMS", streams)
+    monkeypatch.setattr(scoring, "WARM_UP", warm_up)
     text = TEXT[:22].tolist()
     first = reference.nats(parameters, text[:8])
-    second = reference.nats(parameters, text[5:15])[2:]
-    third = reference.nats(parameters, text[12:22])[2:]
-    estimate = estimate_stream(parameters, TEXT[:22], streams=3, warm_up=2)
+    second = reference.nats(parameters, text[7 - warm_up : 15])[warm_up:]
+    third = reference.nats(parameters, text[14 - warm_up : 22])[warm_up:]
     expected = np.mean([*first, *second, *third])
+    estimate = estimate_stream(parameters, TEXT[:22])
     assert estimate.nats_per_char == pytest.approx(expected, abs=1e-5)
 
 
 def test_an_estimate_with_a_single_stream_is_exact(parameters: Parameters) -> None:
-    exact = mean_score(score_stream(parameters, TEXT))
-    assert estimate_stream(parameters, TEXT, streams=1) == exact
+    assert estimate_stream(parameters, TEXT) == mean_score(score_stream(parameters, TEXT))
 
 
 # Refusals
