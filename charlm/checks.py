@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -146,23 +146,6 @@ def check_each(argument: str, value: str | Path | Iterable[str | Path]) -> list[
     """Return the paths of an argument, which is one path or several; see `check_path`."""
     items = [value] if isinstance(value, str | os.PathLike) else value
     return [check_path(argument, item) for item in items]
-
-
-def check_not_read(out: Path, *, read: Collection[Path]) -> None:
-    """Raise CharlmError if a file to write is one that the same call reads, or in such a folder.
-
-    Args:
-        out: Path of the file to write.
-        read: Files and folders that are read.
-
-    """
-    if not out.exists():
-        return
-    for path in read:
-        if path.exists() and path.samefile(out):
-            raise CharlmError(f"{out}: also an input file; choose another file")
-        if path.resolve() in out.resolve().parents:
-            raise CharlmError(f"{out}: in the input folder {path}; choose another file")
 
 
 def to_number(value: Any) -> int | float | None:

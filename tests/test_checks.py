@@ -1,14 +1,12 @@
 """Checks of untrusted JSON and of arguments."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from charlm.checks import (
     check_json,
-    check_not_read,
     check_path,
     check_range,
     parse_json,
@@ -115,26 +113,3 @@ def test_an_empty_path_is_refused() -> None:
 )
 def test_a_path_is_returned_unchanged(found: str) -> None:
     assert check_path("text", found) == found
-
-
-@pytest.mark.parametrize("out", ["model", "link", "hard link", "texts/../model", "texts/b/c.txt"])
-def test_a_file_that_is_read_is_not_written(out: str, tmp_path: Path) -> None:
-    (tmp_path / "texts/b").mkdir(parents=True)
-    for name in ("model", "texts/b/c.txt"):
-        (tmp_path / name).touch()
-    (tmp_path / "link").symlink_to(tmp_path / "model")
-    (tmp_path / "hard link").hardlink_to(tmp_path / "model")
-    with pytest.raises(
-        CharlmError, match=f"^{tmp_path / out}: (also an input file|in the input folder)"
-    ):
-        check_not_read(
-            tmp_path / out, read=[tmp_path / "model", tmp_path / "texts", tmp_path / "missing"]
-        )
-
-
-@pytest.mark.parametrize("out", ["new", "other", "texts/new"])
-def test_another_file_may_be_written(out: str, tmp_path: Path) -> None:
-    (tmp_path / "texts").mkdir()
-    for name in ("model", "other"):
-        (tmp_path / name).touch()
-    check_not_read(tmp_path / out, read=[tmp_path / "model", tmp_path / "texts"])

@@ -18,7 +18,7 @@ import numpy as np
 
 from charlm.api.model import Model, load
 from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, script_json
-from charlm.checks import check_name, check_not_read, check_path
+from charlm.checks import check_name, check_path
 from charlm.config.file import dump_yaml
 from charlm.core.model_file import TrainedModel, model_bytes
 from charlm.core.rnn import Floats, Parameters
@@ -27,7 +27,6 @@ from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.exports import FormatName, onnx
 from charlm.runs.folder import model_name
-from charlm.runs.run import files_of
 from charlm.storage import check_free, new_folder, write_file
 from charlm.version import __version__
 from charlm.wording import counted, escape_controls
@@ -254,7 +253,6 @@ def export(
     path = Path(check_path("out", out))
     model = load(model, on_event=on_event)
     is_file = _is_single_file(path, format)
-    check_not_read(path, read=files_of(model.path))
     title = escape_controls(model_name(model.path)) or "charlm"
     files = export_files(model.trained, format, title=title)
     if is_file:

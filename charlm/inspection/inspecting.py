@@ -8,14 +8,14 @@ from typing import Any
 
 from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
-from charlm.checks import check_name, check_not_read, check_path
+from charlm.checks import check_name, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, Progress, ignore
 from charlm.inspection.reading import Reading, limits_for
 from charlm.inspection.report import SECTIONS, Report, group_reports, inspect_text, render_page
 from charlm.inspection.style import to_plain
 from charlm.runs.folder import run_of
-from charlm.runs.run import files_of, run_corpus
+from charlm.runs.run import run_corpus
 from charlm.storage import write_file
 
 PAGE_SUFFIXES = {".html", ".htm"}
@@ -83,12 +83,13 @@ def inspect_runs(
         raise CharlmError("standard input can be read for one run only; use a file")
     if page is not None and (page.is_dir() or not page.parent.is_dir()):
         raise CharlmError(f"{page}: must be the name of a file in a folder that exists")
+    if page is not None and page.suffix.lower() not in PAGE_SUFFIXES:
+        raise CharlmError(f"{page}: the report is an HTML page; its name must end with .html")
+    if page is not None and source is not None and page.exists():
+        place = page.resolve()
+        if source.resolve() in {place, *place.parents}:
+            raise CharlmError(f"{page}: also an input file; choose another file")
     models = [load(path, on_event=on_event) for path in paths]
-    if page is not None:
-        read = [file for model in models for file in files_of(model.path)]
-        check_not_read(page, read=read if source is None else [*read, source])
-        if page.suffix.lower() not in PAGE_SUFFIXES:
-            raise CharlmError(f"{page}: the report is an HTML page; its name must end with .html")
     reports: list[Report] = []
     parts = len(models) * len({*(sections or SECTIONS)})
     done = itertools.count()

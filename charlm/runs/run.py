@@ -16,7 +16,6 @@ from typing import Any
 from charlm.checks import parse_json
 from charlm.config.file import dump_config, load_config
 from charlm.config.schema import Config
-from charlm.core import BEST, CHECKPOINTS, LAST
 from charlm.core.model_file import TrainedModel, write_model
 from charlm.errors import CharlmError
 from charlm.runs.folder import (
@@ -152,15 +151,6 @@ def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
             f"{source}: not the text that the model was trained on: put it back, or give a text"
         )
     return corpus
-
-
-def files_of(model: Path) -> list[Path]:
-    """Return a model file with the files of its run, or with the text that comes with charlm."""
-    run = run_of(model)
-    if run is None:
-        return [model, DEFAULT_CORPUS]
-    names = (CORPUS, CHECKPOINTS, CONFIG_FILE, METRICS_FILE, ENDED_FILE, BEST, LAST)
-    return [model, *(run / name for name in names)]
 
 
 def corpus_identity(corpus: Corpus) -> dict[str, Any]:

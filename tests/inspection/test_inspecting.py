@@ -354,13 +354,15 @@ def test_without_a_name_the_newest_run_is_inspected(trained_run: Path, text: Pat
 # The file of the page
 
 
-@pytest.mark.parametrize("name", ["model", "text"])
+@pytest.mark.parametrize("name", ["page.html", ""], ids=["file", "folder"])
 def test_a_page_does_not_replace_what_it_reads(name: str, model_file: Path, text: Path) -> None:
-    out = {"model": model_file, "text": text}[name]
-    before = out.read_bytes()
+    folder = text.with_name("pages")
+    folder.mkdir()
+    out = folder / "page.html"
+    shutil.copy(text, out)
     with pytest.raises(CharlmError, match=r"also an input file; choose another file$"):
-        inspect_runs([model_file], text=text, out=out)
-    assert out.read_bytes() == before
+        inspect_runs([model_file], text=folder / name, out=out)
+    assert out.read_bytes() == text.read_bytes()
 
 
 def test_a_page_has_the_name_of_a_page(model_file: Path, text: Path) -> None:

@@ -13,7 +13,7 @@ from charlm.config.schema import CorpusConfig
 from charlm.core.model_file import TrainedModel, read_model
 from charlm.errors import CharlmError
 from charlm.runs.folder import DEFAULT_CORPUS, shipped_models
-from charlm.runs.run import Run, corpus_identity, files_of, open_run, run_corpus
+from charlm.runs.run import Run, corpus_identity, open_run, run_corpus
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize
 
@@ -87,10 +87,6 @@ def test_another_corpus_is_refused(
     message = "run/corpus: not the text that the model was trained on"
     with pytest.raises(CharlmError, match=message):
         run_corpus(run.folder / "best.safetensors", model)
-
-
-def test_a_model_without_a_run_may_have_the_text_that_comes_with_charlm() -> None:
-    assert files_of(Path("mine.safetensors")) == [Path("mine.safetensors"), DEFAULT_CORPUS]
 
 
 # The shipped model
