@@ -361,7 +361,7 @@ def _add_soft_targets(plan: Plan, folder: Path, session: Session) -> Plan:
         problem = memory_problem(plan.corpus, available_bytes=memory_bytes())
         if problem is not None:
             session.note(f"training without n-grams: {problem}")
-            plan = plan.with_training(ngram_weight=0.0)
+            plan = replace(plan, config=plan.config.with_training(ngram_weight=0.0))
     targets = open_soft_targets(folder, plan.config, plan.corpus, on_event=session.on_event)
     return replace(plan, soft_targets=targets)
 

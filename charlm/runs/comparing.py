@@ -38,11 +38,15 @@ def group_by_text(runs: Sequence[Run]) -> list[list[Run]]:
 def group_by_seed(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
     """Group runs that were measured on the same text and differ only in NOT_GROUPED.
 
+    A run whose text is unknown is a group of its own.
+
     Returns:
         For each group, the settings that differ between the groups, and its runs.
 
     """
-    groups = _group(runs, lambda run: (run.measured, json.dumps({**run.settings, **NOT_GROUPED})))
+    groups = _group(
+        runs, lambda run: (run.measured or id(run), json.dumps({**run.settings, **NOT_GROUPED}))
+    )
     differing = differing_settings([group[0] for group in groups])
     keys = [key for key in differing if key not in NOT_GROUPED]
     return [({key: group[0].settings.get(key) for key in keys}, group) for group in groups]

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import reference
 from commands import charlm, check_failure, json_of, messages
+from corpora import make_corpus
 from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
 from tensorboard import program
@@ -191,6 +192,8 @@ def runs_with_seeds(trained: TrainedModel) -> None:
         config.write_text(charlm("config", "show", config, "-s", override).stdout, encoding="utf-8")
         set_age(run, number)
     make_run(Path("runs/unscored"))
+    for run in Path("runs").iterdir():
+        make_corpus(run, "abba\n" * 9).folder.rename(run / "corpus")
 
 
 MEAN = statistics.mean([1.5, 1.6, 1.75])

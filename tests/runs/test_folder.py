@@ -11,7 +11,7 @@ from charlm.errors import CharlmError
 from charlm.events import Event, Note
 from charlm.runs import folder
 from charlm.runs.folder import find_model, find_run, find_runs, shipped_models
-from charlm.storage import is_run
+from charlm.storage import is_run, only_writer
 
 RUNS = Path("runs")
 

@@ -206,6 +206,11 @@ def test_runs_on_different_texts_are_no_seeds_of_each_other() -> None:
     assert [names_of(group) for _, group in group_by_seed(runs)] == ["1", "2"]
 
 
+def test_runs_on_unknown_texts_are_no_seeds_of_each_other() -> None:
+    runs = [summary_of("1", seed=1, measured=None), summary_of("2", seed=2, measured=None)]
+    assert [names_of(group) for _, group in group_by_seed(runs)] == ["1", "2"]
+
+
 def test_settings_that_are_equal_do_not_differ() -> None:
     assert differing_settings([summary_of(units=3, seed=1), summary_of(units=4, seed=1)]) == [
         "units"
