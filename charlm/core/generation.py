@@ -106,11 +106,13 @@ def choose_ids(model: TrainedModel, state: State, request: TextRequest) -> Itera
         The next id.
 
     Raises:
-        CharlmError: While iterating if the vocabulary has only the unknown id, or the logits are
-            not finite.
+        CharlmError: While iterating if the logits are not finite, or the vocabulary has only the
+            unknown id.
 
     """
-    stepper = Stepper(model.parameters, state, forbidden=_forbidden_ids(model.vocabulary))
+    unknown_id = model.vocabulary.unknown_id
+    forbidden = [] if unknown_id is None else [unknown_id]
+    stepper = Stepper(model.parameters, state, forbidden=forbidden)
     choose = make_chooser(request.sampler)
     advance = stepper.advance
     for uniform in islice(_uniforms(request.seed), request.length or None):
@@ -247,15 +249,6 @@ def continue_text(model: TrainedModel, state: State, request: TextRequest) -> Ge
     """
     ids = choose_ids(model, state, request)
     return GeneratedText(ids, model.vocabulary, request)
-
-
-def _forbidden_ids(vocabulary: Vocabulary) -> set[int]:
-    """Return the ids that must not be chosen: the unknown id, if there is one."""
-    if vocabulary.unknown_id is None:
-        return set()
-    if len(vocabulary) == 1:
-        raise CharlmError("no character to choose: the vocabulary has only the unknown id")
-    return {vocabulary.unknown_id}
 
 
 def encode_prompt(vocabulary: Vocabulary, prompt: str) -> Integers:
