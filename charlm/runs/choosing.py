@@ -279,7 +279,7 @@ def choose(
 
 def training_text(corpus: Corpus) -> TrainingText:
     """Return the text of a run that has this corpus."""
-    validation = corpus.split("validation", at_most=EVALUATED_CHARACTERS)
+    validation = corpus.split("validation")[:EVALUATED_CHARACTERS]
     return TrainingText(
         vocabulary=corpus.vocabulary,
         training=corpus.split("train"),

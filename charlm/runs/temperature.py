@@ -105,10 +105,10 @@ def choose_temperature(
 
 def _segments(corpus: Corpus) -> list[str]:
     """Return the evaluated text in segments of CHARACTERS, or all of it if it is shorter."""
-    ids = corpus.split("validation", at_most=EVALUATED_CHARACTERS)
+    ids = corpus.split("validation")
     if len(ids) < 2:
-        ids = corpus.split("train", at_most=EVALUATED_CHARACTERS)
-    text = corpus.vocabulary.decode(ids)
+        ids = corpus.split("train")
+    text = corpus.vocabulary.decode(ids[:EVALUATED_CHARACTERS])
     starts = range(0, max(1, len(text) - CHARACTERS + 1), CHARACTERS)
     return [text[start : start + CHARACTERS] for start in starts]
 

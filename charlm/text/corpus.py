@@ -106,16 +106,10 @@ class Corpus:
     """[size], memory-mapped and read-only, in the dtype of the vocabulary."""
     manifest: Manifest
 
-    def split(self, name: Split, *, at_most: int | None = None) -> Ids:
-        """Return the ids of a split as a view, [n].
-
-        Args:
-            name: The split.
-            at_most: Limit for n, 0 or more; None = no limit.
-
-        """
+    def split(self, name: Split) -> Ids:
+        """Return the ids of a split as a view, [n]."""
         start, end = self.manifest.splits[name]
-        return self.ids[start:end][:at_most]
+        return self.ids[start:end]
 
     @property
     def summary(self) -> str:

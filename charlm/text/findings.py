@@ -55,7 +55,7 @@ def find_omissions(corpus: Corpus) -> Iterator[str]:
 
 def _check_validation(corpus: Corpus) -> Iterator[str]:
     """Report a validation text that repeats the training text, or that differs from it."""
-    validation = corpus.split("validation", at_most=COMPARED_CHARACTERS[0])
+    validation = corpus.split("validation")[: COMPARED_CHARACTERS[0]]
     if not len(validation):
         return
     training = corpus.split("train")[-COMPARED_CHARACTERS[1] :]

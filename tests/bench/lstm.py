@@ -73,7 +73,7 @@ def load_text(path: Path) -> tuple[Tensor, Tensor, int]:
     with tempfile.TemporaryDirectory() as folder:
         corpus = tokenize([str(path)], Path(folder) / "corpus", CorpusConfig())
         training = torch.tensor(corpus.split("train").tolist())
-        validation = torch.tensor(corpus.split("validation", at_most=EVALUATED_CHARACTERS).tolist())
+        validation = torch.tensor(corpus.split("validation")[:EVALUATED_CHARACTERS].tolist())
     return training, validation, len(corpus.vocabulary)
 
 

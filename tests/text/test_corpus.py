@@ -55,10 +55,6 @@ def test_a_corpus_has_three_splits(corpus: Corpus) -> None:
     assert corpus.split("test").tolist() == []
 
 
-def test_the_beginning_of_a_split_can_be_read(corpus: Corpus) -> None:
-    assert corpus.split("train", at_most=2).tolist() == [0, 1]
-
-
 def test_the_ids_are_mapped_from_disk(corpus: Corpus) -> None:
     assert isinstance(corpus.ids, np.memmap)
 
