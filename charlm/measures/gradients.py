@@ -216,14 +216,6 @@ class LagCurve:
     """90th percentile, float64 [K]; NaN where the median is NaN."""
 
 
-def lag_curves(
-    trace: Trace, steps: Integers, *, lags: int, texts: Integers | int = 0
-) -> tuple[LagCurve, ...]:
-    """Return the curve of each layer over the predictions; see `follow_back` for the arguments."""
-    norms = gradient_norms(trace, steps, lags=lags, texts=texts)
-    return tuple(lag_curve(layer, of_layer) for layer, of_layer in enumerate(norms))
-
-
 def gradient_norms(
     trace: Trace, steps: Integers, *, lags: int, texts: Integers | int = 0
 ) -> Values:
@@ -318,10 +310,11 @@ def probe(parameters: Parameters, windows: Ids) -> list[LayerProbe]:
     probes = []
     with np.errstate(all="ignore"):  # weights that are not finite give NaN
         trace = read_trace(parameters, windows)
-        curves = lag_curves(trace, np.full(len(texts), end - 1), lags=lags, texts=texts)
-        for output, slope, curve in zip(trace.outputs, trace.slopes, curves, strict=True):
+        norms = gradient_norms(trace, np.full(len(texts), end - 1), lags=lags, texts=texts)
+        for layer, (output, slope) in enumerate(zip(trace.outputs, trace.slopes, strict=True)):
             saturated_share = float((slope[end - lags : end] < limit).mean())
-            probes.append(LayerProbe(output[end - lags : end : STRIDE], saturated_share, curve))
+            states = output[end - lags : end : STRIDE]
+            probes.append(LayerProbe(states, saturated_share, lag_curve(layer, norms[layer])))
     return probes
 
 

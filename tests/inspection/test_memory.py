@@ -26,7 +26,7 @@ from charlm.inspection.memory import (
 )
 from charlm.inspection.reading import SampledCharacters
 from charlm.measures.estimates import Estimate, as_arrays
-from charlm.measures.gradients import Trace, lag_curves
+from charlm.measures.gradients import Trace, gradient_norms, lag_curve
 
 # The gradient of a single unit
 
@@ -114,7 +114,8 @@ def random_trace() -> Trace:
 def curves_of_blocks(random_trace: Trace) -> list[NDArray[np.float64]]:
     """Return the medians of eight blocks of ten neighbouring predictions."""
     steps = np.linspace(20, 398, 80).astype(np.int64)
-    return [lag_curves(random_trace, block, lags=21)[0].median for block in np.split(steps, 8)]
+    norms = [gradient_norms(random_trace, block, lags=21) for block in np.split(steps, 8)]
+    return [lag_curve(0, of_layers[0]).median for of_layers in norms]
 
 
 def test_the_error_of_a_half_life_is_based_on_blocks(

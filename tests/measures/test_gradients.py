@@ -10,12 +10,14 @@ from inspection.networks import random_ids, shift_register, traced
 from models import overflowing_parameters, random_parameters
 from numpy.typing import NDArray
 
-from charlm.core.rnn import ACTIVATIONS, Parameters
+from charlm.core.rnn import ACTIVATIONS, Integers, Parameters
 from charlm.measures import gradients
 from charlm.measures.gradients import (
+    LagCurve,
     Trace,
     follow_back,
-    lag_curves,
+    gradient_norms,
+    lag_curve,
     push_forward,
     read_trace,
     spectral_radius,
@@ -105,6 +107,12 @@ def test_a_network_that_overflows_is_read_without_a_warning() -> None:
 
 
 # Curves
+
+
+def lag_curves(trace: Trace, steps: Integers, *, lags: int, texts: Any = 0) -> list[LagCurve]:
+    """Return the curve of each layer over predictions."""
+    norms = gradient_norms(trace, steps, lags=lags, texts=texts)
+    return [lag_curve(layer, of_layer) for layer, of_layer in enumerate(norms)]
 
 
 def test_a_curve_has_the_percentiles_of_single_predictions() -> None:
