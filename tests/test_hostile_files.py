@@ -137,7 +137,7 @@ def export_all(path: Path) -> None:
 
 
 USES: dict[str, Callable[[Path, Path], object]] = {
-    "sample": lambda path, _: load(path).generate("a", length=3, seed=0).finish(),
+    "sample": lambda path, _: str(load(path).generate("a", length=3, seed=0)),
     "evaluate": evaluate,
     "inspect": lambda path, text: inspect(path, text=text, only="surprise"),
     "export": lambda path, _: export_all(path),

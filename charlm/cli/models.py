@@ -148,8 +148,9 @@ def sample(
     if as_json:
         generated = []
         for text in texts:
-            result = text.finish()
-            generated.append({**asdict(result), "characters": len(result.text)})
+            whole = str(text)
+            sample = {"text": whole, "stopped_by": text.stopped_by, "characters": len(whole)}
+            generated.append(sample)
         facts = {"model": loaded.path, "prompt": prompt, "left_out": left_out, "seed": first_seed}
         print_json({**facts, "samples": generated})
     elif samples > 1:

@@ -121,15 +121,6 @@ def choose_ids(model: TrainedModel, state: State, request: TextRequest) -> Itera
         advance(chosen)
 
 
-@dataclass(frozen=True)
-class Sample:
-    """A generated text, without its prompt."""
-
-    text: str
-    stopped_by: StoppedBy | None
-    """The reason why the text ended; None while it can continue."""
-
-
 class GeneratedText(Iterator[str]):
     """A text during generation: iterate over its chunks, or call `str` for the whole text.
 
@@ -209,10 +200,6 @@ class GeneratedText(Iterator[str]):
         return certain
 
     def __str__(self) -> str:
-        """Return the whole text, including the chunks of earlier iterations."""
-        return self.finish().text
-
-    def finish(self) -> Sample:
         """Generate the rest of the text, and return the whole text.
 
         Raises:
@@ -225,7 +212,7 @@ class GeneratedText(Iterator[str]):
             )
         if not self.stopped_by:
             self._chunks.append(self.read(self._length))
-        return Sample("".join(self._chunks), self.stopped_by)
+        return "".join(self._chunks)
 
 
 def generate_text(model: TrainedModel, request: TextRequest) -> GeneratedText:

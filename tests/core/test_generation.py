@@ -21,7 +21,6 @@ from models import (
 
 from charlm.core.generation import (
     GeneratedText,
-    Sample,
     StoppedBy,
     TextRequest,
     choose_ids,
@@ -143,7 +142,7 @@ def test_a_model_with_weights_of_nan_is_refused(trained: TrainedModel, temperatu
 def test_a_network_that_overflows_is_refused_without_a_warning() -> None:
     model = as_model(overflowing_parameters(), Vocabulary(tuple("abcde")))
     with pytest.raises(CharlmError, match="the logits are not finite"):
-        generate_text(model, TextRequest(3, GREEDY, seed=0, prompt="abcd")).finish()
+        generate_text(model, TextRequest(3, GREEDY, seed=0, prompt="abcd")).read(3)
 
 
 # Text
@@ -161,7 +160,7 @@ def test_a_text_consists_of_the_chosen_ids(model: TrainedModel, prompt: str) -> 
     ids = choose_ids(model, state, TextRequest(30, Sampler(), seed=3))
     expected = model.vocabulary.decode(np.array([*ids]))
     text = generate_text(model, TextRequest(30, Sampler(), seed=3, prompt=prompt))
-    assert text.finish() == Sample(expected, "length")
+    assert (str(text), text.stopped_by) == (expected, "length")
 
 
 def test_a_length_of_zero_has_no_end(trained: TrainedModel) -> None:
@@ -205,7 +204,8 @@ def test_a_text_ends_before_the_first_complete_stop_text(text: str, stops: list[
     expected = read_text[: len(read_text) - max(lengths, default=0)]
     stopped_by: StoppedBy = "stop text" if stopped else "length"
     ids = ABC.encode(text).tolist()
-    assert text_of(ids, stops=stops).finish() == Sample(expected, stopped_by)
+    generated = text_of(ids, stops=stops)
+    assert (str(generated), generated.stopped_by) == (expected, stopped_by)
 
 
 def test_a_stop_text_of_many_combining_marks_is_refused_before_it_is_normalized() -> None:
@@ -238,13 +238,14 @@ def test_a_text_can_be_read_in_parts() -> None:
 
 @pytest.mark.parametrize(("ids", "text"), [([0, 4, 1], "a"), ([0, 4], "a"), ([4], "")], ids=str)
 def test_an_end_of_text_id_ends_the_text(ids: list[int], text: str) -> None:
-    assert text_of(ids, stops=["ab"]).finish() == Sample(text, "end of text")
+    generated = text_of(ids, stops=["ab"])
+    assert (str(generated), generated.stopped_by) == (text, "end of text")
 
 
 @pytest.mark.parametrize(("stop", "text"), [("\n", "a"), ("\n\n", "a"), ("\nb", "a\n")])
 def test_a_stop_text_can_be_in_the_blank_line_of_an_end_of_text_id(stop: str, text: str) -> None:
     generated = text_of([0, 4, 1], stops=[stop], ignore_end=True)
-    assert generated.finish() == Sample(text, "stop text")
+    assert (str(generated), generated.stopped_by) == (text, "stop text")
 
 
 def test_an_ignored_end_of_text_id_becomes_a_blank_line() -> None:
