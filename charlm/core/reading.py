@@ -58,7 +58,7 @@ def read_blocks(parameters: Parameters, ids: Ids, state: State) -> Iterator[tupl
 
     """
     streams = ids.shape[1]
-    size = max(1, min(BLOCK, VALUES_AT_ONCE // (parameters.width * streams)))
+    size = min(BLOCK, parameters.rows_at_once(VALUES_AT_ONCE // streams))
     groups = np.array_split(np.arange(streams), max(1, streams // STREAMS_PER_THREAD))
     if len(groups) == 1:
         for start in range(0, len(ids), size):

@@ -116,11 +116,6 @@ class Parameters:
         return tuple(map(self._layer, range(self.architecture.layers)))
 
     @property
-    def width(self) -> int:
-        """The largest number of values per character in an array: V or H."""
-        return max(self.vocabulary_size, self.architecture.units)
-
-    @property
     def state_size(self) -> int:
         """The total number of units in all layers."""
         return self.architecture.layers * self.architecture.units
@@ -153,7 +148,7 @@ class Parameters:
 
     def rows_at_once(self, values: int) -> int:
         """Return how many rows of max(V, H) numbers fit into `values` numbers; at least 1."""
-        return max(1, values // self.width)
+        return max(1, values // max(self.vocabulary_size, self.architecture.units))
 
     def split(self, joined: Floats) -> State:
         """Split values of all layers side by side, [..., sum of H], into layers, [..., H]."""

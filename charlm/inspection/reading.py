@@ -59,9 +59,10 @@ def limits_for(parameters: Parameters) -> Limits:
     """
     scale = min(1.0, FULL_SIZE / parameters.architecture.size)
     rows = MOST_LOGITS // parameters.vocabulary_size
+    context = max(2_500, int(15_000 * scale))
     return Limits(
         characters=max(5_000, int(100_000 * scale)),
-        context=max(1_000, min(max(2_500, int(15_000 * scale)), MOST_VALUES // parameters.width)),
+        context=max(1_000, min(context, parameters.rows_at_once(MOST_VALUES))),
         predictions=min(max(50, int(400 * scale)), rows // 2),
         traced=max(200, min(max(1_000, int(2_000 * scale)), rows)),
         replacements=min(max(32, int(128 * scale)), rows // 4),
