@@ -1,4 +1,4 @@
 """The Python library: one function for each command, which calls it."""
 
 WINDOW = 256
-"""Default length of a window in which a text is scored, in characters."""
+"""Default length of a scored window, in characters."""

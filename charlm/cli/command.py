@@ -151,7 +151,7 @@ Suggestions = list[CompletionItem[str]]
 
 
 def _suggest(names: Iterable[str], incomplete: str) -> Suggestions:
-    """Return the files and the names that begin with what was typed."""
+    """Return the files and the names that begin with the typed characters."""
     matches = [CompletionItem(name) for name in names if name.startswith(incomplete)]
     return [CompletionItem("", type="file"), *matches]
 

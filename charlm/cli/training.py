@@ -235,7 +235,7 @@ def plan(*, as_json: bool, **options: Any) -> None:
 
 
 def _subjects(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield each subject of a plan, and what was decided."""
+    """Yield each subject of a plan with the decision."""
     text = plan["text"]
     yield "text", text["summary"]
     for problem in text["findings"]:

@@ -1,6 +1,6 @@
 """How a text becomes a model, and a model becomes text.
 
-Read it in this order: vocabulary, batches, architecture, rnn, reading, sampler, generation,
+The order for reading: vocabulary, batches, architecture, rnn, reading, sampler, generation,
 model_file, scoring, schedule, engine, evaluating, checkpoints, loop. The folder of a run has the
 files that are named here; the core knows of no others.
 """

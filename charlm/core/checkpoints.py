@@ -57,7 +57,7 @@ class LoopState(_Fields):
     elapsed_seconds: Seconds = 0.0
     """Time since the first step with evaluations, over all sessions."""
     best_nats: float | None = None
-    """Lowest loss so far on the validation text, or without one the training loss, in nats per
+    """Lowest loss on the validation text, or without one the lowest training loss, in nats per
     character."""
     best_step: Count = 0
     """Step of the lowest loss."""

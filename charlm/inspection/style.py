@@ -91,12 +91,12 @@ class Line:
 
 
 Plot = Callable[[Figure, Mapping[Line, Any]], None]
-"""A function that draws what was measured of each run, one or more, on an empty figure."""
+"""A function that draws the measurements of one or more runs on an empty figure."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
-    """A section of a report: what it measures, and how it shows that."""
+    """A section of a report: its measurements, and their display."""
 
     name: str
     """Key in the JSON."""
@@ -109,7 +109,7 @@ class Section:
     measure: Callable[["Reading"], Any]
     """Returns a dataclass for a network; may raise CharlmError or LinAlgError."""
     details: Callable[[Mapping[Line, Any]], str]
-    """Returns tables and other HTML on what was measured of each run, one or more."""
+    """Returns tables and other HTML on the measurements of one or more runs."""
     plot: Plot | None = None
     """Draws the figure; None = there is none."""
     caption: Callable[[Mapping[Line, Any]], str] | None = None
@@ -117,7 +117,7 @@ class Section:
     needs_losses: bool = False
     """Whether it only fails if a loss is not finite, so that there is no report."""
     is_dynamics: bool = False
-    """Whether it stands below the heading "Dynamics"."""
+    """Whether it is shown under the heading "Dynamics"."""
 
     def to_html(self, results: Mapping[Line, Any]) -> str:
         """Return the section with its words, its figure and its tables."""

@@ -1,1 +1,1 @@
-"""What a network is compared with or described by: n-grams, estimates with errors, gradients."""
+"""Measures of a network and its opponents: n-grams, baselines, estimates, gradients."""

@@ -96,7 +96,7 @@ class Comparison:
 
     @property
     def is_clear(self) -> bool:
-        """Whether chance hardly explains the margin.
+        """Whether the margin is more than chance.
 
         A margin counts if it is beyond chance (99.7%), and is not 0.0000 when rounded. For many
         characters, it is then more than three standard errors.

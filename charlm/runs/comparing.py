@@ -31,14 +31,14 @@ Run = TypeVar("Run", bound=Configured)
 
 
 def group_by_text(runs: Sequence[Run]) -> list[list[Run]]:
-    """Group runs by what was measured, in the order of the first run of each group."""
+    """Group runs by their measured text, in the order of the first run of each group."""
     return _group(runs, lambda run: run.measured)
 
 
 def group_by_seed(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
     """Group runs that were measured on the same text and differ only in NOT_GROUPED.
 
-    A run whose text is unknown is a group of its own.
+    A run with an unknown text is the only one in its group.
 
     Returns:
         For each group, the settings that differ between the groups, and its runs.

@@ -205,7 +205,7 @@ class Probes(Callback):
 
     Args:
         log: Logs of the run.
-        text: Text of the run, of which a few windows are read.
+        text: Text of the run; a few windows of it are read.
 
     """
 
