@@ -174,8 +174,8 @@ class _LayerBuffers:
         table = parameters.input_tables[index]
         self.is_fed = len(table) > 1
         self.table = table if self.is_fed else table[0]
-        widths = [kernel.shape[1] for kernel in parameters.output_kernels(index)]
-        self.kernel = parameters.joined_kernels[index]
+        widths = [kernel.shape[1] for kernel in parameters.outgoing(index)]
+        self.kernel = parameters.joined[index]
         self.output = np.empty(units, np.float32)
         self.product = np.empty(self.kernel.shape[1], np.float32)
         self.to_itself, self.to_above, self.to_logits = np.split(

@@ -65,11 +65,11 @@ class Layer:
     """The weights of a SimpleRNN layer, with the rows of the kernel separated by their input."""
 
     kernel: Floats  # [inputs, H]
-    below_kernel: Floats  # [H, H] or [0, H]: rows of the kernel for the output of the layer below
-    input_kernel: Floats  # [V or E, H] or [0, H]: rows of the kernel for x
+    from_below: Floats  # [H, H] or [0, H]: rows of the kernel for the output of the layer below
+    from_input: Floats  # [V or E, H] or [0, H]: rows of the kernel for x
     recurrent_kernel: Floats  # [H, H]
     bias: Floats  # [H]; zeros if the network has no biases
-    logits_kernel: Floats  # [H, V] or [0, V]: rows of W for the output of this layer
+    to_logits: Floats  # [H, V] or [0, V]: rows of W for the output of this layer
 
     @property
     def units(self) -> int:
@@ -129,22 +129,22 @@ class Parameters:
         """
         return tuple(map(self.input_table, self.layers))
 
-    def output_kernels(self, index: int) -> list[Floats]:
+    def outgoing(self, index: int) -> list[Floats]:
         """Return the matrices that multiply the output of a layer, [H, n]; n may be 0.
 
         The matrices belong to the layer itself, to the next layer and to the logits.
         """
         layer = self.layers[index]
         empty = np.empty((layer.units, 0), self.logits_bias.dtype)
-        above = self.layers[index + 1].below_kernel if index + 1 < len(self.layers) else empty
-        logits = layer.logits_kernel if len(layer.logits_kernel) else empty
+        above = self.layers[index + 1].from_below if index + 1 < len(self.layers) else empty
+        logits = layer.to_logits if len(layer.to_logits) else empty
         return [layer.recurrent_kernel, above, logits]
 
     @cached_property
-    def joined_kernels(self) -> tuple[Floats, ...]:
-        """The `output_kernels` of each layer side by side, [H, N]."""
+    def joined(self) -> tuple[Floats, ...]:
+        """The `outgoing` of each layer side by side, [H, N]."""
         indices = range(len(self.layers))
-        return tuple(np.concatenate(self.output_kernels(index), axis=1) for index in indices)
+        return tuple(np.concatenate(self.outgoing(index), axis=1) for index in indices)
 
     def rows_at_once(self, values: int) -> int:
         """Return how many rows of max(V, H) numbers fit into `values` numbers; at least 1."""
@@ -209,11 +209,11 @@ class Parameters:
         zeros = np.zeros(self.architecture.units, self.logits_bias.dtype)
         return Layer(
             kernel=self.tensors[f"{name}.kernel"],
-            below_kernel=self._rows(f"{name}.kernel", f"rnn.{index - 1}"),
-            input_kernel=self._rows(f"{name}.kernel", self.architecture.input),
+            from_below=self._rows(f"{name}.kernel", f"rnn.{index - 1}"),
+            from_input=self._rows(f"{name}.kernel", self.architecture.input),
             recurrent_kernel=self.tensors[f"{name}.recurrent_kernel"],
             bias=self.tensors.get(f"{name}.bias", zeros),
-            logits_kernel=self._rows("logits.kernel", name),
+            to_logits=self._rows("logits.kernel", name),
         )
 
     def _rows(self, tensor: str, part: str) -> Floats:
@@ -222,9 +222,9 @@ class Parameters:
 
     def input_table(self, layer: Layer) -> Floats:
         """Return the table of a layer; see `input_tables`."""
-        if not len(layer.input_kernel):
+        if not len(layer.from_input):
             return layer.bias[None]
-        table = layer.input_kernel
+        table = layer.from_input
         if self.architecture.embedding:
             table = self.tensors["embedding"] @ table
         return table + layer.bias
@@ -254,7 +254,7 @@ def read_outputs(parameters: Parameters, ids: Ids, state: State) -> State:
     for layer, table, first in zip(parameters.layers, parameters.input_tables, state, strict=True):
         inputs = table[ids] if len(table) > 1 else np.broadcast_to(table, (*ids.shape, layer.units))
         if outputs:
-            inputs = inputs + outputs[-1] @ layer.below_kernel
+            inputs = inputs + outputs[-1] @ layer.from_below
         outputs.append(recur(inputs, layer.recurrent_kernel, first, activation=activation))
     return tuple(outputs)
 

@@ -216,13 +216,13 @@ class Gradient:
         layers = zip(parameters.layers, self.parameters.layers, self.tables, strict=True)
         for layer, gradient, table in layers:
             gradient.bias[...] = table.sum(0)
-            if not len(layer.input_kernel):
+            if not len(layer.from_input):
                 continue
             if embedding is None:
-                gradient.input_kernel[...] = table
+                gradient.from_input[...] = table
             else:
-                np.matmul(embedding.T, table, out=gradient.input_kernel)
-                of_embedding += table @ layer.input_kernel.T
+                np.matmul(embedding.T, table, out=gradient.from_input)
+                of_embedding += table @ layer.from_input.T
 
 
 class Update:

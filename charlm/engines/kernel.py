@@ -28,7 +28,7 @@ Weights = Sequence[Array | None]
 """The weights of a network, float32, in the order of kernel.c.
 
 For each layer: its table of what each character adds to the layer's input, with the bias, [V, H],
-or [1, H] if the layer reads no character; then its `Parameters.output_kernels`, None for an empty
+or [1, H] if the layer reads no character; then its `Parameters.outgoing`, None for an empty
 one. Last, the bias of the logits."""
 TIMES_AT_ONCE = 64
 """Maximum number of characters of each stream that one call reads without gradients; limits the
@@ -270,7 +270,7 @@ def arrange(parameters: Parameters, tables: Sequence[Array]) -> list[Array | Non
     """
     arranged: list[Array | None] = []
     for index, table in enumerate(tables):
-        kernels = parameters.output_kernels(index)
+        kernels = parameters.outgoing(index)
         arranged += [table, *(kernel if kernel.size else None for kernel in kernels)]
     return [*arranged, parameters.logits_bias]
 

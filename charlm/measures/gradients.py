@@ -110,7 +110,7 @@ def follow_back(
     zeros = np.zeros((len(steps), layers[0].units), by_logits.dtype)
     # The gradients that reach h of each layer from the logits and from later characters, [P, H].
     arriving = [
-        by_logits @ layer.logits_kernel.T if len(layer.logits_kernel) else zeros for layer in layers
+        by_logits @ layer.to_logits.T if len(layer.to_logits) else zeros for layer in layers
     ]
     for lag in range(lags):
         now = np.maximum(steps - lag, 0)
@@ -120,7 +120,7 @@ def follow_back(
         for index in reversed(range(len(layers))):
             gradient = arriving[index]
             if index + 1 < len(layers):
-                gradient = gradient + changes[index + 1] @ layers[index + 1].below_kernel.T
+                gradient = gradient + changes[index + 1] @ layers[index + 1].from_below.T
             gradients[index] = np.where(is_inside, gradient, 0)
             changes[index] = gradients[index] * trace.slopes[index][now, texts]
         yield tuple(gradients), tuple(changes)
@@ -132,7 +132,7 @@ def through_inputs(parameters: Parameters, changes: State) -> Floats:
     """Return dL/dx, [P, V or E], from dL/da of each layer, [P, H]; x is the input of the layers."""
     pairs = zip(changes, parameters.layers, strict=True)
     first, *others = [
-        change @ layer.input_kernel.T for change, layer in pairs if len(layer.input_kernel)
+        change @ layer.from_input.T for change, layer in pairs if len(layer.from_input)
     ]
     return np.asarray(sum(others, first))
 
@@ -156,7 +156,7 @@ def push_forward(parameters: Parameters, differences: Floats, slopes: State) -> 
     for part, layer, gain in zip(parts, parameters.layers, slopes, strict=True):
         total = part @ layer.recurrent_kernel
         if after:
-            total += after[-1] @ layer.below_kernel
+            total += after[-1] @ layer.from_below
         after.append(total * gain)
     return np.concatenate(after, axis=1)
 
