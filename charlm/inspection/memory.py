@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.core.rnn import Floats, Integers, Values, advance, log_softmax
+from charlm.errors import CharlmError
 from charlm.inspection.reading import Reading, SampledCharacters
 from charlm.inspection.style import (
     FLOOR,
@@ -154,9 +155,8 @@ class Memory:
 
     gradient_by_lag: tuple[LayerGradient, ...]
     """The gradient at each layer, lowest layer first."""
-    impulse_response: ImpulseResponse | None
-    """The effect of a replaced character; None if no replacement changes the state, for instance
-    because all characters of the text are the same."""
+    impulse_response: ImpulseResponse
+    """The effect of a replaced character."""
     lyapunov: Lyapunov
     """Rates of growth of small differences; negative if they shrink."""
 
@@ -244,7 +244,7 @@ def far_slope(curve: Values) -> float | None:
 
 def impulse_response(
     trace: Trace, *, positions: int = 128, max_lag: int = MAX_LAG
-) -> ImpulseResponse | None:
+) -> ImpulseResponse:
     """Replace single characters of a text by other characters from it, and follow the difference.
 
     Args:
@@ -252,8 +252,9 @@ def impulse_response(
         positions: Maximum number of characters to replace, evenly spaced, 1 or more.
         max_lag: The largest lag, 1 or more; it is smaller for a short text.
 
-    Returns:
-        The effect; None if no replacement changes the state.
+    Raises:
+        CharlmError: No replacement changes the state, for instance because all characters of the
+            text are the same.
 
     """
     lags = min(max_lag, (len(trace.ids) - 1) // 2) + 1
@@ -261,13 +262,10 @@ def impulse_response(
     changes, linear, kl = _follow(trace, steps, lags)
     is_changed = changes[0] > 0
     if not is_changed.any():
-        return None
+        raise CharlmError("no replaced character changes the state")
     changes, linear, kl = (values[:, is_changed] for values in (changes, linear, kl))
     low, median, high = np.percentile(changes / changes[0], [10, 50, 90], axis=1)
     count = kl.shape[1]
-    kl_errors = np.full(lags, np.nan)
-    if count > 1:
-        kl_errors = kl.std(1, ddof=1) / np.sqrt(count)
     return ImpulseResponse(
         lag=np.arange(lags),
         state=median,
@@ -275,7 +273,7 @@ def impulse_response(
         state_high=high,
         linear=np.median(linear / changes[0], axis=1),
         kl=kl.mean(1),
-        kl_errors=kl_errors,
+        kl_errors=kl.std(1) / np.sqrt(count - 1),
         positions=SampledCharacters.of(steps[is_changed]),
         unchanged=len(steps) - count,
     )
@@ -440,9 +438,8 @@ def plot(figure: Figure, results: Mapping[Line, Memory]) -> None:
             lowest = memory.gradient_by_lag[0]
             curve(gradient, lowest.lag, lowest.median, colour=line.colour, label=line.label)
         response = memory.impulse_response
-        if response is not None:
-            curve(state, response.lag, response.state, colour=line.colour)
-            curve(prediction, response.lag, response.kl, colour=line.colour)
+        curve(state, response.lag, response.state, colour=line.colour)
+        curve(prediction, response.lag, response.kl, colour=line.colour)
     for each in axes:
         fit_logarithmic(each)
 
@@ -460,8 +457,6 @@ def _plot_alone(gradient: Axes, state: Axes, memory: Memory) -> None:
             label=f"rnn.{layer.layer}",
         )
     response = memory.impulse_response
-    if response is None:
-        return
     lag = response.lag
     state.fill_between(lag, response.state_low, response.state_high, color=GRID)
     curve(state, lag, response.linear, colour=INK, dashes="--", label="linear prediction")
@@ -472,10 +467,10 @@ def _plot_alone(gradient: Axes, state: Axes, memory: Memory) -> None:
 def caption(results: Mapping[Line, Memory]) -> str:
     """Return a description of the figure and of its sample, in full sentences."""
     memory, *_ = results.values()
-    response = memory.impulse_response
-    replaced = "no character" if response is None else response.positions
+    gradient = memory.gradient_by_lag[0].positions
+    replaced = memory.impulse_response.positions
     ending = ALONE if len(results) == 1 else TOGETHER
-    return CAPTION.format(gradient=memory.gradient_by_lag[0].positions, response=replaced) + ending
+    return CAPTION.format(gradient=gradient, response=replaced) + ending
 
 
 def details(results: Mapping[Line, Memory]) -> str:

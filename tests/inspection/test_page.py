@@ -153,9 +153,9 @@ def test_a_number_has_no_more_digits_than_its_error_allows(
 # Sections
 
 
-def test_a_page_on_a_network_without_memory_has_no_impulse_response() -> None:
+def test_a_page_has_a_note_on_each_part_that_is_missing() -> None:
     page = render_page([report_with_gaps()])
-    assert "the median of replacements of no character" in page
+    assert "missing, because of an error: no replaced character changes the state." in page
     assert "Only the first 120 of 150 characters of the text were read." in page
 
 
