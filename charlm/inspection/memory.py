@@ -425,7 +425,8 @@ def plot(figure: Figure, results: Mapping[Line, Memory]) -> None:
     )
     gradient, state, prediction = axes
     for each in axes:
-        each.set(xlabel="k, characters", yscale="log")
+        each.set(xlabel="k, characters")
+        each.set_yscale("log", nonpositive="mask")
         if each is not gradient:
             each.sharex(gradient)
     gradient.set_ylabel("|dL/dh|, 1 at k = 0")

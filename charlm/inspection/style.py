@@ -204,23 +204,19 @@ def curve(
     label: str = "",
     dashes: str = "-",
 ) -> None:
-    """Draw a line; a lonely value is a dot.
+    """Draw a line.
 
     Args:
         axes: The axes.
         x: Numbers, rising, [n].
-        y: The value at each x, [n]; a value that is not finite, or not above 0 on a logarithmic
-            axis, is a gap.
+        y: The value at each x, [n]; a value that is not finite is a gap.
         band: The lower and the upper edge of a band around the line, each [n]; None = no band.
         colour: Colour of the line and the band.
         label: Label in the legend; empty = none.
         dashes: Dashes of the line, as matplotlib names them.
 
     """
-    is_drawn = np.isfinite(y) & ((y > 0) | (axes.get_yscale() == "linear"))
-    marker = "o" if np.count_nonzero(is_drawn) == 1 else ""
-    drawn = np.where(is_drawn, y, np.nan)
-    axes.plot(x, drawn, color=colour, label=label, linestyle=dashes, marker=marker, markersize=4)
+    axes.plot(x, y, color=colour, label=label, linestyle=dashes)
     if band is not None:
         low, high = band
         axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)

@@ -196,7 +196,8 @@ def plot(figure: Figure, results: Mapping[Line, UsableContext]) -> None:
         band = _band(context.nats, context.standard_errors) if is_alone else None
         gain_band = _band(context.gains, context.gain_errors) if is_alone else None
         curve(loss, k, context.nats, band, colour=line.colour, label=line.label or "network")
-        curve(gain, k, context.gains, gain_band, colour=line.colour)
+        positive = np.where(context.gains > 0, context.gains, np.nan)
+        curve(gain, k, positive, gain_band, colour=line.colour)
         if context.used is not None:
             loss.plot(context.used, context.nats[context.used], "o", color=line.colour)
     if is_alone:
