@@ -23,15 +23,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.core.rnn import State, Values
-from charlm.core.vocabulary import Ids, Vocabulary
+from charlm.core.vocabulary import Ids
 from charlm.inspection.features import Feature, Kind, features_of
 from charlm.inspection.reading import MOST_STATES, Reading, SampledCharacters
 from charlm.inspection.style import MUTED, Figure, Line, Section, add_axes, table
 from charlm.wording import counted
 
 Ranks = NDArray[np.float32]
-MIN_POSITIONS = 200
-"""Minimum number of characters of a text whose features are scored."""
 MIN_COUNT = 20
 """Minimum number of positions that have a yes/no feature, and of positions that do not; with fewer,
 some unit separates the two groups by chance."""
@@ -143,9 +141,9 @@ class UnitScore:
     1."""
     strength: float
     """|2 AUC - 1| or |correlation|, from 0 to 1."""
-    strength_given_character: float | None
+    strength_given_character: float
     """Strength among positions with the same character, from 0 to 1: the part that the character
-    does not explain. None if the character determines the feature."""
+    does not explain. NaN if the character determines the feature."""
     is_beyond_chance: bool | None
     """Whether both strengths exceed chance; None if the character determines the feature."""
 
@@ -161,9 +159,9 @@ class FeatureScores:
     chance: float
     """Strength that the best unit reaches by chance, from 0 to 1: the 99th percentile over circular
     shifts of the feature."""
-    chance_given_character: float | None
+    chance_given_character: float
     """Strength given the character that the best unit reaches by chance, over shifts among
-    positions with the same character; None if the character determines the feature."""
+    positions with the same character; NaN if the character determines the feature."""
     best: tuple[UnitScore, ...]
     """The strongest units of all layers, strongest first."""
     units_beyond_chance: int | None
@@ -182,15 +180,14 @@ class Units:
     """Number of units of all layers."""
     features: tuple[FeatureScores, ...]
     """Features that vary in the text. A yes/no feature occurs, and is missing, at least MIN_COUNT
-    times. Empty for a text of fewer than MIN_POSITIONS characters."""
+    times."""
 
 
 def score_units(
     outputs: State,
     ids: Ids,
-    vocabulary: Vocabulary,
+    features: Sequence[Feature],
     *,
-    features: Sequence[Feature] | None = None,
     shifts: int = SHIFTS,
 ) -> Units:
     """Score every unit of a network on every feature of a text.
@@ -198,8 +195,7 @@ def score_units(
     Args:
         outputs: The outputs of each layer on the text, [T, H]; T may be 0.
         ids: The text, integers [T].
-        vocabulary: The characters by id.
-        features: The features, each [T]; None = all features that vary in the text.
+        features: The features, each [T].
         shifts: Number of circular shifts for the level of chance, 1 or more.
 
     """
@@ -208,8 +204,9 @@ def score_units(
     whole_text = np.zeros(len(ids), np.int64)
     ranked = [(centred_ranks(joined, groups), groups) for groups in (whole_text, ids)]
     scores = []
-    for feature in features_of(ids, vocabulary) if features is None else features:
-        if not _is_frequent(feature):
+    for feature in features:
+        absent = len(ids) - np.count_nonzero(feature.values)
+        if feature.kind == "yes/no" and not MIN_COUNT <= absent <= len(ids) - MIN_COUNT:
             continue
         associations = []
         chances = []
@@ -220,14 +217,6 @@ def score_units(
             chances.append(chance_level(ranks, groups, variants, feature.kind))
         scores.append(_best_units(feature, outputs[0].shape[1], associations, chances))
     return Units(SampledCharacters.of(range(len(ids))), shifts, len(joined), tuple(scores))
-
-
-def _is_frequent(feature: Feature) -> bool:
-    """Return whether a feature can be scored: in a long text, and not too rarely."""
-    characters = len(feature.values)
-    present = np.count_nonzero(feature.values)
-    is_rare = min(present, characters - present) < MIN_COUNT
-    return characters >= MIN_POSITIONS and (feature.kind == "number" or not is_rare)
 
 
 def _best_units(
@@ -257,7 +246,7 @@ def _best_units(
             unit=index % layer_units,
             score=float(score),
             strength=float(strength[index]),
-            strength_given_character=None if is_determined else float(strength_given[index]),
+            strength_given_character=float(strength_given[index]),
             is_beyond_chance=None if is_determined else bool(is_beyond[index]),
         )
         best.append(unit)
@@ -265,7 +254,7 @@ def _best_units(
         feature=feature.name,
         kind=feature.kind,
         chance=chance,
-        chance_given_character=None if is_determined else chance_given,
+        chance_given_character=chance_given,
         best=tuple(best),
         units_beyond_chance=None if is_determined else int(is_beyond.sum()),
     )
@@ -273,7 +262,8 @@ def _best_units(
 
 def measure(reading: Reading) -> Units:
     """Score the units on features of the text."""
-    return score_units(reading.states, reading.ids[:MOST_STATES], reading.trained.vocabulary)
+    ids = reading.ids[:MOST_STATES]
+    return score_units(reading.states, ids, features_of(ids, reading.trained.vocabulary))
 
 
 # The page
@@ -299,7 +289,7 @@ MARKERS = {
 """Markers in the figure of the numbers in `strengths`."""
 
 
-def strengths(feature: FeatureScores) -> dict[str, float | None]:
+def strengths(feature: FeatureScores) -> dict[str, float]:
     """Return the strengths of the best unit on a feature, and their levels of chance."""
     best = feature.best[0]
     return {
@@ -318,7 +308,7 @@ def plot(figure: Figure, results: Mapping[Line, Units]) -> None:
     for line, feature in scores:
         for name, value in strengths(feature).items():
             points.plot(
-                np.array([value], np.float64),
+                [value],
                 [rows.index(feature.feature)],
                 marker=MARKERS[name],
                 color=MUTED if name.startswith("chance") else line.colour,
