@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.core.architecture import Shape
-from charlm.core.rnn import Parameters
 from charlm.inspection.reading import Reading
 from charlm.inspection.style import ORANGE, Figure, Line, Section, add_axes, table
 
@@ -43,7 +42,7 @@ class RecurrentSpectrum:
     """The largest modulus of an eigenvalue."""
 
 
-def recurrent_spectra(parameters: Parameters) -> list[RecurrentSpectrum]:
+def measure_spectrum(reading: Reading) -> list[RecurrentSpectrum]:
     """Compute the eigenvalues of the recurrent kernel of each layer in float64.
 
     Raises:
@@ -51,17 +50,12 @@ def recurrent_spectra(parameters: Parameters) -> list[RecurrentSpectrum]:
 
     """
     spectra = []
-    for layer, weights in enumerate(parameters.layers):
+    for layer, weights in enumerate(reading.parameters.layers):
         values = np.linalg.eigvals(weights.recurrent_kernel.astype(np.float64))
         order = np.argsort(-np.abs(values), kind="stable")
         eigenvalues = values[order].astype(np.complex128)
         spectra.append(RecurrentSpectrum(layer, eigenvalues, float(np.abs(eigenvalues[0]))))
     return spectra
-
-
-def measure_spectrum(reading: Reading) -> list[RecurrentSpectrum]:
-    """Compute the eigenvalues of the recurrent kernels of a network."""
-    return recurrent_spectra(reading.parameters)
 
 
 SPECTRUM_TEXT = (
@@ -138,11 +132,6 @@ def measure_network(reading: Reading) -> Network:
     return Network(architecture.shapes(), architecture.size, reading.settings)
 
 
-def symbol(tensor: str) -> str:
-    """Return the symbol of a tensor in the equations: E, U, V, b, W or c."""
-    return SYMBOLS.get(tensor) or SYMBOLS[tensor.rpartition(".")[2]]
-
-
 NETWORK_TEXT = (
     "A recurrent network applies the same weights at every step. x is the input of a layer: the "
     "character, one-hot or as a row of the embedding E, and in a stack also the output of the "
@@ -155,10 +144,10 @@ NETWORK_TEXT = (
 def network_details(results: Mapping[Line, Network]) -> str:
     """Return the tables of weights and settings of the first run."""
     line, network = next(iter(results.items()))
-    rows = [
-        (name, symbol(name), f" {TIMES} ".join(map(str, shape)), math.prod(shape))
-        for name, shape in network.shapes.items()
-    ]
+    rows = []
+    for name, shape in network.shapes.items():
+        symbol = SYMBOLS.get(name) or SYMBOLS[name.rpartition(".")[2]]
+        rows.append((name, symbol, f" {TIMES} ".join(map(str, shape)), math.prod(shape)))
     total = ("all", "", "", network.parameters)
     run = f" of {line.label}" if line.label else ""
     head = ("tensor", "symbol", "shape", "weights")
