@@ -77,7 +77,7 @@ def predict(trace: Trace, characters: tuple[str | None, ...]) -> Predictions:
         for lag, (_, changes) in enumerate(follow_back(trace, steps[now], lags=LAGS)):
             influence[now, lag] = np.linalg.norm(through_inputs(parameters, changes), axis=-1)
     peaks = influence.max(-1, keepdims=True)
-    relative = np.divide(influence, peaks, out=np.zeros_like(influence), where=peaks > 0)
+    relative = influence / np.where(peaks > 0, peaks, 1)
     return Predictions(characters, ids, losses, likeliest, chances, relative)
 
 
@@ -89,18 +89,18 @@ def measure(reading: Reading) -> Predictions:
 
 
 def list_characters(predictions: Predictions) -> list[dict[str, Any]]:
-    """Return an object for each predicted character.
+    """Return an object for each predicted character, for `to_plain`.
 
     Its keys are position, character, nats, likeliest and influence. The first character of the
     text, which is not predicted, has position 1.
     """
     characters = predictions.characters
     rows = zip(
-        predictions.ids.tolist(),
-        predictions.nats.tolist(),
-        predictions.likeliest.tolist(),
-        predictions.probabilities.tolist(),
-        np.round(predictions.influence, DECIMALS).tolist(),
+        predictions.ids,
+        predictions.nats,
+        predictions.likeliest,
+        predictions.probabilities,
+        np.round(predictions.influence, DECIMALS),
         strict=True,
     )
     return [
@@ -133,14 +133,12 @@ def details(results: Mapping[Line, Predictions]) -> str:
     """Return the coloured text of the first run, and the data of the script."""
     line, predictions = next(iter(results.items()))
     characters = predictions.characters
-    text = coloured_text(
-        [characters[index] for index in predictions.ids], predictions.nats.tolist()
-    )
+    text = coloured_text([characters[index] for index in predictions.ids], predictions.nats)
     shades = np.rint(LEVELS * np.nan_to_num(predictions.influence)).astype(np.int64)
     data = to_plain(predictions) | {
         "labels": [*map(visible, characters)],
         # levels take a tenth of the size
-        "influence": ["".join(map(str, row)) for row in shades.tolist()],
+        "influence": ["".join(map(str, row)) for row in shades],
     }
     sample = SampledCharacters.of(range(1, len(predictions.ids) + 1))
     reader = f" as {line.label} reads them" if len(results) > 1 else ""

@@ -91,7 +91,7 @@ def test_the_influence_on_a_long_text_is_that_of_the_last_32_characters(
 
 def test_an_influence_has_four_decimals_in_the_json(halving: Predictions) -> None:
     character = list_characters(halving)[40]
-    assert character["influence"][:7] == [1, 0.5, 0.25, 0.125, 0.0625, 0.0312, 0.0156]
+    assert character["influence"][:7].tolist() == [1, 0.5, 0.25, 0.125, 0.0625, 0.0312, 0.0156]
 
 
 def test_without_a_gradient_no_character_has_an_influence() -> None:
