@@ -62,7 +62,7 @@ def visible(character: str | None) -> str:
 
 def safe(text: object) -> str:
     """Return a text for a page: markup, quotes and control characters are escaped."""
-    return html.escape(escape_controls(str(text), keep="\n"), quote=True)
+    return html.escape(escape_controls(str(text), keep="\n"))
 
 
 def script_json(value: Any) -> str:
