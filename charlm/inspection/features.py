@@ -67,7 +67,8 @@ def features_of(ids: Ids, vocabulary: Vocabulary) -> tuple[Feature, ...]:
     text = vocabulary.spell(ids, end="\n")
     words = is_in_word(text)
     breaks = [character == "\n" for character in text]
-    vowels = [is_vowel(character) for character in text]
+    # without accents
+    vowels = [unicodedata.normalize("NFD", each)[:1].lower() in VOWELS for each in text]
     values: dict[Kind, dict[str, Sequence[float]]] = {
         "number": {
             "position in the line": count_within([not is_break for is_break in breaks]),
@@ -93,11 +94,6 @@ def features_of(ids: Ids, vocabulary: Vocabulary) -> tuple[Feature, ...]:
         for name, row in rows.items()
     ]
     return tuple(feature for feature in features if len(set(feature.values.tolist())) > 1)
-
-
-def is_vowel(character: str) -> bool:
-    """Return whether a character is a Latin vowel, with or without accents."""
-    return unicodedata.normalize("NFD", character)[:1].lower() in VOWELS
 
 
 def character_kind(character: str | None) -> str:
