@@ -41,7 +41,7 @@ def visible(character: str | None) -> str:
     r"""Return a visible label for a character.
 
     Args:
-        character: One character, or an escape such as \x1b; None for a reserved id.
+        character: One character; None for a reserved id.
 
     Returns:
         A symbol for a space, a line break and a tab; a dotted circle under a combining mark; an
@@ -52,8 +52,6 @@ def visible(character: str | None) -> str:
         return RESERVED
     if character in SYMBOLS:
         return SYMBOLS[character]
-    if len(character) > 1:
-        return escape_controls(character)
     category = unicodedata.category(character)[0]
     if category in "CZ":  # controls, formats, surrogates, private, unassigned; separators
         return ascii(character)[1:-1]
