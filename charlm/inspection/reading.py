@@ -133,11 +133,6 @@ class Reading:
         digest = hashlib.sha256(text.encode()).hexdigest()
         return Measured(self.text_name, digest, (0, len(self.ids)))
 
-    @property
-    def characters(self) -> tuple[str | None, ...]:
-        """The character of each id; None for a reserved id."""
-        return self.trained.vocabulary.characters
-
     @cached_property
     def ids(self) -> Integers:
         """The ids of the part of the text that is read, int64 [n]."""

@@ -108,7 +108,7 @@ class Report:
         plain = {
             "name": reading.name,
             "text_name": reading.text_name,
-            "characters": reading.characters,
+            "characters": reading.trained.vocabulary.characters,
             "activation": reading.parameters.activation,
             "notes": self.notes,
             **self.results,

@@ -83,7 +83,7 @@ def predict(trace: Trace, characters: tuple[str | None, ...]) -> Predictions:
 
 def measure(reading: Reading) -> Predictions:
     """Predict the text that the page colours; raises CharlmError if a loss is not finite."""
-    predictions = predict(reading.trace, reading.characters)
+    predictions = predict(reading.trace, reading.trained.vocabulary.characters)
     next(only_finite([predictions.nats.astype(np.float32)]))
     return predictions
 
