@@ -226,9 +226,7 @@ def group_reports(reports: Sequence[Report]) -> list[Group]:
     made = []
     for index, (settings, group) in enumerate(groups):
         colour = SERIES[index % len(SERIES)]
-        name = _label(settings, settings)
-        if not 0 < len(name) <= LONGEST_LABEL:
-            name = group[0].reading.name
+        name = _label(settings, settings) or group[0].reading.name
         runs = {}
         for report in group:
             label = report.reading.name if are_named else _label(report.settings, keys)
