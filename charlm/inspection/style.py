@@ -112,7 +112,7 @@ class Section:
     """Returns tables and other HTML on the measurements of one or more runs."""
     plot: Plot | None = None
     """Draws the figure; None = there is none."""
-    caption: Callable[[Mapping[Line, Any]], str] | None = None
+    caption: Callable[[Mapping[Line, Any]], str] = lambda _: ""
     """Returns the caption of the figure."""
     needs_losses: bool = False
     """Whether it only fails if a loss is not finite, so that there is no report."""
@@ -122,9 +122,10 @@ class Section:
     def to_html(self, results: Mapping[Line, Any]) -> str:
         """Return the section with its words, its figure and its tables."""
         figure = ""
-        if self.plot is not None and self.caption is not None:
+        if self.plot is not None:
             caption = safe(self.caption(results))
-            url = svg_url(draw(self.plot, results))
+            data = base64.b64encode(svg(draw(self.plot, results))).decode()
+            url = f"data:image/svg+xml;base64,{data}"
             figure = (
                 f'<figure><img class="chart" alt="{caption}" src="{url}">'
                 f"<figcaption>{caption}</figcaption></figure>"
@@ -160,11 +161,6 @@ def svg(figure: Figure) -> bytes:
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
         figure.savefig(file, format="svg", facecolor="none", metadata=no_metadata)
     return file.getvalue()
-
-
-def svg_url(figure: Figure) -> str:
-    """Return a figure as a data URL."""
-    return f"data:image/svg+xml;base64,{base64.b64encode(svg(figure)).decode()}"
 
 
 def draw(plot: Plot, results: Mapping[Line, Any]) -> Figure:
