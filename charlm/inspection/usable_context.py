@@ -75,9 +75,9 @@ def usable_context(
     parameters: Parameters,
     ids: Ids,
     nats: Floats,
+    ngram_nats: Mapping[int, Floats],
     *,
     most: int = MOST_CONTEXT,
-    ngram_nats: Mapping[int, Floats] | None = None,
 ) -> UsableContext:
     """Score the characters of a text, predicting each from the k characters before it.
 
@@ -88,8 +88,8 @@ def usable_context(
         parameters: The weights.
         ids: The text, integers [n], n >= 2.
         nats: The nats of ids 1 to n - 1 when the text is read as one stream, [n - 1].
-        most: The largest k, 1 or more.
         ngram_nats: The nats of ids 1 to n - 1 by n-gram models, [n - 1], by rising order.
+        most: The largest k, 1 or more.
 
     """
     places = np.arange(len(nats))
@@ -110,7 +110,7 @@ def usable_context(
             break
     means, errors = as_arrays(losses)
     mean_gains, gain_errors = as_arrays(gains)
-    ngram_losses = [mean_at(each, places) for each in (ngram_nats or {}).values()]
+    ngram_losses = [mean_at(each, places) for each in ngram_nats.values()]
     ngram_means, ngram_errors = as_arrays(ngram_losses)
     return UsableContext(
         characters=np.arange(len(losses)),
@@ -118,7 +118,7 @@ def usable_context(
         standard_errors=errors,
         gains=mean_gains,
         gain_errors=gain_errors,
-        ngram_order=np.array([*(ngram_nats or {})], np.int64),
+        ngram_order=np.array([*ngram_nats], np.int64),
         ngram_nats=ngram_means,
         ngram_standard_errors=ngram_errors,
         whole_nats=float(np.mean(nats, dtype=np.float64)),
@@ -162,7 +162,7 @@ def measure(reading: Reading) -> UsableContext:
     ids = reading.ids[: reading.limits.context]
     scored = len(ids) - 1
     ngram_nats = {order: nats[:scored] for order, nats in reading.ngram_nats.items()}
-    return usable_context(reading.parameters, ids, reading.nats[:scored], ngram_nats=ngram_nats)
+    return usable_context(reading.parameters, ids, reading.nats[:scored], ngram_nats)
 
 
 # The page

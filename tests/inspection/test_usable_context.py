@@ -30,7 +30,7 @@ def short_text() -> ShortText:
     parameters = random_parameters(layers=2, scale=2.0)
     ids = random_ids(12, ids=5).tolist()
     whole = np.array(reference.nats(parameters, ids))
-    return parameters, ids, usable_context(parameters, np.array(ids), whole, most=4)
+    return parameters, ids, usable_context(parameters, np.array(ids), whole, {}, most=4)
 
 
 def test_the_loss_from_some_characters_equals_the_definition(
@@ -71,7 +71,7 @@ def register_context(length: int = 2700) -> UsableContext:
     """Return the context of the register on a text that repeats three characters."""
     parameters = shift_register(6, reads=2)
     ids = np.tile([0, 1, 2], 900)[:length]
-    return usable_context(parameters, ids, np.concatenate([*score_stream(parameters, ids)]))
+    return usable_context(parameters, ids, np.concatenate([*score_stream(parameters, ids)]), {})
 
 
 def test_no_more_characters_are_read_than_the_network_uses() -> None:
@@ -102,7 +102,7 @@ def context_after(
     """Return the numbers of characters tried if they never change the gain from all others."""
     whole = np.full(length - 1, np.log(3) - gain)
     settings = {} if most is None else {"most": most}
-    context = usable_context(UNINFORMED, random_ids(length), whole, **settings)  # type: ignore[arg-type]
+    context = usable_context(UNINFORMED, random_ids(length), whole, {}, **settings)
     return [*map(int, context.characters)]
 
 
@@ -176,7 +176,7 @@ def long_text() -> LongText:
     """Return the context of a network, and its losses from a single character."""
     parameters = random_parameters(scale=0.5)
     ids = random_ids(2401, ids=5)
-    context = usable_context(parameters, ids, WHOLE, most=1, ngram_nats={2: BIGRAM, 3: TRIGRAM})
+    context = usable_context(parameters, ids, WHOLE, {2: BIGRAM, 3: TRIGRAM}, most=1)
     states = advance(parameters, ids[:-1], parameters.zero_state(2400))
     return context, nats(parameters.logits(states), ids[1:])
 
