@@ -110,7 +110,7 @@ def is_in_word(text: str) -> list[bool]:
     """
     letters: list[bool] = []
     for character in text:
-        is_mark = not character.isascii() and unicodedata.category(character)[0] == "M"
+        is_mark = unicodedata.category(character)[0] == "M"
         letters.append(character.isalpha() or (is_mark and letters[-1:] == [True]))
     around = [False, *letters, False]
     return [
