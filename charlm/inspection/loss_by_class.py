@@ -125,7 +125,7 @@ def _divide(
     nats: Floats, ngram_nats: Floats | None, classes: Integers, names: Sequence[str]
 ) -> tuple[ClassLoss, ...]:
     """Return the loss of each class that occurs; `classes` [T - 1] are indices of `names`."""
-    total = float(nats.sum(dtype=np.float64))
+    total = float(nats.sum(dtype=np.float64)) or 1.0
     losses = []
     for index in np.unique(classes).tolist():
         places = np.flatnonzero(classes == index)
@@ -133,7 +133,7 @@ def _divide(
         ngram_loss = UNKNOWN
         if ngram_nats is not None:
             ngram_loss = mean_at(ngram_nats[places], places)
-        share = float(nats[places].sum(dtype=np.float64)) / total if total > 0 else 0.0
+        share = float(nats[places].sum(dtype=np.float64)) / total
         losses.append(ClassLoss(names[index], len(places), loss, ngram_loss, share))
     return tuple(losses)
 
