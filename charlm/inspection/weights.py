@@ -81,11 +81,6 @@ def plot_spectrum(figure: Figure, results: Mapping[Line, Sequence[RecurrentSpect
                 each.plot(values.real, values.imag, ".", ms=3, color=line.colour, label=label)
 
 
-def caption_of_spectrum(results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> str:
-    """Return a description of the figure, in full sentences."""
-    return "Eigenvalues of V of each layer, with the unit circle. No text is read."
-
-
 def spectrum_details(results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> str:
     """Return a table of the spectral radii."""
     rows = [
@@ -106,7 +101,7 @@ SPECTRUM = Section(
     measure=measure_spectrum,
     details=spectrum_details,
     plot=plot_spectrum,
-    caption=caption_of_spectrum,
+    caption=lambda _: "Eigenvalues of V of each layer, with the unit circle. No text is read.",
     is_dynamics=True,
 )
 
