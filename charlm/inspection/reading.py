@@ -177,7 +177,7 @@ class Reading:
 
         The mapping is empty without the training text.
         """
-        if self.training_text is None or not len(self.training_text):
+        if self.training_text is None:
             return {}
         training_text = self.training_text[-MAX_TRAINING_CHARACTERS:]
         size = len(self.trained.vocabulary)
