@@ -108,7 +108,7 @@ class Section:
     """Sentences for the reader, HTML."""
     measure: Callable[["Reading"], Any]
     """Returns a dataclass for a network; may raise CharlmError or LinAlgError."""
-    details: Callable[[Mapping[Line, Any]], str]
+    details: Callable[[Mapping[Line, Any]], str] = lambda _: ""
     """Returns tables and other HTML on the measurements of one or more runs."""
     plot: Plot | None = None
     """Draws the figure; None = there is none."""

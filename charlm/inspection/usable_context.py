@@ -232,11 +232,6 @@ def caption(results: Mapping[Line, UsableContext]) -> str:
     return " ".join(sentences)
 
 
-def details(results: Mapping[Line, UsableContext]) -> str:
-    """Return nothing: the JSON has the numbers of the figure."""
-    return ""
-
-
 SECTION = Section(
     name="usable_context",
     title="How much context it uses",
@@ -246,7 +241,6 @@ SECTION = Section(
     ),
     text=TEXT,
     measure=measure,
-    details=details,
     plot=plot,
     caption=caption,
     needs_losses=True,
