@@ -84,7 +84,14 @@ def test_the_command_generates_the_same_text(plays: charlm.Model) -> None:
     drawing = ("-n", 50, "--seed", 1, "-t", 0.5)
     filters = ("--top-k", 5, "--top-p", 0.9, "--min-p", 0.01)
     text = str(plays.generate("The ferry", **SETTINGS))
-    sample = command("sample", plays.path, "-p", "The ferry", *drawing, *filters)
+    sample = command(
+        "sample",
+        plays.path,
+        "-p",
+        "The ferry",
+        *drawing,
+        *filters,
+    )
     assert sample.stdout == f"The ferry{text}"
 
 
@@ -343,7 +350,12 @@ def test_the_best_model_scores_what_was_logged(
 @pytest.mark.slow
 def test_the_model_that_comes_with_charlm_is_scored_on_the_validation_part_of_the_plays() -> None:
     found = charlm.evaluate("river-plays", copies=True)
-    expected = charlm.evaluate("river-plays", DEFAULT_CORPUS, split="validation", copies=True)
+    expected = charlm.evaluate(
+        "river-plays",
+        DEFAULT_CORPUS,
+        split="validation",
+        copies=True,
+    )
     assert found.text == "validation text of river_plays"
     assert replace(found, text=expected.text) == expected
 

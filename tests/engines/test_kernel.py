@@ -115,12 +115,27 @@ class Case:
         for layer in range(layers):
             is_last = layer == layers - 1
             reads_characters = self.skips or layer == 0
-            table = random_array(rng, characters if reads_characters else 1, units, scale=0.3)
-            recurrent = random_array(rng, units, units, scale=scale)
+            table = random_array(
+                rng,
+                characters if reads_characters else 1,
+                units,
+                scale=0.3,
+            )
+            recurrent = random_array(
+                rng,
+                units,
+                units,
+                scale=scale,
+            )
             above = None if is_last else random_array(rng, units, units, scale=scale)
             logits = None
             if self.skips or is_last:
-                logits = random_array(rng, units, characters, scale=units**-0.5)
+                logits = random_array(
+                    rng,
+                    units,
+                    characters,
+                    scale=units**-0.5,
+                )
             weights += [table, recurrent, above, logits]
             if self.bfloat16:
                 for matrix in (recurrent, above, logits):
@@ -255,12 +270,25 @@ def test_the_losses_alone_are_the_same(
 
 
 def one_layer(
-    kernel: Kernel, activation: str, table: Any, bias: Any, *, recurrent: float = 0.0
+    kernel: Kernel,
+    activation: str,
+    table: Any,
+    bias: Any,
+    *,
+    recurrent: float = 0.0,
 ) -> CompiledNetwork:
     """Return a layer without logits kernel; every character adds the table to its input."""
     units = len(table)
     characters = len(bias)
-    shape = Architecture(characters, 1, units, None, True, activation, False)
+    shape = Architecture(
+        characters,
+        1,
+        units,
+        None,
+        True,
+        activation,
+        False,
+    )
     weights: list[NDArray[Any] | None] = [
         np.tile(np.float32(table), (characters, 1)),
         np.full((units, units), recurrent, np.float32),
@@ -309,7 +337,11 @@ def test_the_loss_is_accurate_for_all_logits(
 POLYNOMIALS = np.array([[3.5, -5.0, 2.2], [1.9, -1.2, 0.3]], np.float32)
 
 
-def muon_step(gradient: Any, momentum: Any, weights: Any) -> tuple[Any, Any]:
+def muon_step(
+    gradient: Any,
+    momentum: Any,
+    weights: Any,
+) -> tuple[Any, Any]:
     """Return the momentum and the weights after a step by the equations of update.h, in float64."""
     momentum = 0.75 * momentum + 0.5 * gradient
     x = 0.5 * gradient + 0.75 * momentum
@@ -343,7 +375,14 @@ def test_a_step_of_muon_equals_float64(
     momentum, weights = muon_step(*arrays.astype(float))
     names = dict(zip(("gradient", "momentum", "weights"), arrays, strict=True))
     sizes: dict[str, Any] = {"rows": shape[0], "columns": shape[1]}
-    tensor = filled_struct(TensorStep, names, decay=0.125, scale=1.5, momentum_factor=0.75, **sizes)
+    tensor = filled_struct(
+        TensorStep,
+        names,
+        decay=0.125,
+        scale=1.5,
+        momentum_factor=0.75,
+        **sizes,
+    )
     options: dict[str, Any] = {"polynomials": 2, "bfloat16": bfloat16, "rate": 2.0, "clip": 0.5}
     step = filled_struct(CommonStep, {"abc": POLYNOMIALS}, **options)
     kernel.update(step, (TensorStep * 1)(tensor))
@@ -353,7 +392,11 @@ def test_a_step_of_muon_equals_float64(
 
 @pytest.mark.parametrize("count", [1, 4096, 10_000])
 @pytest.mark.parametrize("processor", KERNELS)
-def test_the_norm_equals_float64(processor: str, count: int, kernel_for: Kernels) -> None:
+def test_the_norm_equals_float64(
+    processor: str,
+    count: int,
+    kernel_for: Kernels,
+) -> None:
     numbers = np.random.default_rng(1).standard_normal(count).astype(np.float32)
     expected = np.linalg.norm(numbers.astype(float))
     assert kernel_for(processor).norm(numbers) == pytest.approx(expected, rel=1e-6)

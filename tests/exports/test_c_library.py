@@ -420,6 +420,15 @@ def test_sizes_of_32_bits_are_enough(trained: TrainedModel) -> None:
     cross_compile("x86-linux-musl")
     write_model(Path("model.safetensors"), trained)
     Path("model.bin").write_bytes(export_c(trained)["model.bin"])
-    expected = charlm("sample", "model.safetensors", "-p", "ab", "-n", 100, "-t", 0)
+    expected = charlm(
+        "sample",
+        "model.safetensors",
+        "-p",
+        "ab",
+        "-n",
+        100,
+        "-t",
+        0,
+    )
     done = subprocess.run(["./run", "model.bin", "ab", "100", "0"], capture_output=True, check=True)
     assert done.stdout == expected.stdout_bytes

@@ -72,7 +72,12 @@ def test_a_short_text_has_fewer_lags() -> None:
 
 def linear_stack(lower: float, upper: float) -> Parameters:
     """Return two linear layers of a unit with these recurrent weights."""
-    parameters = random_parameters(layers=2, units=1, scale=0.5, activation="linear")
+    parameters = random_parameters(
+        layers=2,
+        units=1,
+        scale=0.5,
+        activation="linear",
+    )
     parameters.layers[0].recurrent_kernel[...] = lower
     parameters.layers[1].recurrent_kernel[...] = upper
     return parameters
@@ -351,7 +356,12 @@ def growth_of_layer(trace: Trace, layer: int) -> float:
 
 
 def test_a_layer_has_the_exponent_of_the_product_of_its_jacobians() -> None:
-    parameters = random_parameters(layers=2, units=4, skip_connections=True, scale=0.6)
+    parameters = random_parameters(
+        layers=2,
+        units=4,
+        skip_connections=True,
+        scale=0.6,
+    )
     trace = traced(parameters, random_ids(900, ids=5))
     layers = lyapunov(trace).layers
     assert [layer.layer for layer in layers] == [0, 1]

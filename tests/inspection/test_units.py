@@ -69,7 +69,12 @@ def planted() -> FeatureScores:
     ids = bracketed_text()
     names = {"in quotes or brackets", "inside a word"}
     features = [feature for feature in features_of(ids, BRACKETS) if feature.name in names]
-    units = scores_of(parameters, ids, features=features, shifts=50)
+    units = scores_of(
+        parameters,
+        ids,
+        features=features,
+        shifts=50,
+    )
     (scores,) = (row for row in units.features if row.feature == "in quotes or brackets")
     return scores
 
@@ -139,7 +144,12 @@ def test_no_unit_follows_a_random_feature_beyond_chance() -> None:
     labels = (rng.random((4, 1500)) < 0.3).astype(float)
     features = [Feature(f"random {index}", "yes/no", row) for index, row in enumerate(labels)]
     features.append(Feature("random number", "number", rng.random(1500)))
-    parameters = random_parameters(vocabulary_size=10, layers=2, units=30, scale=0.2)
+    parameters = random_parameters(
+        vocabulary_size=10,
+        layers=2,
+        units=30,
+        scale=0.2,
+    )
     units = scores_of(parameters, rng.integers(0, 10, 1500), features=features, shifts=50)
     assert [feature.units_beyond_chance for feature in units.features] == [0] * 5
 
@@ -292,5 +302,10 @@ def test_one_variant_in_a_hundred_exceeds_the_chance_level() -> None:
     ranks = centred_ranks(rng.random((5, 200)), groups)
     variants = (rng.random((1000, 200)) < 0.5).astype(float)
     best = np.abs(associate(ranks, groups, variants, "yes/no")).max(0)
-    level = chance_level(ranks, groups, variants, "yes/no")
+    level = chance_level(
+        ranks,
+        groups,
+        variants,
+        "yes/no",
+    )
     assert (best > level).sum() == 10

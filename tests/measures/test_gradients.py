@@ -79,8 +79,18 @@ def test_the_gradient_of_the_whole_state_equals_central_differences(
         for layer, (gradient,) in enumerate(state_gradients):
             expected = []
             for nudge in 1e-5 * np.eye(len(gradient)):
-                higher = loss(parameters, TARGET - lag, layer, nudge)
-                lower = loss(parameters, TARGET - lag, layer, -nudge)
+                higher = loss(
+                    parameters,
+                    TARGET - lag,
+                    layer,
+                    nudge,
+                )
+                lower = loss(
+                    parameters,
+                    TARGET - lag,
+                    layer,
+                    -nudge,
+                )
                 expected.append((higher - lower) / 2e-5)
             np.testing.assert_allclose(gradient, expected, atol=1e-9)
 
@@ -111,7 +121,12 @@ def test_a_network_that_overflows_is_read_without_a_warning() -> None:
 
 def lag_curves(trace: Trace, steps: Integers, *, lags: int, texts: Any = 0) -> list[LagCurve]:
     """Return the curve of each layer over predictions."""
-    norms = gradient_norms(trace, steps, lags=lags, texts=texts)
+    norms = gradient_norms(
+        trace,
+        steps,
+        lags=lags,
+        texts=texts,
+    )
     return [lag_curve(layer, of_layer) for layer, of_layer in enumerate(norms)]
 
 

@@ -76,7 +76,9 @@ class Ending(Callback):
     ids=["a signal", "another reason"],
 )
 def test_only_a_run_that_has_ended_is_evaluated_at_its_end(
-    end: End, evaluated: int, tmp_path: Path
+    end: End,
+    evaluated: int,
+    tmp_path: Path,
 ) -> None:
     training = make_training(tmp_path, Ending(4, end), Ending(4, End("loss", "too late")))
     assert training.run() == end
@@ -95,7 +97,10 @@ def test_only_a_run_that_has_ended_is_evaluated_at_its_end(
     ],
 )
 def test_a_diverged_step_is_named(
-    losses: list[float], norms: list[float], message: str, training: Training
+    losses: list[float],
+    norms: list[float],
+    message: str,
+    training: Training,
 ) -> None:
     training.state = LoopState(step=12)
     with pytest.raises(DivergenceError, match=message):
@@ -109,7 +114,9 @@ def test_finite_steps_have_not_diverged(training: Training) -> None:
 
 @pytest.mark.parametrize(("evaluations", "ends"), [(1, False), (2, True), (3, True)])
 def test_early_stopping_counts_evaluations(
-    evaluations: int, ends: bool, training: Training
+    evaluations: int,
+    ends: bool,
+    training: Training,
 ) -> None:
     training.state = LoopState(evaluations_without_best=evaluations)
     end = End("loss", "no new best in 2 evaluations")
@@ -127,7 +134,9 @@ def test_early_stopping_counts_evaluations(
     ids=["below", "equal", "before the first step", "between log entries"],
 )
 def test_a_target_loss_must_be_undercut_at_a_log_entry(
-    state: dict[str, Any], ends: bool, training: Training
+    state: dict[str, Any],
+    ends: bool,
+    training: Training,
 ) -> None:
     training.state = LoopState(**state)
     end = End("loss", "the training loss is below 1.5")

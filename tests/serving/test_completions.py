@@ -264,7 +264,8 @@ SIZES: list[tuple[dict[str, Any], dict[str, Any]]] = [
 
 @pytest.mark.parametrize(("accepted", "refused"), LIMITS, ids=range(len(LIMITS)))
 def test_a_field_beyond_its_limit_is_refused_by_name(
-    accepted: dict[str, Any], refused: dict[str, Any]
+    accepted: dict[str, Any],
+    refused: dict[str, Any],
 ) -> None:
     parse(**accepted)
     assert refusal(json.dumps(refused)).startswith(next(iter(refused)))
@@ -272,7 +273,8 @@ def test_a_field_beyond_its_limit_is_refused_by_name(
 
 @pytest.mark.parametrize(("accepted", "refused"), SIZES)
 def test_the_characters_of_a_request_are_limited(
-    accepted: dict[str, Any], refused: dict[str, Any]
+    accepted: dict[str, Any],
+    refused: dict[str, Any],
 ) -> None:
     parse(**accepted)
     assert "must be at most 65,536 over all texts" in refusal(json.dumps(refused))
