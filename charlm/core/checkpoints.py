@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from charlm.config.file import dotted, explain, flatten
 from charlm.config.schema import Config
 from charlm.core import BEST, CHECKPOINTS, LAST, SUFFIX
+from charlm.core.architecture import Shape
 from charlm.core.engine import Engine
 from charlm.core.evaluating import TrainingText, check_finite
 from charlm.core.model_file import (
@@ -179,7 +180,7 @@ class Checkpoints:
             self._remove_later(-1)
             return None
         checkpoint = self._newest()
-        self._check_unchanged(checkpoint)
+        self._check_unchanged(checkpoint, engine.tensors())
         engine.restore(checkpoint.tensors)
         kernels = {checkpoint.training.kernel, engine.kernel_sha256}
         if len(kernels) == 2 and None not in kernels:
@@ -211,14 +212,16 @@ class Checkpoints:
             f"{self.folder}: no undamaged checkpoint to continue from; {self._advice}"
         )
 
-    def _check_unchanged(self, checkpoint: Checkpoint) -> None:
-        """Raise CharlmError if a checkpoint does not fit the config or the text."""
+    def _check_unchanged(self, checkpoint: Checkpoint, tensors: Tensors) -> None:
+        """Raise CharlmError if a checkpoint does not fit the config, the text or the engine."""
         model = checkpoint.model
         then, now = dict(dotted(model.config)), flatten(self.config)
         changed = [key for key, value in now.items() if then.get(key) != value]
         is_same_text = model.facts.get("corpus") == self.text.identity
         if not is_same_text or model.vocabulary != self.text.vocabulary:
             changed = ["the text"]
+        elif _shapes(checkpoint.tensors) != _shapes(tensors):
+            changed = changed or ["the shapes of its tensors"]
         if changed:
             step = checkpoint.training.loop.step
             raise CharlmError(
@@ -254,6 +257,10 @@ class Checkpoints:
 
     def _note(self, message: str) -> None:
         self.on_event(Note(message))
+
+
+def _shapes(tensors: Tensors) -> dict[str, Shape]:
+    return {name: tensor.shape for name, tensor in tensors.items()}
 
 
 def _read_best(path: Path, state: LoopState) -> Score | None:

@@ -26,7 +26,7 @@ from charlm.core.evaluating import (
 )
 from charlm.core.model_file import TrainedModel
 from charlm.core.reading import one_thread
-from charlm.core.schedule import Schedule, make_schedule
+from charlm.core.schedule import make_schedule
 from charlm.core.scoring import Score
 from charlm.events import OnEvent, ignore
 
@@ -36,7 +36,6 @@ SECONDS_PER_CALL = 0.5
 """Longest time of a call with several steps, so that a signal is answered soon."""
 SAVE_SECONDS = 60.0
 """Longest training time between two checkpoints."""
-ALL_STEPS, NO_STEPS = "all steps done", "not trained: the run has no steps"
 
 
 @dataclass(frozen=True)
@@ -114,7 +113,7 @@ class Training:
     """Time of the last evaluation of this session, with its save; None = unknown."""
 
     def __post_init__(self) -> None:
-        self.schedule: Schedule = make_schedule(self.config.training, self.engine.batches)
+        self.schedule = make_schedule(self.config.training, self.engine.batches)
         self.checkpoints = Checkpoints(self.folder, self.config, self.text, self.on_event)
         self._started = self.clock()
 
@@ -175,8 +174,7 @@ class Training:
             with one_thread():
                 score = self.engine.score(self.engine.parameters(), ids)
             self.state.train_nats = score.nats_per_char
-        has_initial_weights = settings.initial_weights is not None
-        if settings.is_untrained or (has_initial_weights and has_validation_text):
+        if settings.is_untrained or (settings.initial_weights is not None and has_validation_text):
             self.evaluate()
         elif settings.keep_checkpoints:
             self.save()
@@ -185,17 +183,18 @@ class Training:
         """Return why the session ends at this step, or None."""
         if self.state.step >= self.schedule.total:
             is_trained = self.state.step > 0
-            return End("all steps", ALL_STEPS if is_trained else NO_STEPS)
+            reason = "all steps done" if is_trained else "not trained: the run has no steps"
+            return End("all steps", reason)
         reasons = (callback.reason_to_end(self) for callback in self.callbacks)
         return next(filter(None, reasons), None)
 
     def take_steps(self) -> None:
         """Take some steps, at most up to the next log entry, evaluation or epoch."""
-        state, batches = self.state, self.schedule.batches
+        state = self.state
         count = max(1, int(SECONDS_PER_CALL / self.step_seconds))
         count = min(count, MAX_STEPS_PER_CALL, self.schedule.steps_to_next_event(state.step))
         epoch, window = self.schedule.place(state.step)
-        positions = batches.positions(epoch=epoch, first=window, count=count)
+        positions = self.schedule.batches.positions(epoch=epoch, first=window, count=count)
         soft_targets = None
         if self.soft_targets is not None:
             soft_targets = np.asarray(self.soft_targets[positions[:, :-1]])
@@ -238,8 +237,9 @@ class Training:
 
     def model(self) -> TrainedModel:
         """Return a copy of the present network, without a score."""
-        step, epoch = self.state.step, self.epochs
-        return present_model(self.engine, self.config, self.text, step=step, epoch=epoch)
+        return present_model(
+            self.engine, self.config, self.text, step=self.state.step, epoch=self.epochs
+        )
 
     def save(self, evaluation: Evaluation | None = None) -> None:
         """Save a checkpoint and the models, after an evaluation with its score."""

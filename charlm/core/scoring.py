@@ -15,12 +15,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from charlm.checks import check_name, check_whole, to_number
-from charlm.core.reading import (
-    VALUES_AT_ONCE,
-    Segments,
-    cut_segments,
-    read_blocks,
-)
+from charlm.core.reading import VALUES_AT_ONCE, Segments, cut_segments, read_blocks
 from charlm.core.rnn import Floats, Parameters, State, nats
 from charlm.core.vocabulary import Ids
 from charlm.errors import CharlmError

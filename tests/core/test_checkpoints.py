@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fake_engine
 import numpy as np
 import pytest
 from arrays import bytes_of
@@ -183,6 +184,13 @@ def test_a_run_whose_config_was_changed_is_refused(
         f"the checkpoint of step 45 does not fit the settings and the text of this run: {key}; "
         f"put back the file that has changed, or {NEW_RUN}",
     )
+
+
+def test_a_checkpoint_with_other_tensors_is_refused(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fake_engine, "STATE", fake_engine.STATE[:-1])
+    check_refused(run, "does not fit .* run: the shapes of its tensors; put back")
 
 
 def reverse_vocabulary(corpus: Path) -> None:
