@@ -19,14 +19,7 @@ from charlm.cli.command import (
     suggest_runs,
     training_options,
 )
-from charlm.cli.output import (
-    ProgressDisplay,
-    print_json,
-    print_result,
-    say,
-    terminal_width,
-    wrap,
-)
+from charlm.cli.output import ProgressDisplay, print_json, print_result, say, terminal_width, wrap
 from charlm.wording import as_argument, counted, duration, short_number
 
 if TYPE_CHECKING:

@@ -36,13 +36,7 @@ from charlm.inspection.style import (
     fit_logarithmic,
     table,
 )
-from charlm.measures.estimates import (
-    Estimate,
-    as_arrays,
-    mean_at,
-    standard_error,
-    student,
-)
+from charlm.measures.estimates import Estimate, as_arrays, mean_at, standard_error, student
 from charlm.measures.gradients import (
     LagCurve,
     Trace,

@@ -11,11 +11,11 @@ from string import Template
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_limits
 
 from charlm.api.evaluation import check_length
 from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, safe
 from charlm.checks import check_name
+from charlm.core.reading import one_thread
 from charlm.errors import CharlmError
 from charlm.inspection import loss_by_class, memory, surprise, units, usable_context, weights
 from charlm.inspection.memory import shown_half_life
@@ -159,7 +159,7 @@ def inspect_text(
     results: dict[str, Any] = {}
     notes = reading.notes()
     # values that are not finite are null in the JSON, and gaps in the figures
-    with threadpool_limits(1, "blas"), np.errstate(all="ignore"):
+    with one_thread(), np.errstate(all="ignore"):
         for name, section in SECTIONS.items():
             if only and name not in only:
                 continue

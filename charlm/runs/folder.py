@@ -16,14 +16,7 @@ from charlm.config.recipes import shipped_folder
 from charlm.core import BEST, LAST, SUFFIX
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
-from charlm.storage import (
-    CONFIG_FILE,
-    METRICS_FILE,
-    is_held,
-    is_run,
-    near_file_hint,
-    printable,
-)
+from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held, is_run, near_file_hint, printable
 from charlm.wording import as_argument, nearest
 
 RUNS = Path("runs")

@@ -32,12 +32,7 @@ from charlm.core.reading import one_thread
 from charlm.core.rnn import Floats
 from charlm.core.scoring import Score, bits
 from charlm.measures.baselines import MAX_TRAINING_CHARACTERS, NGRAM
-from charlm.measures.gradients import (
-    choose_windows,
-    probe,
-    reach,
-    spectral_radius,
-)
+from charlm.measures.gradients import choose_windows, probe, reach, spectral_radius
 from charlm.runs.summary import parse_line
 from charlm.storage import METRICS_FILE, write_file, writing
 

@@ -212,7 +212,9 @@ class Outcome:
 
 def _kept_fields() -> list[str]:
     """Return the names of the fields of an outcome that ended.json keeps."""
-    return [each.name for each in fields(Outcome) if each.default is MISSING][1:]
+    kept = [each.name for each in fields(Outcome) if each.default is MISSING]
+    kept.remove("folder")
+    return kept
 
 
 def read_outcome(folder: Path) -> Outcome | None:

@@ -22,14 +22,7 @@ from charlm.core.model_file import read_architecture, read_fields
 from charlm.core.scoring import Score
 from charlm.errors import CharlmError
 from charlm.measures.estimates import Measured
-from charlm.runs.folder import (
-    CORPUS,
-    ENDED_FILE,
-    check_is_run,
-    find_run,
-    find_runs,
-    run_names,
-)
+from charlm.runs.folder import CORPUS, ENDED_FILE, check_is_run, find_run, find_runs, run_names
 from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held, open_file
 from charlm.text.corpus import is_corpus, read_manifest
 

@@ -15,12 +15,7 @@ from charlm.config.schema import Config
 from charlm.core import BEST, LAST
 from charlm.core.evaluating import EVALUATED_CHARACTERS
 from charlm.core.generation import TextRequest, generate_text
-from charlm.core.model_file import (
-    UNCHOSEN_TEMPERATURE,
-    TrainedModel,
-    read_model,
-    write_model,
-)
+from charlm.core.model_file import UNCHOSEN_TEMPERATURE, TrainedModel, read_model, write_model
 from charlm.core.reading import one_thread
 from charlm.core.sampler import Sampler
 from charlm.core.vocabulary import Ids

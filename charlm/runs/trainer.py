@@ -30,14 +30,7 @@ from charlm.runs.choosing import (
 from charlm.runs.folder import CORPUS
 from charlm.runs.initial_weights import read_initial_weights
 from charlm.runs.logs import Probes, RunLog
-from charlm.runs.run import (
-    Outcome,
-    Run,
-    free_folder,
-    open_run,
-    read_outcome,
-    write_run,
-)
+from charlm.runs.run import Outcome, Run, free_folder, open_run, read_outcome, write_run
 from charlm.runs.session import Session
 from charlm.runs.soft_targets import open_soft_targets
 from charlm.runs.temperature import set_temperature

@@ -25,10 +25,10 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
-from threadpoolctl import threadpool_limits
 
 from charlm.checks import check_each, check_path, check_whole
 from charlm.core.model_file import read_model
+from charlm.core.reading import one_thread
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
 from charlm.exports.exporting import export_html
@@ -114,7 +114,7 @@ def serve(
             limit_concurrency=MAX_CONNECTIONS,
             timeout_graceful_shutdown=DRAIN_SECONDS,
         )
-        with threadpool_limits(1, "blas"):  # the products of a single stream are small
+        with one_thread():  # the products of a single stream are small
             Server(config).run(sockets=[listener])
 
 
