@@ -185,7 +185,7 @@ class OptimizerConfig(_Section):
     """Highest learning rate; `training.schedule` scales it."""
     weight_decay: NotNegativeFloat | None = None
     """Weight decay; each step subtracts this value times the learning rate times the weight. With
-    `muon`, biases and the embedding decay by at most 0.004."""
+    `muon`, biases decay by at most 0.004."""
     momentum: Fraction | None = None
     """Momentum of the gradients, for `sgd` and `muon`."""
 

@@ -32,7 +32,15 @@ from charlm.engines.kernel import (
     load_kernel,
 )
 from charlm.engines.model import CharacterRNN
-from charlm.engines.step import POLYNOMIALS, Muon, StepResult, Workers, average_share, part_sizes
+from charlm.engines.step import (
+    CHARACTER_RATE,
+    POLYNOMIALS,
+    Muon,
+    StepResult,
+    Workers,
+    average_share,
+    part_sizes,
+)
 from charlm.hardware import core_count
 
 
@@ -264,6 +272,7 @@ class Update:
         prefix = "adam_" if self._is_muon else ""  # of the names of Adam's settings and velocities
         self._beta_1 = getattr(optimizer, f"{prefix}beta_1", 0.0)
         self._beta_2 = getattr(optimizer, f"{prefix}beta_2", 0.0)
+        rows = dict(zip(weights, optimizer.character_rows, strict=True)) if self._is_muon else {}
         steps: list[TensorStep] = []
         for name, array in sorted(weights.items(), key=lambda item: -item[1].size):
             arrays = {
@@ -273,7 +282,7 @@ class Update:
                 "velocity": slots.get(f"{name}/{prefix}velocities"),
                 "average": average.get(name),
             }
-            steps.append(filled_struct(TensorStep, arrays, **self._fields(arrays)))
+            steps += self._steps_of(arrays, rows.get(name, slice(0, 0)))
         self._steps = (TensorStep * len(steps))(*steps)
 
     def __call__(
@@ -307,10 +316,26 @@ class Update:
         """Return Adam's factor of the learning rate at a step, 1 or more."""
         return math.sqrt(1 - self._beta_2**step) / (1 - self._beta_1**step)
 
-    def _fields(self, arrays: Mapping[str, Floats | None]) -> dict[str, float]:
-        """Return the fields of `TensorStep` for a tensor with some arrays.
+    def _steps_of(self, arrays: Mapping[str, Floats | None], characters: slice) -> list[TensorStep]:
+        """Return the steps of a tensor: the rows of characters have their own."""
+        if not characters.stop:
+            return [filled_struct(TensorStep, arrays, **self._fields(arrays))]
+        upper, lower = (
+            {name: array if array is None else array[rows] for name, array in arrays.items()}
+            for rows in (slice(characters.start), characters)
+        )
+        lower["velocity"] = arrays["velocity"]
+        upper["velocity"] = None
+        of_characters = {**self._fields(lower), "scale": CHARACTER_RATE}
+        steps = [filled_struct(TensorStep, lower, **of_characters)]
+        if characters.start:
+            steps.append(filled_struct(TensorStep, upper, **self._fields(upper)))
+        return steps
 
-        As in Keras, a tensor with a velocity is updated by Adam.
+    def _fields(self, arrays: Mapping[str, Floats | None]) -> dict[str, float]:
+        """Return the fields of `TensorStep` for some arrays.
+
+        As in Keras, weights with a velocity are updated by Adam.
         """
         weights = arrays["weights"]
         assert weights is not None
@@ -322,8 +347,9 @@ class Update:
             if self._is_muon:
                 fields["scale"] = max(shape) ** 0.5 * self._optimizer.rms_rate
             return fields
-        if self._is_muon:
+        if self._is_muon and len(shape) == 1:
             fields["decay"] = self._optimizer.adam_weight_decay
+        fields["scale"] = 1.0
         fields["epsilon"] = self._optimizer.epsilon
         fields["momentum_share"] = 1 - self._beta_1
         fields["velocity_share"] = 1 - self._beta_2

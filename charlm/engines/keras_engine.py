@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import Config
+from charlm.core.architecture import ONE_HOT
 from charlm.core.batches import Batches
 from charlm.core.engine import SoftTargets, StepMetrics
 from charlm.core.model_file import Tensors
@@ -64,7 +65,8 @@ class KerasEngine:
         self._height = height
         self.rows = slice(self.workers.index * height, (self.workers.index + 1) * height)
         """Rows of a batch that this worker computes."""
-        optimizer = build_optimizer(self.settings.optimizer)
+        specs = self.model.architecture.tensors.values()
+        optimizer = build_optimizer(self.settings.optimizer, [spec.rows(ONE_HOT) for spec in specs])
         optimizer.build(self.model.trainable_variables)
         self._weights: Variables = named_weights(self.model)
         self._slots: Variables = named_slots(optimizer, self._weights)

@@ -20,7 +20,7 @@
 typedef struct { /* as in charlm.engines.kernel */
     long rows, columns;
     float decay;
-    float scale;                          /* of Muon; 0 = another rule */
+    float scale;                          /* factor of the rate, of Muon and Adam; 0 = SGD */
     float momentum_factor;                /* mu */
     float momentum_share, velocity_share; /* 1 - beta_1, 1 - beta_2 */
     float epsilon;
@@ -55,6 +55,7 @@ INLINE vector load_gradient(const Step *step, const Tensor *t, long at) {
 
 static void adam(const Step *step, const Tensor *t) {
     const long count = t->rows * t->columns;
+    const float rate = step->adam_rate * t->scale;
     EACH_VECTOR(at, count) {
         const long left = count - at;
         const vector gradient = load_gradient(step, t, at);
@@ -64,7 +65,7 @@ static void adam(const Step *step, const Tensor *t) {
         EACH(i, WIDTH) root[i] = sqrtf(velocity[i]);
         store(t->momentum + at, momentum, left);
         store(t->velocity + at, velocity, left);
-        change_weights(step, t, at, momentum * step->adam_rate / (root + t->epsilon));
+        change_weights(step, t, at, momentum * rate / (root + t->epsilon));
     }
 }
 
@@ -176,7 +177,7 @@ long update(const Step *step, const Tensor *tensors, long count, long turn, long
     const unsigned long denormals = flush_denormals();
     for (long i = turn; i < count; i += turns) {
         const Tensor *t = tensors + i;
-        const long used = t->scale ? muon(step, t, memory) : 0;
+        const long used = t->scale && !t->velocity ? muon(step, t, memory) : 0;
         most = MAX(most, used);
         if (memory && t->velocity) adam(step, t);
         else if (memory && !t->scale) sgd(step, t);
