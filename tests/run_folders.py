@@ -89,7 +89,7 @@ def read_events(folder: Path) -> Any:
     return events
 
 
-EVENT_FOLDERS = (".", "train", "validation", "5-gram")
+EVENT_FOLDERS = (".", "train", "validation", "8-gram")
 """The folders of a run that have event files."""
 
 

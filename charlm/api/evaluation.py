@@ -66,7 +66,7 @@ class Evaluation:
     baselines: dict[str, float] | None
     """Losses of simple models on the same text, see `baseline_scores`; None if not requested."""
     comparison: Comparison | None
-    """Comparison with the 5-gram model; None without baselines or without the training text."""
+    """Comparison with the 8-gram model; None without baselines or without the training text."""
     training_characters: int
     """Length of the training text; 0 if it is unknown or was not needed."""
     given_characters: int

@@ -200,7 +200,7 @@ def _stream(prompt: str, chunks: Iterable[str]) -> None:
 @click.option(
     "--baselines",
     is_flag=True,
-    help="Also score simple models on the same text, and compare with a 5-gram model.",
+    help="Also score simple models on the same text, and compare with an 8-gram model.",
 )
 @click.option(
     "--copies",

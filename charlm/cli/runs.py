@@ -246,7 +246,7 @@ def tensorboard(*, runs: Path | None, host: str, port: int | None) -> None:
     """Start TensorBoard.
 
     The first chart shows the training and validation loss of each run, and the validation loss of
-    a 5-gram model. New runs appear while it is open. Ctrl-C stops it.
+    an 8-gram model. New runs appear while it is open. Ctrl-C stops it.
 
     Examples:
       charlm tensorboard

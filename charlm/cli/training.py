@@ -190,7 +190,7 @@ def _quality(outcome: "Outcome") -> str:
         return f"{nats:.4f} nats per character of the training text: {choice}"
     baselines = ""
     for name, baseline in outcome.baselines.items():
-        baselines += f"; a {name} model: {perplexity(baseline):,.1f}"
+        baselines += f"; an {name} model: {perplexity(baseline):,.1f}"
     return f"{nats:.4f} nats per character: {choice}{baselines}"
 
 

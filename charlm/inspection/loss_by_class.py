@@ -43,7 +43,7 @@ class ClassLoss:
     nats_per_char: Estimate
     """Mean loss on these characters, in nats."""
     ngram_nats_per_char: Estimate
-    """Mean loss of the 5-gram model on the same characters, in nats; unknown without such a
+    """Mean loss of the 8-gram model on the same characters, in nats; unknown without such a
     model."""
     share_of_loss: float
     """Total loss of the class as a share of the total loss on the text, from 0 to 1."""
@@ -58,9 +58,9 @@ class LossByClass:
     nats_per_char: Estimate
     """Mean loss on all scored characters, in nats; see `loss_of`."""
     comparison: Comparison | None
-    """The network compared with the 5-gram model; None if the training text is unknown."""
+    """The network compared with the 8-gram model; None if the training text is unknown."""
     ngram_standard_error: float | None
-    """Standard error of the mean loss of the 5-gram model; None if unknown."""
+    """Standard error of the mean loss of the 8-gram model; None if unknown."""
     by_class: tuple[ClassLoss, ...]
     """The loss by the kind of the character: lower case, upper case, ..."""
     by_word_place: tuple[ClassLoss, ...]
@@ -98,7 +98,7 @@ def divide_loss(
         nats: The nats of ids 1 to T - 1, [T - 1].
         ids: The text, integers [T], T >= 2.
         vocabulary: The characters by id.
-        ngram_nats: The nats of the same ids by the 5-gram model, [T - 1], if there is one.
+        ngram_nats: The nats of the same ids by the 8-gram model, [T - 1], if there is one.
 
     """
     kinds = [*KINDS, RESERVED]
@@ -139,7 +139,7 @@ def _divide(
 
 
 def measure(reading: Reading) -> LossByClass:
-    """Divide the losses of the network and of the 5-gram model by classes of characters."""
+    """Divide the losses of the network and of the 8-gram model by classes of characters."""
     ngram_nats = reading.ngram_nats.get(NGRAM_ORDER)
     return divide_loss(reading.nats, reading.ids, reading.trained.vocabulary, ngram_nats=ngram_nats)
 
@@ -149,13 +149,13 @@ def measure(reading: Reading) -> LossByClass:
 TEXT = (
     "The loss by the kind of the predicted character, and by its place in the word. The first "
     "letters of words usually cost most, because the spelling of a word is easier to predict than "
-    "the next word. A 5-gram model predicts a character from the 4 characters before it, using "
-    "counts from the training text."
+    f"the next word. An {NGRAM} model predicts a character from the {NGRAM_ORDER - 1} characters "
+    "before it, using counts from the training text."
 )
 
 
 def details(results: Mapping[Line, LossByClass]) -> str:
-    """Return a table of the loss of each class for each run, and for the 5-gram model."""
+    """Return a table of the loss of each class for each run, and for the 8-gram model."""
     losses = [*results.values()]
     names = dict.fromkeys(line.group for line in results)
     rows = []

@@ -44,7 +44,7 @@ def baseline_scores(
 
     Returns:
         The scores by name: `uniform`, ln V; `lzma`, unless `compressed_nats` returns None; and,
-        with a training text, `5-gram`. Only the 5-gram score has block means.
+        with a training text, `8-gram`. Only the 8-gram score has block means.
 
     """
     known = ids[:0] if training is None else training[-MAX_TRAINING_CHARACTERS:]
@@ -59,7 +59,7 @@ def baseline_scores(
 
 
 def ngram_score(ids: Ids, vocabulary: Vocabulary, training: Ids) -> Score:
-    """Score a text with a 5-gram model of the last MAX_TRAINING_CHARACTERS of a training text."""
+    """Score a text with an 8-gram model of the last MAX_TRAINING_CHARACTERS of a training text."""
     known = training[-MAX_TRAINING_CHARACTERS:]
     model = count_ngrams(known, vocabulary_size=len(vocabulary))
     return mean_score(score_ngrams(model, ids))
@@ -67,15 +67,15 @@ def ngram_score(ids: Ids, vocabulary: Vocabulary, training: Ids) -> Score:
 
 @dataclass(frozen=True)
 class Comparison:
-    """A comparison of a model's score with the 5-gram model on the same characters.
+    """A comparison of a model's score with the 8-gram model on the same characters.
 
-    The 5-gram model learns from the last MAX_TRAINING_CHARACTERS ids of the training text.
+    The 8-gram model learns from the last MAX_TRAINING_CHARACTERS ids of the training text.
     """
 
     ngram_nats_per_char: float
-    """Score of the 5-gram model."""
+    """Score of the 8-gram model."""
     margin_nats: float
-    """Score of the 5-gram model minus the model's score, in nats per character; positive if the
+    """Score of the 8-gram model minus the model's score, in nats per character; positive if the
     model is better."""
     standard_error: float | None
     """Standard error of the margin; None for fewer than 2,400 characters."""
@@ -84,7 +84,7 @@ class Comparison:
 
     @classmethod
     def of(cls, score: Score, ngram: Score) -> "Comparison":
-        """Compare the scores of a model and of the 5-gram model on the same text.
+        """Compare the scores of a model and of the 8-gram model on the same text.
 
         Raises:
             CharlmError: The scores are of different numbers of characters.
@@ -108,7 +108,7 @@ class Comparison:
 
     def __str__(self) -> str:
         """Return the comparison as a sentence, or as text to follow "The model scores ..., "."""
-        ngram = f"a {NGRAM} model ({self.ngram_nats_per_char:.4f})"
+        ngram = f"an {NGRAM} model ({self.ngram_nats_per_char:.4f})"
         if self.standard_error is None:
             return (
                 f"not compared with {ngram}: {self.characters:,} characters are too few to "

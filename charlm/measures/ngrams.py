@@ -24,7 +24,7 @@ from charlm.core.rnn import Values
 from charlm.core.vocabulary import Ids
 
 Counts = NDArray[np.int64]
-NGRAM_ORDER = 5
+NGRAM_ORDER = 8
 """Length of the n-grams that a score is compared with."""
 BLOCK = 1 << 18
 """Number of losses or probabilities that are computed at a time."""

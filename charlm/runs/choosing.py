@@ -190,7 +190,7 @@ class Plan:
     """Time limit; None = no limit."""
     soft_targets: SoftTargets | None = None
     ngram: Score | None = None
-    """Score of a 5-gram model on the validation text; None without such a text."""
+    """Score of an 8-gram model on the validation text; None without such a text."""
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -289,7 +289,7 @@ def training_text(corpus: Corpus) -> TrainingText:
 
 
 def score_opponent(text: TrainingText) -> Score | None:
-    """Score the validation text with a 5-gram model, which takes up to half a second."""
+    """Score the validation text with an 8-gram model, which takes up to half a second."""
     if text.validation is None:
         return None
     return ngram_score(text.validation, text.vocabulary, text.training)

@@ -1,6 +1,6 @@
 """The logs of a run: metrics.jsonl, and event files for TensorBoard, which show more.
 
-The losses are in the folders train, validation and 5-gram, all with the tag `loss`, so that
+The losses are in the folders train, validation and 8-gram, all with the tag `loss`, so that
 TensorBoard draws them in one chart in different colours. Everything else is in the folder of the
 run itself.
 """
@@ -40,8 +40,8 @@ LOSS = "loss"
 """Tag of the loss, the first in the alphabet and thus in TensorBoard."""
 DESCRIPTIONS: Mapping[str, str] = {
     LOSS: "Nats per character. train: mean of the steps since the previous point. validation: the "
-    "network on the validation text. 5-gram: a 5-gram model (interpolated modified Kneser-Ney) on "
-    "the validation text.",
+    f"network on the validation text. {NGRAM}: an n-gram model (interpolated modified Kneser-Ney) "
+    "on the validation text.",
     "optimization/gradient_norm": "Norm of the gradient at the logged step, before clipping.",
     "reach_of_gradient": "How far the gradient of a prediction reaches: the first lag k, in "
     "characters, at which |dL_t/dh_(t-k)| / |dL_t/dh_t| (median over windows) is below a tenth. "
@@ -77,7 +77,7 @@ class RunLog(Callback):
 
     Args:
         folder: Folder of the run.
-        ngram: Score of the 5-gram model on the validation text; None = unknown.
+        ngram: Score of the 8-gram model on the validation text; None = unknown.
 
     """
 
@@ -135,7 +135,7 @@ class RunLog(Callback):
                 self.show_scalar(TAGS.get(name, name), value, step=step)
 
     def show_loss(self, name: str, nats: float, *, step: int) -> None:
-        """Show TensorBoard a loss in nats per character, in a folder: train, validation, 5-gram."""
+        """Show TensorBoard a loss in nats per character, in a folder: train, validation, 8-gram."""
         self._show(scalar_pb(LOSS, nats, description=description(LOSS)), step=step, folder=name)
 
     def show_scalar(self, tag: str, value: float, *, step: int) -> None:

@@ -281,11 +281,11 @@ def test_an_evaluation_can_have_baselines_from_the_training_text(
     assert (evaluation.left_out, evaluation.characters) == ({"\u20ac": 1}, len(ids) - 1)
 
 
-def test_the_model_is_compared_with_the_5_gram_on_the_same_characters(trained_run: Path) -> None:
+def test_the_model_is_compared_with_the_8_gram_on_the_same_characters(trained_run: Path) -> None:
     model = charlm.load(trained_run)
     ids = open_corpus(trained_run / "corpus").split("train")
     nats = model.score(model.vocabulary.decode(ids)).astype(float)
-    ngrams = count_ngrams(ids, vocabulary_size=len(model.vocabulary), order=5)
+    ngrams = count_ngrams(ids, vocabulary_size=len(model.vocabulary), order=8)
     ngram_nats = np.concatenate([*score_ngrams(ngrams, ids)])
     whole = len(nats) // 300 * 300
     blocks = (ngram_nats - nats)[:whole].reshape(-1, 300).mean(1).tolist()

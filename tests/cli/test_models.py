@@ -283,9 +283,9 @@ def test_baselines_are_a_table(trained_run: Path) -> None:
     assert bits == pytest.approx(nats / math.log(2), abs=1e-3)
     assert perplexity == pytest.approx(math.exp(nats), rel=1e-3)
     names = {row[:12].strip() for row in rows}
-    assert names == {"uniform", "lzma", "5-gram", "this model"}
+    assert names == {"uniform", "lzma", "8-gram", "this model"}
     assert "baselines use all 16,000 characters of the training text" in note
-    assert comparison.startswith("  this model: not compared with a 5-gram model")
+    assert comparison.startswith("  this model: not compared with an 8-gram model")
     assert comparison.endswith(": 1,999 characters are too few to estimate its error")
 
 
@@ -299,7 +299,7 @@ def test_the_best_score_is_the_first_row(
     assert second.startswith("  this model  9.0000  ")
 
 
-def test_the_comparison_with_a_5_gram_is_printed(trained_run: Path) -> None:
+def test_the_comparison_with_an_8_gram_is_printed(trained_run: Path) -> None:
     arguments = ("evaluate", trained_run, "--split", "train", "--baselines")
     comparison = Comparison(**json_of(*arguments)["comparison"])
     assert f"  this model: {comparison}\n" in charlm(*arguments).stdout

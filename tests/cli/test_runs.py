@@ -334,10 +334,10 @@ def test_tensorboard_serves_each_tag_of_each_run_without_tensorflow(
         with_loss = {
             "run/train",
             "run/validation",
-            "run/5-gram",
+            "run/8-gram",
             "other/train",
             "other/validation",
-            "other/5-gram",
+            "other/8-gram",
         }
         wait_until(lambda: {*tags()} == {"run", "other", *with_loss}, [process])
         assert {name for name, names in tags().items() if "loss" in names} == with_loss

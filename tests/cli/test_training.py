@@ -31,7 +31,7 @@ FACTS: dict[str, Any] = {
     "best_step": 1500,
     "split": "validation",
     "temperature": 0.8,
-    "baselines": {"5-gram": 1.5},
+    "baselines": {"8-gram": 1.5},
 }
 OUTCOME = Outcome(
     folder=Path("runs/a b"),
@@ -75,7 +75,7 @@ def test_the_loss_is_explained_as_a_choice(report: Report) -> None:
     """exp(1.25) = 3.49, and exp(1.5) = 4.48."""
     assert report().stdout == (
         "runs/a b: 1.2500 nats per character: as uncertain as a choice among 3.5 characters; "
-        "a 5-gram model: 4.5\n"
+        "an 8-gram model: 4.5\n"
     )
 
 

@@ -132,7 +132,7 @@ def test_the_loss_of_a_report_is_the_score_of_the_text(
     context = report_of_repeats.get("usable_context")
     assert loss.nats_per_char.value == pytest.approx(expected.nats_per_char)
     assert context.whole_nats == pytest.approx(expected.nats_per_char)
-    assert loss.comparison.ngram_nats_per_char == pytest.approx(context.ngram_nats[3])  # 5-gram
+    assert loss.comparison.ngram_nats_per_char == pytest.approx(context.ngram_nats[6])  # 8-gram
 
 
 def test_the_positions_of_a_section_are_in_the_json(report_of_repeats: Report) -> None:

@@ -1,4 +1,4 @@
-"""The scores of simple models, and the comparison of a network with a 5-gram model."""
+"""The scores of simple models, and the comparison of a network with an 8-gram model."""
 
 import lzma
 import math
@@ -28,9 +28,9 @@ HELD_OUT = LETTERS.encode(PLAYS[30_000:])
 
 
 @pytest.fixture(scope="module")
-def losses_of_5_gram() -> NDArray[np.float64]:
-    """Return the losses of a 5-gram model on the held-out text."""
-    model = count_ngrams(TRAINING, vocabulary_size=len(LETTERS), order=5)
+def losses_of_8_gram() -> NDArray[np.float64]:
+    """Return the losses of an 8-gram model on the held-out text."""
+    model = count_ngrams(TRAINING, vocabulary_size=len(LETTERS), order=8)
     return np.concatenate([*score_ngrams(model, HELD_OUT)])
 
 
@@ -71,7 +71,7 @@ ZEROS = np.zeros(50_000, int)
     ],
 )
 def test_the_compressor_has_no_score_for_a_trivial_text(training: Any, text: Any) -> None:
-    assert set(baseline_scores(text, LETTERS, training)) == {"uniform", "5-gram"}
+    assert set(baseline_scores(text, LETTERS, training)) == {"uniform", "8-gram"}
 
 
 # All baselines
@@ -84,11 +84,11 @@ def nats_of_baselines(*training: Any) -> dict[str, float]:
     return {name: score.nats_per_char for name, score in scores.items()}
 
 
-def test_every_baseline_has_a_score(losses_of_5_gram: NDArray[np.float64]) -> None:
-    assert len(losses_of_5_gram) == 9_999
+def test_every_baseline_has_a_score(losses_of_8_gram: NDArray[np.float64]) -> None:
+    assert len(losses_of_8_gram) == 9_999
     assert nats_of_baselines(TRAINING) == {
         "uniform": pytest.approx(math.log(len(LETTERS))),
-        "5-gram": pytest.approx(losses_of_5_gram.mean()),
+        "8-gram": pytest.approx(losses_of_8_gram.mean()),
         "lzma": compressed_nats(HELD_OUT, LETTERS, TRAINING),
     }
 
@@ -109,19 +109,19 @@ def test_the_baselines_learn_from_the_last_million_characters(length: int, is_re
     assert (found != zeros_only) == is_read
 
 
-# The comparison with the 5-gram model
+# The comparison with the 8-gram model
 
 
-def test_the_comparison_is_based_on_paired_blocks(losses_of_5_gram: NDArray[np.float64]) -> None:
+def test_the_comparison_is_based_on_paired_blocks(losses_of_8_gram: NDArray[np.float64]) -> None:
     rng = np.random.default_rng(2)
     hard = np.repeat(rng.normal(2, 0.5, 40), 250)[:9_999]  # passages that are hard for both models
     losses = hard + rng.normal(0, 0.1, 9_999)
-    ngram = baseline_scores(HELD_OUT, LETTERS, TRAINING)["5-gram"]
+    ngram = baseline_scores(HELD_OUT, LETTERS, TRAINING)["8-gram"]
     comparison = Comparison.of(mean_score([losses]), ngram)
-    differences = losses_of_5_gram - losses
+    differences = losses_of_8_gram - losses
     block_means = differences[: 33 * 300].reshape(33, 300).mean(1).tolist()
     expected_error = reference.standard_error(block_means)
-    assert comparison.ngram_nats_per_char == pytest.approx(losses_of_5_gram.mean())
+    assert comparison.ngram_nats_per_char == pytest.approx(losses_of_8_gram.mean())
     assert comparison.margin_nats == pytest.approx(differences.mean())
     assert comparison.standard_error == pytest.approx(expected_error, rel=0.01)
     assert comparison.characters == 9_999
@@ -129,7 +129,7 @@ def test_the_comparison_is_based_on_paired_blocks(losses_of_5_gram: NDArray[np.f
 
 @pytest.mark.parametrize(("length", "is_compared"), [(2_400, False), (2_401, True)])
 def test_a_comparison_needs_2400_scored_characters(length: int, is_compared: bool) -> None:
-    ngram = baseline_scores(HELD_OUT[:length], LETTERS, TRAINING)["5-gram"]
+    ngram = baseline_scores(HELD_OUT[:length], LETTERS, TRAINING)["8-gram"]
     score = mean_score([np.random.default_rng(0).random(length - 1)])
     comparison = Comparison.of(score, ngram)
     assert (comparison.standard_error is not None) == is_compared
@@ -157,35 +157,35 @@ SENTENCES = [
     pytest.param(
         0.1043,
         0.0061,
-        "0.1043 ± 0.0061 nats per character better than a 5-gram model (1.3380), "
+        "0.1043 ± 0.0061 nats per character better than an 8-gram model (1.3380), "
         "on 119,999 characters",
         id="better",
     ),
     pytest.param(
         -0.25,
         0.01,
-        "0.2500 ± 0.0100 nats per character worse than a 5-gram model (1.3380), "
+        "0.2500 ± 0.0100 nats per character worse than an 8-gram model (1.3380), "
         "on 119,999 characters",
         id="worse",
     ),
     pytest.param(
         0.03,
         0.01,
-        "0.0300 ± 0.0100 nats per character better than a 5-gram model (1.3380), "
+        "0.0300 ± 0.0100 nats per character better than an 8-gram model (1.3380), "
         "on 119,999 characters, which may be chance",
         id="three errors",
     ),
     pytest.param(
         -0.00004,
         0.0,
-        "0.0000 ± 0.0000 nats per character worse than a 5-gram model (1.3380), "
+        "0.0000 ± 0.0000 nats per character worse than an 8-gram model (1.3380), "
         "on 119,999 characters, which may be chance",
         id="shown as zero",
     ),
     pytest.param(
         0.5,
         None,
-        "not compared with a 5-gram model (1.3380): "
+        "not compared with an 8-gram model (1.3380): "
         "119,999 characters are too few to estimate its error",
         id="unknown error",
     ),

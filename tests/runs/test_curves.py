@@ -96,13 +96,13 @@ def test_the_validation_loss_is_that_of_the_average_of_the_weights(
     assert curve(events["validation"], "loss") == pytest.approx(losses, abs=1e-5)
 
 
-def test_the_line_of_the_5_gram_model_is_its_loss_on_the_validation_text(
+def test_the_line_of_the_8_gram_model_is_its_loss_on_the_validation_text(
     run: Followed,
     events: dict[str, Any],
 ) -> None:
     ended = json.loads((run.folder / "ended.json").read_text(encoding="utf-8"))
-    constant = dict.fromkeys(EVALUATED, ended["baselines"]["5-gram"])
-    assert curve(events["5-gram"], "loss") == pytest.approx(constant)
+    constant = dict.fromkeys(EVALUATED, ended["baselines"]["8-gram"])
+    assert curve(events["8-gram"], "loss") == pytest.approx(constant)
 
 
 # Each layer

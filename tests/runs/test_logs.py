@@ -45,7 +45,7 @@ AT_LOGS = [
 ]
 AT_EVALUATIONS = [
     "validation/loss",
-    "5-gram/loss",
+    "8-gram/loss",
     "./sample",
     "./spectral_radius/layer_0",
     "./saturation/layer_0",

@@ -42,10 +42,10 @@ def best_first(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 @pytest.fixture(scope="module")
 def ngram(best_first: Trained) -> Score:
-    """Return the score of a 5-gram model that is counted on the training text."""
+    """Return the score of an 8-gram model that is counted on the training text."""
     corpus = open_run(best_first.folder).corpus
     ids, training = corpus.split("validation"), corpus.split("train")
-    return baseline_scores(ids, corpus.vocabulary, training)["5-gram"]
+    return baseline_scores(ids, corpus.vocabulary, training)["8-gram"]
 
 
 def score_of(trained: Trained, name: str) -> Score:
@@ -70,7 +70,7 @@ def test_the_outcome_as_json_has_the_results_of_the_run(best_first: Trained, ngr
         "best_step": 10,
         "split": "validation",
         "temperature": best_first.model("best.safetensors").sampling_temperature,
-        "baselines": {"5-gram": pytest.approx(ngram.nats_per_char)},
+        "baselines": {"8-gram": pytest.approx(ngram.nats_per_char)},
     }
 
 
