@@ -289,7 +289,7 @@ def training_text(corpus: Corpus) -> TrainingText:
 
 
 def score_opponent(text: TrainingText) -> Score | None:
-    """Score the validation text with an 8-gram model, which takes up to half a second."""
+    """Score the validation text with an 8-gram model, which takes up to a second."""
     if text.validation is None:
         return None
     return ngram_score(text.validation, text.vocabulary, text.training)
