@@ -162,17 +162,21 @@ class Optimizer:
             weight = weights[name]
             decay = self.settings.weight_decay
             beta_2 = 0.999
+            factor = 1.0
             is_matrix = gradient.ndim == 2 and name != "embedding"
             if self.settings.name == "muon" and not is_matrix:
-                decay = 0.004
                 beta_2 = 0.99
+                if name == "embedding":
+                    factor = 8.0
+                else:
+                    decay = 0.004
             kept = (1 - rate * decay) * weight
             if self.settings.name == "sgd":
                 weights[name] = kept + self._sgd(name, gradient, rate)
             elif self.settings.name == "muon" and is_matrix:
                 weights[name] = kept - rate * self._muon(name, gradient)
             else:
-                weights[name] = kept - rate * self._adam(name, gradient, beta_2)
+                weights[name] = kept - factor * rate * self._adam(name, gradient, beta_2)
 
     def _sgd(self, name: str, gradient: Doubles, rate: float) -> Doubles:
         before = self.momentums.get(name, np.zeros_like(gradient))
