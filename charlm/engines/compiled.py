@@ -320,16 +320,16 @@ class Update:
         """Return the steps of a tensor: the rows of characters have their own."""
         if not characters.stop:
             return [filled_struct(TensorStep, arrays, **self._fields(arrays))]
-        upper, lower = (
-            {name: array if array is None else array[rows] for name, array in arrays.items()}
-            for rows in (slice(characters.start), characters)
-        )
-        lower["velocity"] = arrays["velocity"]
-        upper["velocity"] = None
-        of_characters = {**self._fields(lower), "scale": CHARACTER_RATE}
-        steps = [filled_struct(TensorStep, lower, **of_characters)]
-        if characters.start:
-            steps.append(filled_struct(TensorStep, upper, **self._fields(upper)))
+        steps = []
+        for rows, velocity in ((slice(characters.start), None), (characters, arrays["velocity"])):
+            if not rows.stop:
+                continue
+            block = {name: None if array is None else array[rows] for name, array in arrays.items()}
+            block["velocity"] = velocity
+            fields = self._fields(block)
+            if velocity is not None:
+                fields["scale"] = CHARACTER_RATE
+            steps.append(filled_struct(TensorStep, block, **fields))
         return steps
 
     def _fields(self, arrays: Mapping[str, Floats | None]) -> dict[str, float]:

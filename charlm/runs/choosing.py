@@ -25,7 +25,7 @@ from charlm.core.schedule import Schedule, make_schedule
 from charlm.core.scoring import Score
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
-from charlm.measures.baselines import ngram_score
+from charlm.measures.baselines import NGRAM, ngram_score
 from charlm.runs.initial_weights import InitialModel, adapt_initial_model, check_initial_model
 from charlm.runs.run import corpus_identity
 from charlm.runs.session import Session
@@ -37,6 +37,9 @@ from charlm.wording import counted
 
 FEWEST_CHARACTERS = 20
 """Length below which a text is refused, since a network can learn nothing from it."""
+REGULAR = 1.0
+"""Loss of the n-gram model on the validation text, in nats per character, below which a network
+learns more without n-grams; measured, see docs/recipes.md."""
 FEW_STEPS = 200
 """Number of steps that a network needs to learn more than how frequent each character is."""
 MAX_MINUTES = 1_000_000
@@ -263,7 +266,8 @@ def choose(
         )
         if limit is None or _reads_enough(plan, limit):
             break
-    plan = replace(_add_soft_targets(plan, folder, session), ngram=score_opponent(text))
+    plan = replace(plan, ngram=score_opponent(text))
+    plan = _add_soft_targets(_weigh_ngrams(plan, request, session), folder, session)
     if limit is not None:
         limit.evaluation_seconds = plan.timing.evaluation_seconds
         steps, evaluations = plan.timing.fitting(
@@ -353,6 +357,19 @@ def _reads_enough(plan: Plan, limit: TimeLimit) -> bool:
     fewest = max(candidate.fewest_characters, candidate.fewest_epochs * characters)
     steps = fewest / plan.engine.batches.characters_per_step
     return steps * plan.timing.step_seconds <= (1 - EVALUATION_SHARE) * limit.left()
+
+
+def _weigh_ngrams(plan: Plan, request: Request, session: Session) -> Plan:
+    """Leave out the n-grams of a chosen recipe if the text is so regular that they do harm."""
+    settings, ngram = plan.config.training, plan.ngram
+    is_set = request.recipe is not None or "ngram_weight" in request.training
+    if is_set or not settings.ngram_weight or ngram is None or ngram.nats_per_char >= REGULAR:
+        return plan
+    session.note(
+        f"training without n-grams: this text is regular ({ngram.nats_per_char:.2f} nats for an "
+        f"{NGRAM} model), and a network would learn their errors"
+    )
+    return replace(plan, config=plan.config.with_training(ngram_weight=0.0))
 
 
 def _add_soft_targets(plan: Plan, folder: Path, session: Session) -> Plan:

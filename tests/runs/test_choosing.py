@@ -1,5 +1,6 @@
 """The choice of how a text is trained: recipe, length, evaluations, n-grams and initial weights."""
 
+import random
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,12 +52,13 @@ class Choosing:
         minutes: float | None = None,
         init: InitialModel | None = None,
         documents: int = 1,
+        text: str = "abba\n",
     ) -> Plan:
-        """Plan a run on documents of some characters."""
+        """Plan a run on documents of some characters, which repeat a text."""
         sources = []
         for number in range(documents):
             source = self.folder / f"{number}.txt"
-            source.write_text(("abba\n" * characters)[:characters], encoding="utf-8")
+            source.write_text((text * characters)[:characters], encoding="utf-8")
             sources.append(str(source))
         faults = timed_steps(
             self.clock, lambda _step: self.step_seconds, evaluation_seconds=self.evaluation_seconds
@@ -312,6 +314,35 @@ def test_few_epochs_are_noted(
 
 NEEDED = 2 * 8_999 * 3
 """Bytes of the predictions: two for each of 3 ids at each character of 9,000 but the first."""
+
+
+@pytest.mark.parametrize(
+    ("overrides", "recipe", "expected"),
+    [
+        ((), None, 0.0),
+        (("training.ngram_weight=0.3",), None, 0.3),
+        ((), "small", 0.5),
+    ],
+    ids=str,
+)
+def test_a_regular_text_is_learnt_without_n_grams(
+    overrides: tuple[str, ...],
+    recipe: str | None,
+    expected: float,
+    choosing: Choosing,
+) -> None:
+    plan = choosing.plan(10_000, *overrides, recipe=recipe)
+    assert plan.ngram is not None
+    assert plan.ngram.nats_per_char < 1
+    assert plan.config.training.ngram_weight == expected
+    assert (plan.soft_targets is None) == (expected == 0)
+    assert any("this text is regular" in note for note in choosing.notes) == (expected == 0)
+
+
+def test_a_text_of_random_letters_is_learnt_from_n_grams(choosing: Choosing) -> None:
+    text = "".join(random.Random(0).choices("abcd", k=10_000))
+    plan = choosing.plan(10_000, recipe=None, text=text)
+    assert plan.config.training.ngram_weight == 0.5
 
 
 @pytest.mark.parametrize(("missing_bytes", "weight"), [(0, 0.4), (1, 0.0)])
