@@ -274,7 +274,7 @@ class Update:
         self._beta_2 = getattr(optimizer, f"{prefix}beta_2", 0.0)
         rows = dict(zip(weights, optimizer.character_rows, strict=True)) if self._is_muon else {}
         steps: list[TensorStep] = []
-        for name, array in sorted(weights.items(), key=lambda item: -item[1].size):
+        for name, array in weights.items():
             arrays = {
                 "gradient": gradients[name],
                 "weights": array,
@@ -283,6 +283,7 @@ class Update:
                 "average": average.get(name),
             }
             steps += self._steps_of(arrays, rows.get(name, slice(0, 0)))
+        steps.sort(key=lambda step: -step.rows * step.columns)  # so each core gets as much work
         self._steps = (TensorStep * len(steps))(*steps)
 
     def __call__(
