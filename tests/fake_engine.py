@@ -118,6 +118,7 @@ class FakeEngine(Engine):
         self.calls: list[Call] = []
         self.batches = batches
         self.rows = slice(None)
+        self.config = config
         self.architecture = architecture(config, vocabulary_size)
         rng = np.random.default_rng(config.seed)
         self.bias = 0.1 * rng.standard_normal(vocabulary_size).astype(np.float32)

@@ -70,7 +70,7 @@ NUMBERS = {
     "tokens of the core": (density("charlm/core").tokens, 14_050),
     "modules of the core": (len([*(PACKAGE / "core").glob("*.py")]), 15),
     "names from outside in the core": (len(outward_names()), 1),
-    "tokens of Python": (density("charlm").tokens, 90_750),
+    "tokens of Python": (density("charlm").tokens, 91_450),
     "modules": (len(MODULES), 92),
     "tokens of C and JavaScript": (other_tokens(), 23_500),
     "tokens of the tests": (density("tests").tokens, 179_500),

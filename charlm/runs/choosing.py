@@ -143,7 +143,7 @@ CANDIDATES: Mapping[float, tuple[Candidate, ...]] = {
     500_000: (
         Candidate(
             "default",
-            "dropout and n-grams keep the network from memorising a text of this size",
+            "dropout, and n-grams if the text is not regular, keep the network from memorising it",
             fewest_epochs=8,
         ),
         QUICK,
@@ -254,9 +254,16 @@ def choose(
     if minutes is not None:
         limit = TimeLimit(minutes, session.started + 60 * minutes, session.clock)
     text = training_text(corpus)
+    ngram = score_opponent(text)
+    problem = _ngram_problem(corpus, request, ngram)
     for candidate in candidates:
+        config = request.config(candidate.recipe)
+        has_ngrams = config.training.ngram_weight > 0
+        if problem is not None:
+            config = config.with_training(ngram_weight=0.0)
         plan = _make_plan(
             candidate,
+            config,
             corpus,
             request,
             text,
@@ -266,8 +273,10 @@ def choose(
         )
         if limit is None or _reads_enough(plan, limit):
             break
-    plan = replace(plan, ngram=score_opponent(text))
-    plan = _add_soft_targets(_weigh_ngrams(plan, request, session), folder, session)
+    if problem is not None and has_ngrams:
+        session.note(f"training without n-grams: {problem}")
+    targets = open_soft_targets(folder, plan.config, corpus, on_event=session.on_event)
+    plan = replace(plan, soft_targets=targets, ngram=ngram)
     if limit is not None:
         limit.evaluation_seconds = plan.timing.evaluation_seconds
         steps, evaluations = plan.timing.fitting(
@@ -321,6 +330,7 @@ def candidates_for(corpus: Corpus, request: Request) -> tuple[Candidate, ...]:
 
 def _make_plan(
     candidate: Candidate,
+    config: Config,
     corpus: Corpus,
     request: Request,
     text: TrainingText,
@@ -329,12 +339,11 @@ def _make_plan(
     session: Session,
     limit: TimeLimit | None,
 ) -> Plan:
-    """Resolve the config of a recipe, make its engine, and time its parts.
+    """Resolve the config of a candidate, make its engine, and time its parts.
 
     Raises CharlmError if a setting does not fit the text, or this machine lacks something.
     """
     on_event = session.on_event
-    config = request.config(candidate.recipe)
     settings = resolve_corpus_settings(corpus, config.corpus)
     config = config.model_copy(update={"corpus": settings}).with_training(
         initial_weights=None if request.init is None else request.init.sha256
@@ -359,28 +368,20 @@ def _reads_enough(plan: Plan, limit: TimeLimit) -> bool:
     return steps * plan.timing.step_seconds <= (1 - EVALUATION_SHARE) * limit.left()
 
 
-def _weigh_ngrams(plan: Plan, request: Request, session: Session) -> Plan:
-    """Leave out the n-grams of a chosen recipe if the text is so regular that they do harm."""
-    settings, ngram = plan.config.training, plan.ngram
+def _ngram_problem(corpus: Corpus, request: Request, ngram: Score | None) -> str | None:
+    """Return why a network should not learn from n-grams, or None.
+
+    The reason is that they do not fit into the memory, or that a text, whose recipe is chosen, is
+    so regular that they would do harm.
+    """
+    problem = memory_problem(corpus, available_bytes=memory_bytes())
     is_set = request.recipe is not None or "ngram_weight" in request.training
-    if is_set or not settings.ngram_weight or ngram is None or ngram.nats_per_char >= REGULAR:
-        return plan
-    session.note(
-        f"training without n-grams: this text is regular ({ngram.nats_per_char:.2f} nats for an "
-        f"{NGRAM} model), and a network would learn their errors"
+    if problem or is_set or ngram is None or ngram.nats_per_char >= REGULAR:
+        return problem
+    return (
+        f"this text is regular ({ngram.nats_per_char:.2f} nats for an {NGRAM} model), and a "
+        "network would learn their errors"
     )
-    return replace(plan, config=plan.config.with_training(ngram_weight=0.0))
-
-
-def _add_soft_targets(plan: Plan, folder: Path, session: Session) -> Plan:
-    """Compute the soft targets; leave out n-grams if there is not enough memory."""
-    if plan.config.training.ngram_weight:
-        problem = memory_problem(plan.corpus, available_bytes=memory_bytes())
-        if problem is not None:
-            session.note(f"training without n-grams: {problem}")
-            plan = replace(plan, config=plan.config.with_training(ngram_weight=0.0))
-    targets = open_soft_targets(folder, plan.config, plan.corpus, on_event=session.on_event)
-    return replace(plan, soft_targets=targets)
 
 
 def _note_few_steps(plan: Plan, session: Session) -> None:

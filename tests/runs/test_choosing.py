@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from corpora import make_corpus
-from fake_engine import FakeEngines
+from fake_engine import FakeEngine, FakeEngines
 from fake_runs import Clock, timed_steps
 
 from charlm.config.file import load_config, parse_overrides
@@ -334,7 +334,9 @@ def test_a_regular_text_is_learnt_without_n_grams(
     plan = choosing.plan(10_000, *overrides, recipe=recipe)
     assert plan.ngram is not None
     assert plan.ngram.nats_per_char < 1
+    assert isinstance(plan.engine, FakeEngine)
     assert plan.config.training.ngram_weight == expected
+    assert plan.engine.config.training.ngram_weight == expected
     assert (plan.soft_targets is None) == (expected == 0)
     assert any("this text is regular" in note for note in choosing.notes) == (expected == 0)
 
@@ -352,7 +354,9 @@ def test_n_grams_too_large_for_the_memory_are_left_out(
     available = 4 * NEEDED - missing_bytes
     monkeypatch.setattr("charlm.runs.choosing.memory_bytes", lambda: available)
     plan = choosing.plan(10_000, "training.ngram_weight=0.4")
+    assert isinstance(plan.engine, FakeEngine)
     assert plan.config.training.ngram_weight == weight
+    assert plan.engine.config.training.ngram_weight == weight
     assert any("training without n-grams: " in note for note in choosing.notes) != bool(weight)
 
 
