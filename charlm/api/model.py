@@ -3,6 +3,7 @@
 Axes: B batch, T time, V vocabulary, H units.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,13 +15,19 @@ from numpy.typing import NDArray
 
 from charlm.api import WINDOW
 from charlm.checks import check_path, check_whole
-from charlm.core.generation import GeneratedText, TextRequest, generate_text, random_seed
+from charlm.core.generation import (
+    RANDOM_SEEDS,
+    GeneratedText,
+    TextRequest,
+    generate_text,
+    random_seed,
+)
 from charlm.core.model_file import TrainedModel, read_model
 from charlm.core.rnn import Floats, Integers, State, ignore_overflow, read_outputs
 from charlm.core.sampler import Sampler
 from charlm.core.vocabulary import Ids, Vocabulary
 from charlm.errors import CharlmError
-from charlm.events import OnEvent, ignore
+from charlm.events import Note, OnEvent, ignore
 from charlm.runs.folder import find_model
 from charlm.wording import short_repr
 
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
 
 MAX_STREAMS = 1_000_000
 """Largest batch size of a state."""
+TRIES = 20
+"""Maximum number of lines that are generated for each line that is wanted."""
 Text = str | NDArray[Any] | Sequence[int]
 """Text as a string, or as ids, integers [T]."""
 
@@ -71,6 +80,15 @@ class Surprise:
         text = coloured_text(self.characters, [None, *self.nats.tolist()])
         style = 'style="white-space:pre-wrap;color:CanvasText;background:Canvas"'
         return f"<style>{VIEWER_STYLE}</style><pre {style}>{text}</pre>"
+
+
+class NewLines(list[str]):
+    """Different lines, none of which is in the text of the run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rejected = Counter[str]()
+        """Number of other lines that were generated, by the reason why they are left out."""
 
 
 class Model:
@@ -269,6 +287,63 @@ class Model:
             ignore_end=ignore_end,
         )
         return generate_text(self.trained, request)
+
+    def lines(
+        self,
+        count: int,
+        prompt: str = "",
+        *,
+        seed: int | None = None,
+        on_event: OnEvent = ignore,
+        **options: Any,
+    ) -> NewLines:
+        """Generate different lines, none of which is a line of the text of the model's run.
+
+        Args:
+            count: Number of lines, 1 or more.
+            prompt: Beginning of each line; the model also reads the lines before it, if any.
+            seed: Seed, 0 or more; the same seed gives the same lines. None = a random seed.
+            on_event: Called with a note if the text is not known.
+            options: `length` of a line, `temperature`, `top_k`, `top_p`, `min_p`; see `generate`.
+
+        Returns:
+            The lines, and the numbers of rejected lines. There are fewer lines than `count` if most
+            are rejected.
+
+        Raises:
+            CharlmError: An argument is out of range, or the text of the run is damaged.
+
+        """
+        from charlm.runs.run import run_corpus
+        from charlm.text.tokenization import corpus_lines
+
+        check_whole("count", count, 1)
+        problems = {hash(""): "empty"}
+        corpus = run_corpus(self.path, self.trained)
+        if corpus is None:
+            on_event(Note(f"{self.path}: its text is not known; new lines may be lines of it"))
+        else:
+            for line in corpus_lines(corpus, corpus.ids):
+                problems[hash(line)] = "in the text already"
+        lines = NewLines()
+        first_seed = random_seed() if seed is None else seed
+        check_whole("seed", first_seed, 0)
+        beginning = self.vocabulary.normalize(prompt).rpartition("\n")[2]
+        for number in range(TRIES * count):
+            own_seed = first_seed + number * RANDOM_SEEDS
+            text = self.generate(f"\n{prompt}", seed=own_seed, stop="\n", **options)
+            line = f"{beginning}{text}"
+            problem = problems.get(hash(line if line.strip() else ""))
+            if text.stopped_by == "length":
+                problem = "too long"
+            if problem is not None:
+                lines.rejected[problem] += 1
+                continue
+            lines.append(line)
+            problems[hash(line)] = "repeated"
+            if len(lines) == count:
+                break
+        return lines
 
     def _state_of(self, state: Sequence[Floats] | None, *, streams: int = 1) -> State:
         """Return a caller's state as float32 [streams, H] for each layer; None = zeros."""

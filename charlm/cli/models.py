@@ -38,6 +38,7 @@ from charlm.wording import counted
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
+    from charlm.api.model import Model, NewLines
     from charlm.text.findings import Copies
 
 
@@ -99,6 +100,13 @@ if TYPE_CHECKING:
     help="Number of texts, with consecutive seeds.",
 )
 @click.option(
+    "--lines",
+    type=click.IntRange(1, 10_000),
+    metavar="N",
+    help="Generate N different lines, none of which is in the model's own text; --prompt begins "
+    "each line, and --length limits each.",
+)
+@click.option(
     "--stop",
     metavar="TEXT",
     help="End the text before the first occurrence of TEXT.  [default: no stop]",
@@ -110,6 +118,7 @@ def sample(
     prompt: str,
     seed: int | None,
     samples: int,
+    lines: int | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -125,11 +134,17 @@ def sample(
         continue a prompt, with fewer surprises
       charlm sample --samples 3 --top-p 0.9 --seed 1 --json
         generate three reproducible texts for a script
+      charlm sample names --lines 50
+        generate 50 new names with a model of a list of names
 
     """
     is_endless = options["length"] == 0
-    if is_endless and (as_json or samples > 1):
-        raise click.UsageError("with -n 0, the text has no end; leave out --samples and --json")
+    if is_endless and (as_json or samples > 1 or lines):
+        raise click.UsageError(
+            "with -n 0, the text has no end; leave out --samples, --lines and --json"
+        )
+    if lines and (samples > 1 or options["stop"]):
+        raise click.UsageError("--lines cannot be combined with --samples and --stop")
     if " " in str(model) and not Path(str(model)).exists():
         raise click.UsageError(f"{model}: no such model; a text to continue is given with -p")
     from charlm.api.model import load
@@ -137,10 +152,21 @@ def sample(
     from charlm.core.vocabulary import describe_left_out
 
     first_seed = random_seed() if seed is None else seed
-    loaded = load(model, on_event=ProgressDisplay())
+    display = ProgressDisplay()
+    loaded = load(model, on_event=display)
     left_out = loaded.vocabulary.left_out(prompt)
     if left_out:
         say(describe_left_out(left_out, "the prompt"))
+    facts = {"model": loaded.path, "prompt": prompt, "left_out": left_out, "seed": first_seed}
+    if lines:
+        del options["stop"]
+        found = loaded.lines(lines, prompt, seed=first_seed, on_event=display, **options)
+        _print_new_lines(loaded, found, facts if as_json else None)
+        if len(found) < lines:
+            rejected = [f"{count:,} {reason}" for reason, count in found.rejected.most_common()]
+            advice = "a higher -t or, for long lines, a larger -n gives more"
+            say(f"{counted(len(found), 'new line')}; left out: {', '.join(rejected)}; {advice}")
+        return
     texts = (
         loaded.generate(prompt, seed=first_seed + index, ignore_end=is_endless, **options)
         for index in range(samples)
@@ -151,7 +177,6 @@ def sample(
             whole = str(text)
             sample = {"text": whole, "stopped_by": text.stopped_by, "characters": len(whole)}
             generated.append(sample)
-        facts = {"model": loaded.path, "prompt": prompt, "left_out": left_out, "seed": first_seed}
         print_json({**facts, "samples": generated})
     elif samples > 1:
         for number, text in enumerate(texts, start=1):
@@ -159,6 +184,16 @@ def sample(
             write_result(f"{prompt}{text}\n")
     else:
         _stream(prompt, next(texts))
+
+
+def _print_new_lines(model: "Model", lines: "NewLines", facts: dict[str, Any] | None) -> None:
+    """Print new lines, as JSON after `facts` if there are any."""
+    if facts is None:
+        print_result(*lines)
+        return
+    scores = model.score([f"\n{line}\n" for line in lines])
+    means = [float(nats.mean()) for nats in scores]
+    print_json({**facts, "lines": lines, "nats_per_char": means, "rejected": lines.rejected})
 
 
 def _stream(prompt: str, chunks: Iterable[str]) -> None:
@@ -211,8 +246,9 @@ def _stream(prompt: str, chunks: Iterable[str]) -> None:
     "--lines",
     "by_line",
     is_flag=True,
-    help="Print a row for each line of TEXT, read by itself: nats per character, number of "
-    "characters, number of unknown ones, and the line, separated by tabs.",
+    help="Print a row for each line of TEXT, read by itself: its number, score (mean nats of its "
+    "most surprising characters), nats per character, how rare the score is, number of "
+    "characters, and the line, separated by tabs.",
 )
 @json_option
 @click.pass_context
@@ -234,7 +270,7 @@ def evaluate(context: click.Context, /, *, by_line: bool, as_json: bool, **optio
       charlm evaluate --copies
         also measure how much is copied from the training text
       charlm evaluate logs today.log --lines > scores.tsv
-        score each line; sort -rn scores.tsv shows the most surprising lines first
+        score each line; sort -rnk2 scores.tsv shows the most surprising lines first
 
     """
     given = {
@@ -263,16 +299,16 @@ def evaluate(context: click.Context, /, *, by_line: bool, as_json: bool, **optio
 
 
 def _print_lines(model: Path | None, text: Path, *, as_json: bool) -> None:
-    """Print the score of each line of a text."""
+    """Print the score of each line of a text as soon as it is read."""
     from charlm.api.evaluation import score_lines
 
-    scores = score_lines(model, text, on_event=ProgressDisplay())
-    if as_json:
-        print_json([score._asdict() for score in scores])
-        return
-    for score in scores:
-        nats = "-" if score.nats_per_char is None else f"{score.nats_per_char:.4f}"
-        write_result(f"{nats}\t{score.characters}\t{score.unknown}\t{score.line}\n")
+    for score in score_lines(model, text, on_event=ProgressDisplay()):
+        if as_json:
+            print_json(score._asdict())
+            continue
+        place = f"{score.document}:{score.number}" if text.is_dir() else score.number
+        nats = f"{score.score:.4f}\t{score.nats_per_char:.4f}"
+        write_result(f"{place}\t{nats}\t{score.rarity}\t{score.characters}\t{score.line}\n")
 
 
 def _lines(evaluation: "Evaluation") -> Iterator[str]:

@@ -82,6 +82,10 @@ class CorpusConfig(_Section):
 
     encoding: str = "utf-8"
     """Encoding of the text files, as Python names it. `latin-1` gives each byte an id."""
+    errors: Literal["strict", "replace"] = "strict"
+    """Treatment of bytes that are not valid in the encoding: `strict` refuses their file, `replace`
+    reads them as U+FFFD, as well as zero bytes in UTF-8. A file with more than 10% of them is
+    refused."""
     min_count: Positive | None = None
     """Minimum number of occurrences of a character that gets its own id; rarer characters share the
     unknown id. 1 keeps all characters. null = 1 if the text has at most 256 different characters,

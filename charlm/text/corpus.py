@@ -46,6 +46,8 @@ class Source(BaseModel):
     """Number of characters after normalisation."""
     sha256: str
     """Digest of the bytes after decompression."""
+    invalid: int = 0
+    """Number of U+FFFD, for bytes that are not valid, if `errors` is `replace`."""
 
 
 class Rare(BaseModel):

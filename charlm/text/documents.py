@@ -5,16 +5,24 @@ A source is a file, a folder or standard input. Files whose names end in .gz are
 
 import codecs
 import gzip
+import io
 import os
 import sys
 import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import cast
 
-from charlm.core.vocabulary import MAX_MARKS, has_too_many_marks, unify_line_ends
+from charlm.config.schema import CorpusConfig
+from charlm.core.vocabulary import (
+    MAX_MARKS,
+    UNKNOWN_GLYPH,
+    has_too_many_marks,
+    unify_line_ends,
+)
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
 from charlm.storage import is_run, near_file_hint, printable, reading
@@ -39,6 +47,8 @@ BYTES = codecs.lookup("latin-1").name
 """Name of the encoding that gives each byte a character."""
 BYTES_AS_TEXT = "-s corpus.encoding=latin-1 gives each byte an id"
 """Advice for data that is not text."""
+MAX_INVALID = 0.1
+"""Largest share of U+FFFD in a text with `corpus.errors: replace`; a binary file has more."""
 MAX_NAME = 50
 """Maximum number of characters in the name of a text; a run's folder name, which adds a time, must
 fit in 255 bytes."""
@@ -69,10 +79,12 @@ class Document:
     """Name in messages."""
     path: Path | None
     """File of the document; None = standard input."""
-    data: bytes | bytearray = b""
-    """Contents, if they were read from standard input."""
 
-    def read(self) -> bytes | bytearray:
+    @cached_property
+    def _standard_input(self) -> bytearray:
+        return self._join_blocks()
+
+    def read(self) -> bytearray:
         """Return the decompressed bytes.
 
         Raises:
@@ -80,31 +92,41 @@ class Document:
             UndecodableError: The name ends in .gz, but the file is not a complete gzip file.
 
         """
-        if self.path is None:
-            return self.data
+        return self._standard_input if self.path is None else self._join_blocks()
+
+    def _join_blocks(self) -> bytearray:
+        limit = (memory_bytes() or sys.maxsize) // MEMORY_SHARE
+        data = bytearray()
+        for block in self.blocks():
+            data += block
+            if len(data) > limit:
+                raise CharlmError(
+                    f"{self.name}: larger than {limit:,} bytes, a sixteenth of the memory; "
+                    "split it into several files"
+                )
+        return data
+
+    def blocks(self) -> Iterator[bytes]:
+        """Yield the decompressed bytes in blocks, those of standard input as soon as they come.
+
+        Raises:
+            CharlmError: The file cannot be read.
+            UndecodableError: The name ends in .gz, but the file is not a complete gzip file.
+
+        """
         try:
+            if self.path is None:
+                stdin = cast(io.BufferedReader, sys.stdin.buffer)
+                yield from iter(partial(stdin.read1, BLOCK_BYTES), b"")
+                return
             with self.path.open("rb") as raw:
                 file = gzip.GzipFile(fileobj=raw) if self.path.suffix.lower() == ".gz" else raw
-                return _read(file, self.name)
+                yield from iter(partial(file.read, BLOCK_BYTES), b"")
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
             reason = f"not a complete gzip file: {error}"
             raise UndecodableError(self.name, reason, "compress it again") from None
         except OSError as error:
             raise CharlmError(f"{self.name}: cannot be read: {error.strerror}") from None
-
-
-def _read(file: BinaryIO | gzip.GzipFile, name: str) -> bytearray:
-    """Return the bytes of a file; raises CharlmError beyond a sixteenth of the memory."""
-    limit = (memory_bytes() or sys.maxsize) // MEMORY_SHARE
-    data = bytearray()
-    while len(data) <= limit and (block := file.read(BLOCK_BYTES)):
-        data += block
-    if len(data) > limit:
-        raise CharlmError(
-            f"{name}: larger than {limit:,} bytes, a sixteenth of the memory; "
-            "split it into several files"
-        )
-    return data
 
 
 def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, str]]:
@@ -127,7 +149,7 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
     left_out: dict[str, str] = {}
     for source in dict.fromkeys(sources):
         if source == STANDARD_INPUT:
-            documents[source] = Document(source, None, _read(sys.stdin.buffer, "standard input"))
+            documents[source] = Document(source, None)
             continue
         path = Path(source)
         with reading(path):
@@ -213,7 +235,7 @@ def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
         )
 
 
-def decode(data: bytes | bytearray, *, encoding: str, name: str) -> str:
+def decode(data: bytes | bytearray, config: CorpusConfig, *, name: str) -> str:
     r"""Return the text of a document in the normal form NFC.
 
     Line ends become \n, except in latin-1, which stands for bytes. A byte order mark at the start
@@ -221,7 +243,7 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str) -> str:
 
     Args:
         data: The bytes of the document.
-        encoding: A name that `check_encoding` accepts.
+        config: The encoding, which `check_encoding` has accepted, and the treatment of errors.
         name: The name of the document in messages.
 
     Raises:
@@ -229,23 +251,37 @@ def decode(data: bytes | bytearray, *, encoding: str, name: str) -> str:
             combining marks in a row. The message has advice.
 
     """
-    if encoding == "utf-8" and data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    encoding = config.encoding
+    if encoding == "utf-8" and has_utf16_mark(data):
         encoding = "utf-16"
     elif encoding.lower().startswith("utf"):
-        _check_is_text(data, name, encoding=encoding)
+        check_is_text(data, name)
+    if encoding == "utf-8" and b"\0" in data:
+        if config.errors == "strict":
+            advice = _advise(encoding, example="utf-16-le")
+            raise UndecodableError(name, "has zero bytes, so it is not plain text", advice)
+        data = data.replace(b"\0", b"\xff")
     try:
-        text = data.decode(encoding)
+        text = data.decode(encoding, config.errors)
     except UnicodeError as error:
         reason = f"not valid {encoding}"
         if isinstance(error, UnicodeDecodeError):
             reason += f" at byte {error.start:,} (0x{data[error.start]:02X})"
         raise UndecodableError(name, reason, _advise(encoding)) from None
-    if codecs.lookup(encoding).name != BYTES:
+    if config.errors == "replace" and text.count(UNKNOWN_GLYPH) > MAX_INVALID * len(text):
+        reason = f"more than {MAX_INVALID:.0%} is not valid {encoding}, so it is not plain text"
+        raise UndecodableError(name, reason, _advise(encoding))
+    if not is_bytes(encoding):
         text = unify_line_ends(text)
     if has_too_many_marks(text):
         reason = f"more than {MAX_MARKS:,} combining marks in a row"
         raise UndecodableError(name, reason, "remove some of them")
     return unicodedata.normalize("NFC", text.removeprefix(BYTE_ORDER_MARK))
+
+
+def is_bytes(encoding: str) -> bool:
+    """Return whether an encoding gives each byte a character."""
+    return codecs.lookup(encoding).name == BYTES
 
 
 def is_utf8(data: bytes | bytearray) -> bool:
@@ -259,18 +295,21 @@ def is_utf8(data: bytes | bytearray) -> bool:
     return True
 
 
-def _check_is_text(data: bytes | bytearray, name: str, *, encoding: str) -> None:
-    """Raise UndecodableError for a binary file."""
+def has_utf16_mark(data: bytes | bytearray) -> bool:
+    """Return whether a text begins with the byte order mark of UTF-16."""
+    return data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+
+
+def check_is_text(data: bytes | bytearray, name: str) -> None:
+    """Raise UndecodableError for the beginning of a file of a known kind that is not plain text."""
     for start, (kind, advice) in BINARY_FILES.items():
         if data.startswith(start):
             raise UndecodableError(name, kind, advice)
-    if encoding == "utf-8" and b"\0" in data:
-        advice = _advise(encoding, example="utf-16-le")
-        raise UndecodableError(name, "has zero bytes, so it is not plain text", advice)
 
 
 def _advise(encoding: str, *, example: str = "cp1252") -> str:
     return (
         f"set its encoding for training, for instance -s corpus.encoding={example}, or convert it "
-        f"to {encoding}; {BYTES_AS_TEXT}"
+        f"to {encoding}; -s corpus.errors=replace reads bytes that are not valid as U+FFFD; "
+        f"{BYTES_AS_TEXT}"
     )

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from charlm.core.vocabulary import Ids
 from charlm.text.corpus import Corpus, count_ids
-from charlm.wording import name_some
+from charlm.wording import counted, name_some
 
 MIN_SPAN = 20
 """Length of the shortest span that counts as copied; texts of one language share shorter spans."""
@@ -38,7 +38,7 @@ def find_problems(corpus: Corpus) -> list[str]:
 
 
 def find_omissions(corpus: Corpus) -> Iterator[str]:
-    """Yield a line for the user about rare characters, and a line about omitted files."""
+    """Yield lines for the user about rare characters, invalid bytes and omitted files."""
     manifest = corpus.manifest
     rare = manifest.rare
     if rare is not None:
@@ -48,6 +48,13 @@ def find_omissions(corpus: Corpus) -> Iterator[str]:
             f"{rare.occurrences / manifest.characters:.2%} of the text; "
             "-s corpus.min_count=1 keeps all"
         )
+    invalid = [
+        f"{source.name} ({counted(source.invalid, 'time')})"
+        for source in manifest.sources
+        if source.invalid
+    ]
+    if invalid:
+        yield f"bytes not valid in {manifest.encoding}: read as U+FFFD in {name_some(invalid)}"
     if manifest.left_out:
         files = [f"{name} ({reason})" for name, reason in manifest.left_out.items()]
         yield f"files: {len(files):,} left out: {name_some(files)}"

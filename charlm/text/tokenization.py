@@ -4,10 +4,13 @@ Two passes over the files make a corpus, with one file in memory at a time. The 
 the characters, to decide which characters get their own id; the second writes the ids.
 """
 
+import codecs
 import contextlib
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config.schema import CorpusConfig
-from charlm.core.vocabulary import MAX_CODE_POINT, Ids, Vocabulary
+from charlm.core.vocabulary import MAX_CODE_POINT, UNKNOWN_GLYPH, Ids, Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, Progress, ignore
 from charlm.storage import check_free, new_file, new_folder
@@ -38,8 +41,11 @@ from charlm.text.documents import (
     Document,
     UndecodableError,
     check_encoding,
+    check_is_text,
     decode,
     find_documents,
+    has_utf16_mark,
+    is_bytes,
     is_utf8,
     name_text,
 )
@@ -157,7 +163,7 @@ def tokenize(
             write(ids_header(size, vocabulary.dtype))
             digest = hashlib.sha256()
             blocks = _encode_documents(
-                kept, vocabulary, config.encoding, has_ends=has_ends, on_event=on_event
+                kept, vocabulary, config, has_ends=has_ends, on_event=on_event
             )
             for ids in blocks:
                 write(ids.data)
@@ -207,7 +213,7 @@ def _count_characters(
     for document in _with_progress(documents, "counting characters", on_event):
         try:
             data = document.read()
-            text = decode(data, encoding=config.encoding, name=document.name)
+            text = decode(data, config, name=document.name)
         except UndecodableError as error:
             left_out[document.name] = error.reason
             errors.append(error)
@@ -219,9 +225,12 @@ def _count_characters(
         for code_points in _code_points(text):
             block_counts = np.bincount(code_points)
             counts[: len(block_counts)] += block_counts
-        digest = hashlib.sha256(data).hexdigest()
         kept[document] = Source(
-            name=document.name, bytes=len(data), characters=len(text), sha256=digest
+            name=document.name,
+            bytes=len(data),
+            characters=len(text),
+            sha256=hashlib.sha256(data).hexdigest(),
+            invalid=text.count(UNKNOWN_GLYPH) if config.errors == "replace" else 0,
         )
     if errors and not kept:
         more = len(left_out) - 1
@@ -235,7 +244,7 @@ def _count_characters(
 def _encode_documents(
     documents: Mapping[Document, Source],
     vocabulary: Vocabulary,
-    encoding: str,
+    config: CorpusConfig,
     *,
     has_ends: bool,
     on_event: OnEvent,
@@ -247,7 +256,7 @@ def _encode_documents(
     separator = np.array([vocabulary.end_of_text_id or 0], table.dtype)
     needs_separator = has_ends
     for document, source in _with_progress(documents.items(), "encoding characters", on_event):
-        text = decode(document.read(), encoding=encoding, name=document.name)
+        text = decode(document.read(), config, name=document.name)
         if len(text) != source.characters:
             raise CharlmError(
                 f"{document.name}: changed while charlm was reading it; "
@@ -269,11 +278,12 @@ def _code_points(text: str) -> Iterator[NDArray[np.uint32]]:
     return (np.frombuffer(block.encode("utf-32-le"), np.uint32) for block in _blocks(text))
 
 
-def _decode_for_model(document: Document, encoding: str) -> str:
+def _decode_for_model(document: Document, config: CorpusConfig) -> str:
     """Return a text for a model: as UTF-8 if it is UTF-8, otherwise in the model's encoding."""
     data = document.read()
-    used = "utf-8" if is_utf8(data) else encoding
-    return decode(data, encoding=used, name=document.name)
+    if is_utf8(data):
+        config = config.model_copy(update={"encoding": "utf-8"})
+    return decode(data, config, name=document.name)
 
 
 def encode_text(
@@ -302,7 +312,7 @@ def encode_text(
     if is_corpus(source):
         return _encode(_corpus_documents(open_corpus(source), split), vocabulary)
     documents, _ = find_documents([str(source)])
-    texts = (_decode_for_model(document, config.encoding) for document in documents)
+    texts = (_decode_for_model(document, config) for document in documents)
     ids, left_out = _encode(texts, vocabulary)
     if split is not None:
         start, end = split_positions(len(ids), config)[split]
@@ -310,12 +320,42 @@ def encode_text(
     return ids, left_out
 
 
-def read_lines(source: Path, config: CorpusConfig) -> Iterator[str]:
-    """Yield the lines of a file, a folder of files, or - for standard input; see `encode_text`."""
-    documents, _ = find_documents([str(source)])
-    for document in documents:
-        text = _decode_for_model(document, config.encoding)
-        yield from text.removesuffix("\n").split("\n")
+def read_lines(source: Path, config: CorpusConfig) -> Iterator[tuple[str, list[str]]]:
+    """Yield the lines of a text for a model as soon as they come, with the name of their document.
+
+    Bytes that are not valid become U+FFFD. The beginning of a document decides whether it is read
+    as UTF-8 or in the encoding of the training text; see `encode_text` for the text and the
+    arguments.
+    """
+    for document in find_documents([str(source)])[0]:
+        blocks = document.blocks()
+        start = next(blocks, b"")
+        check_is_text(start, document.name)
+        encoding = config.encoding
+        if has_utf16_mark(start):
+            encoding = "utf-16"
+        elif encoding == "utf-8" or is_utf8(start.rpartition(b"\n")[0]):
+            encoding = "utf-8-sig"  # without the byte order mark
+        decoder = io.IncrementalNewlineDecoder(
+            codecs.getincrementaldecoder(encoding)("replace"), translate=not is_bytes(encoding)
+        )
+        rest = ""
+        for block in chain([start], blocks):
+            *lines, rest = (rest + decoder.decode(block)).split("\n")
+            yield document.name, lines
+        rest += decoder.decode(b"", final=True)
+        if rest:
+            yield document.name, [rest.removesuffix("\n")]
+
+
+def corpus_lines(corpus: Corpus, ids: Ids) -> Iterator[str]:
+    """Yield the lines of a part of a corpus, the first and the last of which may be cut."""
+    rest = ""
+    for start in range(0, len(ids), BLOCK):
+        text = corpus.vocabulary.spell(ids[start : start + BLOCK], end="\n")
+        *lines, rest = (rest + text).split("\n")
+        yield from lines
+    yield rest
 
 
 def _corpus_documents(corpus: Corpus, split: Split | None) -> Iterator[str]:
@@ -361,7 +401,7 @@ def check_same_text(sources: Sequence[str], manifest: Manifest, *, owner: Path) 
         for document in find_documents(sources)[0]:
             with contextlib.suppress(UndecodableError):
                 data = document.read()
-                if decode(data, encoding=manifest.encoding, name=document.name):
+                if decode(data, manifest, name=document.name):
                     digests.append(hashlib.sha256(data).hexdigest())
         is_same = digests == [source.sha256 for source in manifest.sources]
     if not is_same:

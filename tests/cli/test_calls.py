@@ -184,6 +184,8 @@ def test_the_table_has_every_option(name: str) -> None:
     tested_elsewhere = {"--quiet"}
     if name == "tensorboard":
         tested_elsewhere |= {"--host", "--port"}
+    if name == "sample":
+        tested_elsewhere |= {"--lines"}
     for parameter in all_commands()[name].params:
         if isinstance(parameter, click.Option):
             assert {*parameter.opts} & (tested | tested_elsewhere), parameter.opts
@@ -270,6 +272,9 @@ WRONG_USAGE = [
     ("sample m.safetensors -t -1", "-1.0 is not in the range"),
     ("sample m.safetensors --top-p 0", "0.0 is not in the range"),
     ("sample m.safetensors -n 0 --json", "with -n 0, the text has no end"),
+    ("sample m.safetensors -n 0 --lines 2", "with -n 0, the text has no end"),
+    ("sample m.safetensors --lines 2 --samples 2", "--lines cannot be combined with --samples"),
+    ("sample m.safetensors --lines 2 --stop x", "--lines cannot be combined with --samples and"),
     ("evaluate m.safetensors --lines", "--lines needs a TEXT"),
     ("evaluate m.safetensors text.txt --lines --copies", "can only be combined with --json"),
     ("train --resume text.txt", "--resume with a text also needs --run, the folder of the run"),

@@ -1,5 +1,6 @@
 """What `charlm sample`, `evaluate` and `export` print, on a terminal, in a pipe and as JSON."""
 
+import json
 import math
 import os
 import pty
@@ -7,6 +8,7 @@ import signal
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,11 +16,13 @@ from commands import charlm, check_failure, json_of
 from models import change_model, with_tensors
 from processes import command_line, run_process
 
-from charlm.api.evaluation import evaluate
+from charlm.api.evaluation import LineScore, evaluate
 from charlm.api.model import load
 from charlm.core.model_file import TrainedModel, write_model
+from charlm.core.rnn import log_softmax
 from charlm.core.vocabulary import Vocabulary
 from charlm.measures.baselines import Comparison
+from charlm.runs.folder import DEFAULT_CORPUS
 from charlm.text.corpus import open_corpus
 
 
@@ -187,6 +191,45 @@ def test_several_endless_samples_are_refused(trained_run: Path) -> None:
     assert "with -n 0, the text has no end" in command.stderr
 
 
+# New lines
+
+
+LINES = ("river-plays", "--lines", 5, "-p", "The ", "-n", 100, "--seed", 3)
+
+
+def test_new_lines_are_different_and_not_in_the_text() -> None:
+    result = json_of("sample", *LINES)
+    lines = result["lines"]
+    assert sample(*LINES) == "".join(f"{line}\n" for line in lines)
+    assert len({*lines}) == 5
+    assert not {*lines} & {*DEFAULT_CORPUS.read_text("utf-8").splitlines()}
+    assert all(line.startswith("The ") and "\n" not in line for line in lines)
+    nats = load("river-plays").score([f"\n{line}\n" for line in lines])
+    assert result["nats_per_char"] == pytest.approx([float(each.mean()) for each in nats])
+    assert result["rejected"].keys() <= {"in the text already", "repeated", "too long"}
+
+
+def test_lines_that_are_not_new_are_counted(trained: TrainedModel, tmp_path: Path) -> None:
+    """The model always predicts the same character, so its lines are too long, or empty."""
+    for character, reason in (("a", "20 too long"), ("\n", "20 empty")):
+        model = write_repeating_model(trained, character, tmp_path / "same.safetensors")
+        command = charlm("sample", model, "--lines", 1)
+        assert command.stdout == ""
+        notes = " ".join(command.stderr.replace("\ncharlm:  ", "").split())
+        assert "same.safetensors: its text is not known; new lines may be lines of it" in notes
+        advice = "a higher -t or, for long lines, a larger -n gives more"
+        assert f"charlm: 0 new lines; left out: {reason}; {advice}" in notes
+        command = charlm("sample", model, "--lines", 1, "-p", "b\na", "-n", 1)
+    assert command.stdout == "a\n"
+
+
+def test_the_most_likely_line_is_found_once() -> None:
+    line = sample("river-plays", "--lines", 1, "-t", 0, "-p", "A", "-n", 400)
+    lines = load("river-plays").lines(2, "A", temperature=0, length=400)
+    assert [*lines] == [line.removesuffix("\n")]
+    assert lines.rejected == {"repeated": 39}
+
+
 # Scores
 
 
@@ -226,42 +269,109 @@ def test_unknown_characters_of_a_text_are_in_the_json() -> None:
     assert result["text"] == "other.txt"
 
 
+# Unusual lines
+
+
+def scored_lines(*arguments: str | Path) -> list[dict[str, Any]]:
+    """Return the rows of `charlm evaluate --lines`, printed as JSON Lines."""
+    command = charlm("evaluate", *arguments, "--lines", "--json")
+    assert command.exit_code == 0, command.stderr
+    return [json.loads(line) for line in command.stdout.splitlines()]
+
+
 @pytest.mark.usefixtures("place")
 def test_each_line_of_a_text_has_a_score() -> None:
-    """A line is read after a line break, so its first character is scored too."""
-    Path("lines.txt").write_text("abX\n\nba\tb\n", encoding="utf-8")
+    """A line is read after a line break, and the line break at its end is scored too."""
+    Path("lines.txt").write_text("ab\n\nb\tbab\n", encoding="utf-8")
     model = load("m.safetensors")
-    means = [float(nats.mean()) for nats in model.score(["\nab", "\nbab"])]
-    rows = json_of("evaluate", "m.safetensors", "lines.txt", "--lines")
-    assert [row.pop("nats_per_char") for row in rows] == [
-        pytest.approx(means[0], rel=1e-5),
-        None,
-        pytest.approx(means[1], rel=1e-5),
+    of_unknown = -log_softmax(model.logits("\n")).min()
+    nats = [*model.score(["\nab\n", "\n\n", "\nbbab\n"])]
+    nats[2] = np.insert(nats[2], 1, of_unknown)
+    scores = [np.sort(each)[-3:].mean() for each in nats]
+    means = [each.mean() for each in nats]
+    rows = scored_lines("m.safetensors", "lines.txt")
+    assert [row.pop("score") for row in rows] == pytest.approx(scores)
+    assert [row.pop("nats_per_char") for row in rows] == pytest.approx(means)
+    known = {"document": "lines.txt", "as_high": 0, "compared": 0}
+    expected = [(1, 3, "ab"), (2, 1, ""), (3, 6, "b\tbab")]
+    assert rows == [
+        {**known, "number": number, "characters": characters, "line": line}
+        for number, characters, line in expected
     ]
-    assert [*map(tuple, map(dict.values, rows))] == [(2, 1, "abX"), (0, 0, ""), (3, 1, "ba\tb")]
-    lines = charlm("evaluate", "m.safetensors", "lines.txt", "--lines").stdout.splitlines()
-    assert lines == [f"{means[0]:.4f}\t2\t1\tabX", "-\t0\t0\t", f"{means[1]:.4f}\t3\t1\tba\tb"]
+    printed = charlm("evaluate", "m.safetensors", "lines.txt", "--lines").stdout.splitlines()
+    assert printed == [
+        f"{number}\t{score:.4f}\t{mean:.4f}\t-\t{characters}\t{line}"
+        for (number, characters, line), score, mean in zip(expected, scores, means, strict=True)
+    ]
 
 
-def test_a_line_is_not_the_start_of_a_file(trained: TrainedModel, tmp_path: Path) -> None:
-    assert trained.vocabulary.end_of_text_id is not None
+def test_an_unknown_character_has_the_loss_of_the_unknown_id(
+    trained: TrainedModel, tmp_path: Path
+) -> None:
+    vocabulary = Vocabulary(("\n", "a", "b", None, None), unknown_id=3, end_of_text_id=4)
     model, lines = tmp_path / "m.safetensors", tmp_path / "lines.txt"
-    write_model(model, trained)
-    lines.write_text("ab\n", encoding="utf-8")
-    (row,) = json_of("evaluate", model, lines, "--lines")
-    (nats,) = load(model).score(["\nab"])
+    write_model(model, replace(trained, vocabulary=vocabulary))
+    lines.write_text("aXb", encoding="utf-8")
+    (row,) = scored_lines(model, lines)
+    nats = load(model).score([0, 1, 3, 2, 0])
     assert row["nats_per_char"] == pytest.approx(float(nats.mean()))
 
 
-def test_a_line_does_not_begin_with_the_unknown_character(
-    trained: TrainedModel, tmp_path: Path
+def test_a_score_is_compared_with_the_lines_of_the_validation_text(
+    trained_run: Path, tmp_path: Path
 ) -> None:
-    vocabulary = Vocabulary(characters=("c", "a", "b", None, None), unknown_id=3, end_of_text_id=4)
-    model, lines = tmp_path / "m.safetensors", tmp_path / "lines.txt"
-    write_model(model, replace(trained, vocabulary=vocabulary))
-    lines.write_text("ab\n", encoding="utf-8")
-    (row,) = json_of("evaluate", model, lines, "--lines")
-    assert row["nats_per_char"] == pytest.approx(float(load(model).score([4, 1, 2]).mean()))
+    corpus = open_corpus(trained_run / "corpus")
+    _, *own, _ = corpus.vocabulary.decode(corpus.split("validation")).split("\n")
+    (tmp_path / "own.txt").write_text("\n".join(own), encoding="utf-8")
+    rows = scored_lines(trained_run, tmp_path / "own.txt")
+    scores = [row["score"] for row in rows]
+    assert {row["compared"] for row in rows} == {len(own)}
+    for row in rows:
+        higher = sum(score >= row["score"] - 1e-4 for score in scores)
+        lower = sum(score > row["score"] + 1e-4 for score in scores)
+        assert lower < row["as_high"] <= higher
+
+
+@pytest.mark.parametrize(
+    ("as_high", "compared", "rarity"),
+    [(0, 0, "-"), (0, 1900, "above all 1,900"), (1, 1900, "1 in 1,900"), (5, 14, "1 in 3")],
+)
+def test_the_rarity_of_a_score_is_a_number_of_lines(
+    as_high: int, compared: int, rarity: str
+) -> None:
+    score = LineScore("x", 1, 1.0, 1.0, as_high, compared, 1, "")
+    assert score.rarity == rarity
+
+
+@pytest.mark.usefixtures("place")
+def test_lines_of_a_folder_are_named_by_their_file() -> None:
+    Path("logs").mkdir()
+    for name in ("1.log", "2.log"):
+        Path("logs", name).write_text("a\nb\n", encoding="utf-8")
+    rows = charlm("evaluate", "m.safetensors", "logs", "--lines").stdout.splitlines()
+    places = [row.split("\t")[0] for row in rows]
+    assert places == ["logs/1.log:1", "logs/1.log:2", "logs/2.log:1", "logs/2.log:2"]
+
+
+@pytest.mark.usefixtures("place")
+def test_a_line_is_scored_as_soon_as_it_comes() -> None:
+    command = command_line("evaluate", "m.safetensors", "-", "--lines")
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for number in (1, 2):
+            process.stdin.write(b"ab\xff\n" + 2000 * b"\xcc\x81" + b"\n")
+            process.stdin.flush()
+            assert process.stdout.readline().startswith(b"%d\t" % (2 * number - 1))
+            assert process.stdout.readline().startswith(b"%d\t" % (2 * number))
+
+
+def test_lines_need_a_model_that_knows_line_breaks(trained: TrainedModel, tmp_path: Path) -> None:
+    vocabulary = Vocabulary(("c", "a", "b", None, None), unknown_id=3, end_of_text_id=4)
+    write_model(tmp_path / "m.safetensors", replace(trained, vocabulary=vocabulary))
+    (tmp_path / "lines.txt").write_text("ab\n", encoding="utf-8")
+    line = f"evaluate {tmp_path}/m.safetensors {tmp_path}/lines.txt --lines"
+    check_failure(line, "does not know line breaks, so it cannot score lines")
 
 
 @pytest.mark.usefixtures("place")

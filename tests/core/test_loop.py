@@ -414,6 +414,7 @@ def test_without_validation_text_its_loss_is_measured_on_the_training_text(tmp_p
 CHANGES = """
 seed=2
 corpus.encoding=latin-1
+corpus.errors=replace
 corpus.min_count=2
 corpus.validation_fraction=0.2
 corpus.test_fraction=0.1

@@ -185,7 +185,7 @@ def test_a_larger_gzip_file_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def decoded(data: bytes, encoding: str = "utf-8") -> str:
-    return decode(data, encoding=encoding, name="x")
+    return decode(data, CorpusConfig(encoding=encoding), name="x")
 
 
 @given(
@@ -245,6 +245,24 @@ def test_a_file_that_is_not_plain_text_is_refused(data: bytes, message: str) -> 
     assert decoded(data, "latin-1") == data.decode("latin-1")
 
 
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        pytest.param("aé\xffb\0".encode("latin-1") + 40 * b".", f"a\ufffd\ufffdb\ufffd{40 * '.'}"),
+        pytest.param(b"\xff\xfea\0\0\xdcb\0" + 40 * b".\0", f"a\ufffdb{40 * '.'}"),
+    ],
+    ids=["UTF-8", "UTF-16"],
+)
+def test_bytes_that_are_not_valid_can_be_replaced(data: bytes, text: str) -> None:
+    assert decode(data, CorpusConfig(errors="replace"), name="x") == text
+
+
+@pytest.mark.parametrize("data", [b"%PDF-1.4\n", 9 * b"a" + 2 * b"\0", bytes(range(256))])
+def test_a_binary_file_is_refused_even_if_bytes_can_be_replaced(data: bytes) -> None:
+    with pytest.raises(CharlmError, match=r"^x: (a PDF|more than 10% is not valid utf-8, so)"):
+        decode(data, CorpusConfig(errors="replace"), name="x")
+
+
 @pytest.mark.parametrize("encoding", ["utf-16-le", "UTF-16LE"])
 def test_an_old_word_document_is_no_utf_16(encoding: str) -> None:
     with pytest.raises(CharlmError, match=r"^x: an old Word or Excel document"):
@@ -265,8 +283,9 @@ def test_standard_input_can_have_a_sixteenth_of_the_memory(
 ) -> None:
     monkeypatch.setattr(documents, "memory_bytes", lambda: 16_000)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(bytes(1001))))
-    with pytest.raises(CharlmError, match=r"^standard input: larger than 1,000 bytes"):
-        find_documents(["-"])
+    [document], _ = find_documents(["-"])
+    with pytest.raises(CharlmError, match=r"^-: larger than 1,000 bytes"):
+        document.read()
 
 
 @pytest.mark.parametrize(

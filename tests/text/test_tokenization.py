@@ -25,9 +25,17 @@ from charlm.config.schema import CorpusConfig
 from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Event, Progress
+from charlm.text import documents, tokenization
 from charlm.text.corpus import Corpus, Rare, Split, open_corpus
 from charlm.text.documents import Document
-from charlm.text.tokenization import encode_text, resolve_min_count, tokenize
+from charlm.text.findings import find_omissions
+from charlm.text.tokenization import (
+    corpus_lines,
+    encode_text,
+    read_lines,
+    resolve_min_count,
+    tokenize,
+)
 
 # Documents
 
@@ -234,6 +242,7 @@ def test_a_corpus_describes_its_sources(two_documents: Corpus, tmp_path: Path) -
         "bytes": 2,
         "characters": 2,
         "sha256": hashlib.sha256(b"de").hexdigest(),
+        "invalid": 0,
     }
 
 
@@ -459,6 +468,61 @@ def test_a_text_is_read_as_utf_8_if_it_is_utf_8(data: bytes, ids: list[int]) -> 
     found, left_out = encode_text(Path("text.txt"), WESTERN, CorpusConfig(encoding="cp1252"))
     assert found.tolist() == ids
     assert left_out == {}
+
+
+def test_replaced_bytes_are_counted_and_reported() -> None:
+    Path("texts").mkdir()
+    for name, data in {"a": b"good\n", "b": 30 * b"x" + b"\xff\n\0", "c": b"\xff"}.items():
+        Path("texts", name).write_bytes(data)
+    corpus = tokenize(["texts"], Path("out"), CorpusConfig(errors="replace"))
+    assert [source.invalid for source in corpus.manifest.sources] == [0, 2]
+    reason, omitted = find_omissions(corpus)
+    assert reason == "bytes not valid in utf-8: read as U+FFFD in texts/b (2 times)"
+    assert "texts/c (more than 10% is not valid utf-8" in omitted
+
+
+def lines_of(data: bytes, encoding: str = "utf-8") -> list[str]:
+    """Return the lines of a file."""
+    Path("lines.txt").write_bytes(data)
+    blocks = read_lines(Path("lines.txt"), CorpusConfig(encoding=encoding))
+    return [line for _, lines in blocks for line in lines]
+
+
+@pytest.mark.parametrize("block", [2, 3, 100])
+@pytest.mark.parametrize(
+    ("data", "lines"),
+    [
+        pytest.param("\ufeffaé\r\n\nb".encode(), ["aé", "", "b"], id="UTF-8"),
+        pytest.param("\ufeffaé\r\nb\r\n".encode("utf-16-le"), ["aé", "b"], id="UTF-16"),
+        pytest.param(b"a\xff\0\rb\r", ["a\ufffd\0", "b"], id="invalid"),
+        pytest.param(b"", [], id="empty"),
+    ],
+)
+def test_lines_are_read_in_blocks(
+    block: int, data: bytes, lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "BLOCK_BYTES", block)
+    assert lines_of(data) == lines
+
+
+def test_lines_are_read_as_utf_8_or_in_the_encoding_of_the_model() -> None:
+    assert lines_of("é\nb".encode("cp1252"), "cp1252") == ["é", "b"]
+    assert lines_of("é\nb".encode(), "cp1252") == ["é", "b"]
+    assert lines_of(b"a\r\nb", "latin-1") == ["a\r", "b"]
+
+
+def test_lines_of_a_binary_file_are_refused() -> None:
+    with pytest.raises(CharlmError, match=r"^lines\.txt: a PDF"):
+        lines_of(b"%PDF-1.4\n")
+
+
+@pytest.mark.parametrize("block", [1, 3, 100])
+def test_a_corpus_has_the_lines_of_its_documents(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenization, "BLOCK", block)
+    corpus = make_corpus(Path(), "ab\n\nbaab", "b\n")
+    assert [*corpus_lines(corpus, corpus.ids)] == ["ab", "", "baab", "b", ""]
 
 
 def test_a_text_that_the_model_cannot_decode_is_refused() -> None:
