@@ -322,7 +322,7 @@ def test_a_score_is_compared_with_the_lines_of_the_validation_text(
 ) -> None:
     corpus = open_corpus(trained_run / "corpus")
     _, *own, _ = corpus.vocabulary.decode(corpus.split("validation")).split("\n")
-    (tmp_path / "own.txt").write_text("\n".join(own), encoding="utf-8")
+    (tmp_path / "own.txt").write_text("\n".join([*own, ""]), encoding="utf-8")
     rows = scored_lines(trained_run, tmp_path / "own.txt")
     scores = [row["score"] for row in rows]
     assert {row["compared"] for row in rows} == {len(own)}

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from charlm.config.schema import CorpusConfig
 from charlm.core.vocabulary import Vocabulary, describe_left_out, vocabulary_of
 from charlm.errors import CharlmError
 from charlm.text.documents import decode
@@ -56,7 +57,7 @@ def test_many_combining_marks_in_a_row_are_refused(read: Callable[[str], object]
 
 @pytest.mark.parametrize("mark", ["\u0316", "\u0344"], ids=["one mark", "two marks in NFC"])
 def test_a_document_with_as_many_combining_marks_as_are_allowed_can_be_encoded(mark: str) -> None:
-    text = decode(("a" + 1998 * mark).encode(), encoding="utf-8", name="x")
+    text = decode(("a" + 1998 * mark).encode(), CorpusConfig(), name="x")
     assert len(RESERVED.encode(text)) == len(text)
 
 
