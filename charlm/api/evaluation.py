@@ -4,7 +4,6 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple, get_args
 
@@ -13,6 +12,7 @@ import numpy as np
 from charlm.api import WINDOW
 from charlm.api.model import Model, load
 from charlm.checks import check_name, check_path
+from charlm.core.evaluating import EVALUATED_CHARACTERS
 from charlm.core.reading import one_thread
 from charlm.core.rnn import Floats, ignore_overflow, log_softmax
 from charlm.core.scoring import (
@@ -33,14 +33,12 @@ from charlm.runs.run import run_corpus
 from charlm.text.corpus import Corpus, Split
 from charlm.text.documents import check_encoding
 from charlm.text.findings import Copies, find_copies
-from charlm.text.tokenization import corpus_lines, encode_text, read_lines
+from charlm.text.tokenization import encode_text, read_lines
 from charlm.wording import as_argument, counted
 
 MOST_SURPRISING = 3
 """Number of characters whose mean loss is the score of a line. On six logs and lists, 3 found
 planted lines better than 1, 5, 8 and all characters, see docs/anomalies.md."""
-COMPARED_LINES = 10_000
-"""Maximum number of lines of the validation text that a score is compared with."""
 
 
 @dataclass(frozen=True)
@@ -203,8 +201,9 @@ def score_lines(
     corpus = run_corpus(model.path, model.trained)
     usual = np.empty(0)
     if corpus is not None:
-        own = [*islice(corpus_lines(corpus, corpus.split("validation")), COMPARED_LINES)]
-        whole = own[1:-1]  # the split may cut the first and the last line
+        ids = corpus.split("validation")[:EVALUATED_CHARACTERS]
+        own = model.vocabulary.spell(ids, end="\n").split("\n")
+        whole = own[1:-1]  # the first and the last line may be cut
         usual = np.sort([_score(nats) for nats in _line_nats(model, whole)])
     numbers = Counter[str]()
     for document, lines in read_lines(Path(check_path("text", text)), config):

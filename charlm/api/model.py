@@ -39,6 +39,8 @@ MAX_STREAMS = 1_000_000
 """Largest batch size of a state."""
 TRIES = 20
 """Maximum number of lines that are generated for each line that is wanted."""
+LINES_BEFORE, CHARACTERS_BEFORE = 8, 256
+"""Maximum number of lines, and of their characters, that the model reads before a new line."""
 Text = str | NDArray[Any] | Sequence[int]
 """Text as a string, or as ids, integers [T]."""
 
@@ -299,6 +301,9 @@ class Model:
     ) -> NewLines:
         """Generate different lines, none of which is a line of the text of the model's run.
 
+        Each is generated after some lines of this text from a random place, so that new lines
+        begin with the same letters as the lines of the text.
+
         Args:
             count: Number of lines, 1 or more.
             prompt: Beginning of each line; the model also reads the lines before it, if any.
@@ -315,32 +320,34 @@ class Model:
 
         """
         from charlm.runs.run import run_corpus
-        from charlm.text.tokenization import corpus_lines
 
         check_whole("count", count, 1)
-        problems = {hash(""): "empty"}
+        first_seed = random_seed() if seed is None else seed
+        check_whole("seed", first_seed, 0)
+        known = [""]
         corpus = run_corpus(self.path, self.trained)
         if corpus is None:
             on_event(Note(f"{self.path}: its text is not known; new lines may be lines of it"))
         else:
-            for line in corpus_lines(corpus, corpus.ids):
-                problems[hash(line)] = "in the text already"
+            known = self.vocabulary.spell(corpus.ids, end="\n").split("\n")
+        problems = {**dict.fromkeys(known, "in the text already"), "": "empty"}
         lines = NewLines()
-        first_seed = random_seed() if seed is None else seed
-        check_whole("seed", first_seed, 0)
         beginning = self.vocabulary.normalize(prompt).rpartition("\n")[2]
-        for number in range(TRIES * count):
+        places = np.random.default_rng(first_seed).integers(len(known), size=TRIES * count)
+        for number, place in enumerate(places.tolist()):
+            read = known[max(0, place - LINES_BEFORE) : place]
+            before = "\n".join(["", *read, ""])[-CHARACTERS_BEFORE:]
             own_seed = first_seed + number * RANDOM_SEEDS
-            text = self.generate(f"\n{prompt}", seed=own_seed, stop="\n", **options)
+            text = self.generate(f"{before}{prompt}", seed=own_seed, stop="\n", **options)
             line = f"{beginning}{text}"
-            problem = problems.get(hash(line if line.strip() else ""))
+            problem = problems.get(line if line.strip() else "")
             if text.stopped_by == "length":
                 problem = "too long"
             if problem is not None:
                 lines.rejected[problem] += 1
                 continue
             lines.append(line)
-            problems[hash(line)] = "repeated"
+            problems[line] = "repeated"
             if len(lines) == count:
                 break
         return lines

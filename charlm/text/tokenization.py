@@ -348,16 +348,6 @@ def read_lines(source: Path, config: CorpusConfig) -> Iterator[tuple[str, list[s
             yield document.name, [rest.removesuffix("\n")]
 
 
-def corpus_lines(corpus: Corpus, ids: Ids) -> Iterator[str]:
-    """Yield the lines of a part of a corpus, the first and the last of which may be cut."""
-    rest = ""
-    for start in range(0, len(ids), BLOCK):
-        text = corpus.vocabulary.spell(ids[start : start + BLOCK], end="\n")
-        *lines, rest = (rest + text).split("\n")
-        yield from lines
-    yield rest
-
-
 def _corpus_documents(corpus: Corpus, split: Split | None) -> Iterator[str]:
     """Yield the documents in a corpus, or in one of its splits."""
     ids = corpus.ids if split is None else corpus.split(split)

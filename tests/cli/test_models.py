@@ -223,10 +223,10 @@ def test_lines_that_are_not_new_are_counted(trained: TrainedModel, tmp_path: Pat
     assert command.stdout == "a\n"
 
 
-def test_the_most_likely_line_is_found_once() -> None:
-    line = sample("river-plays", "--lines", 1, "-t", 0, "-p", "A", "-n", 400)
-    lines = load("river-plays").lines(2, "A", temperature=0, length=400)
-    assert [*lines] == [line.removesuffix("\n")]
+def test_a_line_is_repeated_at_temperature_0(trained: TrainedModel, tmp_path: Path) -> None:
+    model = write_repeating_model(trained, "\n", tmp_path / "same.safetensors")
+    lines = load(model).lines(2, "ab", temperature=0)
+    assert [*lines] == ["ab"]
     assert lines.rejected == {"repeated": 39}
 
 

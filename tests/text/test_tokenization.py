@@ -25,12 +25,11 @@ from charlm.config.schema import CorpusConfig
 from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Event, Progress
-from charlm.text import documents, tokenization
+from charlm.text import documents
 from charlm.text.corpus import Corpus, Rare, Split, open_corpus
 from charlm.text.documents import Document
 from charlm.text.findings import find_omissions
 from charlm.text.tokenization import (
-    corpus_lines,
     encode_text,
     read_lines,
     resolve_min_count,
@@ -514,15 +513,6 @@ def test_lines_are_read_as_utf_8_or_in_the_encoding_of_the_model() -> None:
 def test_lines_of_a_binary_file_are_refused() -> None:
     with pytest.raises(CharlmError, match=r"^lines\.txt: a PDF"):
         lines_of(b"%PDF-1.4\n")
-
-
-@pytest.mark.parametrize("block", [1, 3, 100])
-def test_a_corpus_has_the_lines_of_its_documents(
-    block: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tokenization, "BLOCK", block)
-    corpus = make_corpus(Path(), "ab\n\nbaab", "b\n")
-    assert [*corpus_lines(corpus, corpus.ids)] == ["ab", "", "baab", "b", ""]
 
 
 def test_a_text_that_the_model_cannot_decode_is_refused() -> None:
