@@ -255,7 +255,7 @@ def decode(data: bytes | bytearray, config: CorpusConfig, *, name: str) -> str:
     if encoding == "utf-8" and has_utf16_mark(data):
         encoding = "utf-16"
     elif encoding.lower().startswith("utf"):
-        check_is_text(data, name)
+        _check_is_text(data, name)
     if encoding == "utf-8" and b"\0" in data:
         if config.errors == "strict":
             advice = _advise(encoding, example="utf-16-le")
@@ -300,7 +300,7 @@ def has_utf16_mark(data: bytes | bytearray) -> bool:
     return data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
-def check_is_text(data: bytes | bytearray, name: str) -> None:
+def _check_is_text(data: bytes | bytearray, name: str) -> None:
     """Raise UndecodableError for the beginning of a file of a known kind that is not plain text."""
     for start, (kind, advice) in BINARY_FILES.items():
         if data.startswith(start):

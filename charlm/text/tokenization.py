@@ -41,7 +41,6 @@ from charlm.text.documents import (
     Document,
     UndecodableError,
     check_encoding,
-    check_is_text,
     decode,
     find_documents,
     has_utf16_mark,
@@ -323,14 +322,15 @@ def encode_text(
 def read_lines(source: Path, config: CorpusConfig) -> Iterator[tuple[str, list[str]]]:
     """Yield the lines of a text for a model as soon as they come, with the name of their document.
 
-    Bytes that are not valid become U+FFFD. The beginning of a document decides whether it is read
-    as UTF-8 or in the encoding of the training text; see `encode_text` for the text and the
-    arguments.
+    Bytes that are not valid become U+FFFD, but a binary file is refused. The beginning of a
+    document decides whether it is read as UTF-8 or in the encoding of the training text; see
+    `encode_text` for the text and the arguments.
     """
     for document in find_documents([str(source)])[0]:
         blocks = document.blocks()
         start = next(blocks, b"")
-        check_is_text(start, document.name)
+        if document.path is not None:
+            decode(start, config.model_copy(update={"errors": "replace"}), name=document.name)
         encoding = config.encoding
         if has_utf16_mark(start):
             encoding = "utf-16"

@@ -487,20 +487,25 @@ def lines_of(data: bytes, encoding: str = "utf-8") -> list[str]:
     return [line for _, lines in blocks for line in lines]
 
 
-@pytest.mark.parametrize("block", [2, 3, 100])
+@pytest.mark.parametrize("block", [50, 51, 52, 53, 1000])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
+def test_lines_are_read_in_blocks(
+    block: int, encoding: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(documents, "BLOCK_BYTES", block)
+    data = f"\ufeff{20 * 'aé\r\n'}\nb".encode(encoding)
+    assert lines_of(data) == [*(20 * ["aé"]), "", "b"]
+
+
 @pytest.mark.parametrize(
     ("data", "lines"),
     [
-        pytest.param("\ufeffaé\r\n\nb".encode(), ["aé", "", "b"], id="UTF-8"),
-        pytest.param("\ufeffaé\r\nb\r\n".encode("utf-16-le"), ["aé", "b"], id="UTF-16"),
-        pytest.param(b"a\xff\0\rb\r", ["a\ufffd\0", "b"], id="invalid"),
-        pytest.param(b"", [], id="empty"),
+        (b"", []),
+        (b"ab\n", ["ab"]),
+        (b"ab\xff" + 30 * b"c" + b"\0\rb\r", [f"ab\ufffd{30 * 'c'}\0", "b"]),
     ],
 )
-def test_lines_are_read_in_blocks(
-    block: int, data: bytes, lines: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(documents, "BLOCK_BYTES", block)
+def test_every_line_is_read(data: bytes, lines: list[str]) -> None:
     assert lines_of(data) == lines
 
 
@@ -510,9 +515,10 @@ def test_lines_are_read_as_utf_8_or_in_the_encoding_of_the_model() -> None:
     assert lines_of(b"a\r\nb", "latin-1") == ["a\r", "b"]
 
 
-def test_lines_of_a_binary_file_are_refused() -> None:
-    with pytest.raises(CharlmError, match=r"^lines\.txt: a PDF"):
-        lines_of(b"%PDF-1.4\n")
+@pytest.mark.parametrize("data", [b"%PDF-1.4\n", b"\x7fELF\0\0\n"])
+def test_lines_of_a_binary_file_are_refused(data: bytes) -> None:
+    with pytest.raises(CharlmError, match=r"^lines\.txt: (a PDF|more than 10% is not valid)"):
+        lines_of(data)
 
 
 def test_a_text_that_the_model_cannot_decode_is_refused() -> None:
