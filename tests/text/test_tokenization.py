@@ -493,7 +493,7 @@ def test_lines_are_read_in_blocks(
     block: int, encoding: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(documents, "BLOCK_BYTES", block)
-    data = f"\ufeff{20 * 'aé\r\n'}\nb".encode(encoding)
+    data = ("\ufeff" + 20 * "aé\r\n" + "\nb").encode(encoding)
     assert lines_of(data) == [*(20 * ["aé"]), "", "b"]
 
 
