@@ -253,7 +253,7 @@ def export(
     path = Path(check_path("out", out))
     model = load(model, on_event=on_event)
     is_file = _is_single_file(path, format)
-    title = escape_controls(model_name(model.path)) or "charlm"
+    title = escape_controls(model_name(model.path.resolve())) or "charlm"
     files = export_files(model.trained, format, title=title)
     if is_file:
         (data,) = files.values()

@@ -64,9 +64,9 @@ def run_of(model: Path) -> Path | None:
 def model_name(model: Path) -> str:
     """Return the name of a model file: the name of its run, or else the name of the file.
 
-    Bytes that are not UTF-8 are escaped.
+    A link gives its own name, not the name of its target. Bytes that are not UTF-8 are escaped.
     """
-    model = model.resolve()
+    model = Path(os.path.abspath(model))  # noqa: PTH100 - Path.resolve follows links
     return printable(Path((run_of(model) or model.with_suffix("")).name))
 
 

@@ -50,7 +50,6 @@ FinishReason = Literal["stop", "length"]
 Texts = Annotated[list[str], FailFast(), BeforeValidator(_as_list)]
 Stop = Annotated[str, Field(min_length=1, max_length=1000)]
 Stops = Annotated[list[Stop], FailFast(), BeforeValidator(_as_list)]
-Zero = Annotated[float, Field(ge=0, le=0)]
 
 
 class CompletionRequest(Filters):
@@ -78,9 +77,9 @@ class CompletionRequest(Filters):
     """Whether the answer starts with the prompt."""
     user: str | None = None
     """Name for the caller's own use."""
-    frequency_penalty: Zero = 0
+    frequency_penalty: Literal[0] = 0
     """This field and the next four are accepted only with a value that has no effect."""
-    presence_penalty: Zero = 0
+    presence_penalty: Literal[0] = 0
     best_of: Literal[1] = 1
     logit_bias: dict[str, float] = Field(default={}, max_length=0)
     suffix: str = Field(default="", max_length=0)

@@ -1,6 +1,6 @@
 """HTTP server with an OpenAI-compatible API and a web page for each model.
 
-A model is read again when its file is replaced.
+A model is read again when its file is replaced, or a link to it is switched.
 """
 
 import asyncio
@@ -167,7 +167,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class ServedModel:
-    """A model that is read again when its file is replaced.
+    """A model that is read again when its file is replaced, or a link in its path is switched.
 
     Args:
         name: Name that requests use.
@@ -183,26 +183,27 @@ class ServedModel:
         self.name = name
         self._path = path
         self._on_event = on_event
+        self._version = _version(path)
         self._read()
 
     def _read(self) -> None:
-        self.modified = _modified(self._path)
-        """Time when the file was replaced, in nanoseconds since 1970."""
         trained = read_model(self._path)
         self.page = export_html(trained, title=self.name)["index.html"]
         """Web page that generates text in the browser."""
         self.trained = trained
         """Network, vocabulary and config."""
+        self.modified, _ = self._version
+        """Time when the file was replaced, in nanoseconds since 1970."""
 
     async def refresh(self) -> None:
         """Read the file again if it was replaced; a damaged or missing file changes nothing.
 
         Other requests get the old model meanwhile.
         """
-        modified = _modified(self._path)
-        if modified == self.modified:
+        version = _version(self._path)
+        if version == self._version:
             return
-        self.modified = modified
+        self._version = version
         result = "serving the new model"
         try:
             await asyncio.to_thread(self._read)
@@ -211,18 +212,19 @@ class ServedModel:
         self._on_event(Note(f"{self.name}: the file has changed; {result}"))
 
 
-def _modified(path: Path) -> int:
-    """Return the modification time of a file in nanoseconds, or 0 if it is missing."""
+def _version(path: Path) -> tuple[int, int]:
+    """Return the modification time of a file in nanoseconds, and its inode; zeros if missing."""
     try:
-        return path.stat().st_mtime_ns
+        status = path.stat()
     except OSError:
-        return 0
+        return 0, 0
+    return status.st_mtime_ns, status.st_ino
 
 
 def open_models(paths: Sequence[Path], *, on_event: OnEvent = ignore) -> dict[str, ServedModel]:
     """Read the models to serve, and return them by name.
 
-    A model has the name of its run, or of its file if it is outside a run.
+    A model has the name of its run, or of its file if it is outside a run; a link has its own name.
 
     Args:
         paths: Runs, model files, or parts of names of runs; empty = the newest run.

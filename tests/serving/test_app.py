@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 from models import make_random_model
+from run_folders import make_run
 
 pytest.importorskip("starlette", reason="missing: starlette")
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
@@ -134,6 +135,8 @@ def test_a_short_request_does_not_wait_for_long_ones(port: int) -> None:
         ("GET /a/b", None, 404, "Not Found"),
         ("GET /v1/completions", None, 405, "Method Not Allowed"),
         ("POST /v1/completions", {"n": 0}, 400, "n: found 0; must be greater than or equal to 1"),
+        ("POST /v1/completions", {"best_of": 2}, 400, "best_of: found 2; must be 1"),
+        ("POST /v1/completions", {"presence_penalty": 0.5}, 400, "found 0.5; must be 0"),
         ("POST /v1/completions", {"seed": 2**63}, 400, "seed: found 9223372036854775808; must"),
         ("POST /v1/completions", b"", 400, "Invalid JSON"),
         ("POST /v1/completions", b" " * MIB, 400, "Invalid JSON"),
@@ -400,6 +403,37 @@ def test_an_unusable_file_is_reported_once(data: bytes | None, path: Path) -> No
     assert note.message.startswith("m: the file has changed; still serving the old model: ")
     write(path, step=7)
     assert step_of(model) == 7
+
+
+@pytest.fixture
+def link(path: Path) -> Path:
+    """Return a link to the run night-0; the run night-7 is in the same folder."""
+    for step in (0, 7):
+        run = make_run(path.with_name(f"night-{step}"))
+        os.utime(write(run / "best.safetensors", step=step), (0, 0))
+    current = path.with_name("current")
+    switch(current, "night-0")
+    return current
+
+
+def switch(link: Path, target: str) -> None:
+    """Let a link name another target."""
+    new = link.with_name("new")
+    new.symlink_to(target)
+    new.rename(link)
+
+
+def test_a_link_to_a_run_keeps_its_name_and_is_followed(link: Path) -> None:
+    model = open_models([link])["current"]
+    switch(link, "night-7")
+    assert step_of(model) == 7
+
+
+def test_a_link_without_a_target_keeps_the_old_model(link: Path) -> None:
+    model = open_models([link])["current"]
+    modified = model.modified
+    switch(link, "missing")
+    assert (step_of(model), model.modified) == (0, modified)
 
 
 def test_a_model_outside_a_run_has_the_name_of_its_file(path: Path) -> None:
