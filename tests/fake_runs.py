@@ -164,7 +164,10 @@ def ticking(seconds: float) -> Callable[[], float]:
 
 
 def repeatable_files(run: Path) -> dict[str, bytes]:
-    """Return the models of a run, and a digest of the tensors of each checkpoint."""
+    """Return the models of a run, and a digest of the tensors of each checkpoint.
+
+    A finished run has no checkpoints unless it keeps all of them.
+    """
     models = {path.name: path.read_bytes() for path in run.glob("*.safetensors")}
     for path in run.glob("checkpoints/*"):
         _, _, tensors = read_tensors(path)

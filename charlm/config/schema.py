@@ -281,8 +281,9 @@ class TrainingConfig(_Section):
     characters of the validation text, generates a text, and saves a checkpoint. In between, the
     training loss is logged about five times, and a checkpoint is saved once a minute."""
     keep_checkpoints: bool = False
-    """Whether to keep all checkpoints, including a checkpoint before the first step. Each
-    checkpoint is three to four times as large as a model."""
+    """Whether to keep all checkpoints, including a checkpoint before the first step; otherwise the
+    newest two are kept, and none of a finished run. Each checkpoint is three to four times as large
+    as a model."""
 
     @property
     def is_untrained(self) -> bool:

@@ -1,6 +1,7 @@
 """A training command from the text to the outcome: a new run, or a run that continues."""
 
 import contextlib
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -178,6 +179,8 @@ def train_run(
 ) -> Outcome:
     """Train from the newest checkpoint, or from step 0, to the end of the run or a signal.
 
+    The checkpoints of a finished run are removed, unless it keeps all of them.
+
     Args:
         run: The run.
         engine: The engine, in its first state.
@@ -226,6 +229,8 @@ def train_run(
     else:
         lock.check(run.folder)
         outcome.write()
+        if not settings.keep_checkpoints:
+            shutil.rmtree(training.checkpoints.folder, ignore_errors=True)
     session.on_event(Ended(run.folder, end.reason, outcome.step))
     return outcome
 

@@ -17,7 +17,7 @@ from fake_runs import TEXT, Trained, check_same_end, checkpoints_of, engine_of, 
 from models import change_model
 from run_folders import contents, cut, flip_bit, names, read_metrics, replace_by_folder
 
-from charlm.core.checkpoints import LoopState
+from charlm.core.checkpoints import LoopState, saved_steps
 from charlm.core.evaluating import present_model
 from charlm.core.model_file import read_model
 from charlm.errors import CharlmError
@@ -76,21 +76,16 @@ def test_the_state_is_restored_exactly(run: Path) -> None:
     assert bytes_of(other.tensors()) == bytes_of(engine.tensors())
 
 
-@pytest.mark.parametrize(
-    ("setting", "steps"),
-    [
-        ("training.keep_checkpoints=false", [40, 50]),
-        (KEEP, [0, 10, 20, 30, 40, 50]),
-    ],
-    ids=["the newest two", "all from step 0 on"],
-)
-def test_a_run_keeps_its_checkpoints(
-    setting: str,
-    steps: list[int],
-    tmp_path: Path,
-) -> None:
-    folder = train(tmp_path / "run", setting).folder
-    assert names(folder / "checkpoints") == sorted(f"step-{step}.safetensors" for step in steps)
+def test_an_unfinished_run_keeps_its_newest_two_checkpoints(stopped: Path) -> None:
+    assert saved_steps(stopped) == [45, 40]
+
+
+def test_a_finished_run_keeps_no_checkpoints(whole: Trained) -> None:
+    assert not (whole.folder / "checkpoints").exists()
+
+
+def test_all_checkpoints_can_be_kept(tmp_path: Path) -> None:
+    assert saved_steps(train(tmp_path / "run", KEEP).folder) == [50, 40, 30, 20, 10, 0]
 
 
 # Damage

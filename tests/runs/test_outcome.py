@@ -35,9 +35,10 @@ IMPROVING = Faults(weights=lambda step: step / 50)
 
 @pytest.fixture(scope="module")
 def best_first(tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    """Train a run whose best model is that of step 10 of 50."""
+    """Train a run whose best model is that of step 10 of 50, and that keeps its checkpoints."""
     folder = tmp_path_factory.mktemp("best-first") / "run"
-    return train(folder, SAMPLED, text=LONG_TEXT, faults=FIRST_IS_BEST)
+    settings = (SAMPLED, "training.keep_checkpoints=true")
+    return train(folder, *settings, text=LONG_TEXT, faults=FIRST_IS_BEST)
 
 
 @pytest.fixture(scope="module")
