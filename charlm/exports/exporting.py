@@ -13,6 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from string import Template
 from typing import Any, get_args
+from zlib import adler32
 
 import numpy as np
 
@@ -117,14 +118,14 @@ C_FILES = ("charlm.h", "charlm.c", "main.c")
 def export_c(model: TrainedModel) -> dict[str, bytes]:
     """Return the C library, an example program, and model.bin, which the library loads.
 
-    model.bin is little-endian. It starts with the bytes CHARLM-1 and nine int32: V, layers, H, the
+    model.bin is little-endian. It starts with the bytes CHARLM-2 and nine int32: V, layers, H, the
     width of the input (E, or V without an embedding), 1 or 0 for an embedding, 1 or 0 for skip
     connections, the first letter of the activation, the unknown id, and the end-of-text id (-1 =
     none). Then follow the code points of the ids, uint32 [V], and float32 matrices by rows: the
     embedding [V, E], if present; for each layer the bias [H] (zeros without a bias), the kernel of
     the layer below [H, H] (except for layer 0), the kernel of the characters [V or E, H] if the
     layer reads them, and the recurrent kernel [H, H]; then bias [V] and kernel [features, V] of the
-    logits.
+    logits. The last uint32 is the Adler-32 checksum of all bytes before it, as in zlib.
     """
     shape = model.architecture
     vocabulary = model.vocabulary
@@ -143,9 +144,10 @@ def export_c(model: TrainedModel) -> dict[str, bytes]:
         C_RESERVED if character is None else ord(character) for character in vocabulary.characters
     ]
     matrices = (matrix.astype("<f4").tobytes() for matrix in _matrices(model.parameters))
-    head = b"CHARLM-1" + np.array(numbers, "<i4").tobytes() + np.array(code_points, "<u4").tobytes()
+    head = b"CHARLM-2" + np.array(numbers, "<i4").tobytes() + np.array(code_points, "<u4").tobytes()
     sources = {name: read_shipped(name).encode() for name in C_FILES}
-    return {**sources, "model.bin": head + b"".join(matrices)}
+    data = head + b"".join(matrices)
+    return {**sources, "model.bin": data + adler32(data).to_bytes(4, "little")}
 
 
 def _matrices(parameters: Parameters) -> Iterator[Floats]:

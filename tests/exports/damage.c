@@ -1,4 +1,4 @@
-/* Damages a model.bin in many random ways, and uses what can still be loaded.
+/* Damages a model.bin in many random ways, corrects its checksum, and uses what can be loaded.
 
        damage model.bin RUNS SEED        prints how many of the damaged models were loaded */
 
@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "charlm.h"
+#include "charlm.c" /* for its checksum */
 
 static unsigned long long number;
 
@@ -56,6 +56,10 @@ int main(int count, char **arguments) {
         size_t size = damage(copy, whole);
         unsigned char *data = (unsigned char *)malloc(size); /* so that reading past it is found */
         memcpy(data, copy, size);
+        if (size > 4) {
+            uint32_t sum = checksum(data, size - 4);
+            for (size_t i = 0; i < 4; i++) data[size - 4 + i] = (unsigned char)(sum >> 8 * i);
+        }
         charlm_status status = charlm_load_memory(data, size, &model);
         free(data);
         free(copy);

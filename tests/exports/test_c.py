@@ -28,7 +28,7 @@ def compile_with_sanitizers(*sources: Path, target: Path) -> Path:
     """Compile a program with sanitizers and with warnings as errors."""
     options = ["-O1", "-Wall", "-Wextra", "-Werror", "-fsanitize=address,undefined"]
     options += ["-fno-sanitize-recover", "-I", str(SOURCE.parent)]
-    subprocess.run(["cc", *options, *sources, SOURCE, "-lm", "-o", target], check=True)
+    subprocess.run(["cc", *options, *sources, "-lm", "-o", target], check=True)
     return target
 
 
@@ -36,7 +36,7 @@ def compile_with_sanitizers(*sources: Path, target: Path) -> Path:
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Compile the example program."""
     target = tmp_path_factory.mktemp("c") / "run"
-    return compile_with_sanitizers(SOURCE.with_name("main.c"), target=target)
+    return compile_with_sanitizers(SOURCE, SOURCE.with_name("main.c"), target=target)
 
 
 @pytest.fixture

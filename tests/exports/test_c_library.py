@@ -9,6 +9,7 @@ import unicodedata
 from ctypes import c_uint64, c_void_p
 from pathlib import Path
 from typing import Any
+from zlib import adler32
 
 import numpy as np
 import pytest
@@ -104,11 +105,16 @@ WRONG_WORDS = {
 }
 
 
-def with_word(data: bytes, place: int, word: int) -> bytes:
-    """Return the data with one of its 32-bit words replaced."""
-    words = np.frombuffer(data, "<u4").copy()
+def sealed(data: bytes) -> bytes:
+    """Return the data with its checksum."""
+    return data + np.array(adler32(data), "<u4").tobytes()
+
+
+def with_word(data: bytes, place: int, word: int, rest: bytes = b"") -> bytes:
+    """Return the data with one of its 32-bit words replaced, and more data at its end."""
+    words = np.frombuffer(data, "<u4")[:-1].copy()
     words[place] = word
-    return words.tobytes()
+    return sealed(words.tobytes() + rest)
 
 
 @pytest.mark.parametrize(("place", "word"), WRONG_WORDS.values(), ids=WRONG_WORDS)
@@ -117,6 +123,14 @@ def test_impossible_number_is_damage(
 ) -> None:
     status, model = library.load_bytes(with_word(export_c(trained)["model.bin"], place, word))
     assert (status, model.value) == ("DAMAGED", None)
+
+
+def test_no_bit_can_change(library: CharlmC, trained: TrainedModel) -> None:
+    data = bytearray(export_c(trained)["model.bin"])
+    for place in range(8 * len(data)):
+        data[place // 8] ^= 1 << place % 8
+        assert library.load_bytes(bytes(data))[0] == "DAMAGED"
+        data[place // 8] ^= 1 << place % 8
 
 
 @pytest.mark.parametrize("kept", [0, HEADER_BYTES - 1, HEADER_BYTES + 6, -1])
@@ -134,7 +148,7 @@ def test_network_has_at_most_64_layers(library: CharlmC) -> None:
     data = export_c(make_model(layers=64, units=1))["model.bin"]
     weights_of_a_layer = bytes(4 * 3)
     assert library.load_bytes(data)[0] == "OK"
-    assert library.load_bytes(with_word(data, 3, 65) + weights_of_a_layer)[0] == "DAMAGED"
+    assert library.load_bytes(with_word(data, 3, 65, weights_of_a_layer))[0] == "DAMAGED"
 
 
 @pytest.mark.parametrize(
@@ -144,8 +158,8 @@ def test_sizes_have_a_limit(library: CharlmC, width: int, expected: str) -> None
     ids, layers, units, has_embedding, skip_connections, tanh, none = 1, 1, 1, 1, 0, ord("t"), -1
     sizes = [ids, layers, units, width, has_embedding, skip_connections, tanh, none, none]
     weights = 2 * width + 4
-    data = b"CHARLM-1" + np.array(sizes, "<i4").tobytes() + bytes(4 * (ids + weights))
-    status, model = library.load_bytes(data)
+    data = b"CHARLM-2" + np.array(sizes, "<i4").tobytes() + bytes(4 * (ids + weights))
+    status, model = library.load_bytes(sealed(data))
     assert status == expected
     library.free(model)
 

@@ -54,6 +54,16 @@ static uint32_t word_at(const unsigned char *data, size_t index) {
     return b[0] | (uint32_t)b[1] << 8 | (uint32_t)b[2] << 16 | (uint32_t)b[3] << 24;
 }
 
+/* Returns the Adler-32 checksum of some bytes, as in zlib. */
+static uint32_t checksum(const unsigned char *data, size_t size) {
+    uint32_t sum = 1, sum_of_sums = 0;
+    for (size_t i = 0; i < size; i++) {
+        sum = (sum + data[i]) % 65521;
+        sum_of_sums = (sum_of_sums + sum) % 65521;
+    }
+    return sum_of_sums << 16 | sum;
+}
+
 static int is_between(uint32_t number, uint32_t least, uint32_t most) {
     return number >= least && number <= most;
 }
@@ -68,7 +78,7 @@ static int read_header(const unsigned char *data, charlm_model *model) {
     uint32_t *fields[] = {&model->vocabulary, &model->layers,        &model->units,
                           &model->width,      &model->has_embedding, &model->has_skips,
                           &model->activation, &model->unknown_id,    &model->start_id};
-    if (memcmp(data, "CHARLM-1", 8) != 0) return 0;
+    if (memcmp(data, "CHARLM-2", 8) != 0) return 0;
     for (size_t i = 0; i < 9; i++) *fields[i] = word_at(data, 2 + i);
     return is_between(model->vocabulary, 1, MAX_SIZE) && is_between(model->layers, 1, MAX_LAYERS)
            && is_between(model->units, 1, MAX_SIZE) && is_between(model->width, 1, MAX_SIZE)
@@ -100,7 +110,8 @@ static uint32_t find_character(const charlm_model *model, uint32_t code) {
 static charlm_status read_model(const unsigned char *data, size_t size, charlm_model *model) {
     if (size < HEADER_BYTES || !read_header(data, model)) return CHARLM_DAMAGED;
     uint64_t count = count_weights(model);
-    if (size - HEADER_BYTES != 4 * (model->vocabulary + count)) return CHARLM_DAMAGED;
+    if (size - HEADER_BYTES != 4 * (model->vocabulary + count + 1)) return CHARLM_DAMAGED;
+    if (word_at(data, size / 4 - 1) != checksum(data, size - 4)) return CHARLM_DAMAGED;
     data += HEADER_BYTES;
     model->characters = (uint32_t *)malloc(4 * (size_t)model->vocabulary);
     model->weights = (float *)malloc(4 * (size_t)count);
