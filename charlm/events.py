@@ -39,6 +39,8 @@ class Note(Event):
 
     message: str
     """A line for the user; it may name commands."""
+    is_warning: bool = False
+    """Whether the result may be worse than it looks for this reason."""
 
 
 @dataclass(frozen=True)

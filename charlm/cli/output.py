@@ -218,6 +218,8 @@ class ProgressDisplay:
         self._has_bar = shows_progress()
         self._bar: tqdm[NoReturn] | None = None
         self._task = ""
+        self.warnings: list[str] = []
+        """Messages of the warnings so far."""
 
     def __enter__(self) -> "ProgressDisplay":
         return self
@@ -227,6 +229,8 @@ class ProgressDisplay:
 
     def __call__(self, event: Event) -> None:
         """Show an event: its lines above the bar, then the bar."""
+        if isinstance(event, events.Note) and event.is_warning:
+            self.warnings.append(event.message)
         lines = describe(event)
         if lines and self._bar is not None:
             self._bar.clear()  # the next event draws it again, below the lines

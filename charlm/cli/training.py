@@ -111,6 +111,7 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
             "minutes": minutes,
             "total_seconds": total_seconds,
             "suggestion": command,
+            "warnings": display.warnings,
         }
         print_json({**outcome.to_json(), **command_fields})
     else:

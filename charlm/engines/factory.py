@@ -315,7 +315,7 @@ def resolve_kernel(
 def _replaced(key: str, used: str, problem: str, *, changes_bits: bool) -> Note:
     """Return a note that this machine trains with another value of a setting."""
     consequence = "; results will not be bit-identical" if changes_bits else ""
-    return Note(f"{key}: using {used}, because {problem}{consequence}")
+    return Note(f"{key}: using {used}, because {problem}{consequence}", is_warning=True)
 
 
 def _unsupported_setting(config: Config) -> str | None:

@@ -284,6 +284,8 @@ def choose(
             evaluations=plan.config.training.evaluations,
             is_fixed="evaluations" in request.training,
         )
+        if evaluations < plan.config.training.evaluations:
+            session.warn(f"only {counted(evaluations, 'evaluation')} fit into {minutes:g} min")
         config = plan.config.with_training(steps=steps, epochs=None, evaluations=evaluations)
         plan = replace(plan, config=config)
     _note_few_steps(plan, session)
@@ -391,7 +393,7 @@ def _note_few_steps(plan: Plan, session: Session) -> None:
     if steps >= FEW_STEPS or settings.is_untrained or is_chosen:
         return
     longer = "more --minutes" if plan.limit is not None else "more --epochs"
-    session.note(f"{counted(steps, 'step')} will teach the network little; train with {longer}")
+    session.warn(f"{counted(steps, 'step')} will teach the network little; train with {longer}")
 
 
 def new_engine(

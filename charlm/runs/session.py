@@ -85,6 +85,10 @@ class Session:
         """Report something that the user should know."""
         self.on_event(Note(message))
 
+    def warn(self, message: str) -> None:
+        """Report why the result may be worse than it looks."""
+        self.on_event(Note(message, is_warning=True))
+
 
 @contextlib.contextmanager
 def stop_on_signal(interruption: Interruption) -> Iterator[None]:

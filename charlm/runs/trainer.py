@@ -82,7 +82,7 @@ def start_run(
             corpus = read_corpus(sources, request, temporary, session)
             session.note(f"text: {corpus.manifest.name}: {corpus.summary}")
             for problem in find_problems(corpus):
-                session.note(problem)
+                session.warn(problem)
             plan = choose(
                 corpus,
                 request,
@@ -224,6 +224,10 @@ def train_run(
             is_over = (lambda: False) if limit is None else limit.is_over
             temperature = set_temperature(run, lock, is_over=is_over)
     outcome = _outcome(training, end, ngram, temperature)
+    if end.kind == "time limit":
+        session.warn(f"slower than planned: {outcome.step:,} of {training.schedule.total:,} steps")
+    if limit is not None and session.clock() > limit.end:
+        session.warn(f"took longer than {limit.minutes:g} min")
     if end.kind == "signal":
         outcome = replace(outcome, signal=session.interruption.signal)
     else:

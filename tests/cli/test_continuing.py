@@ -126,6 +126,7 @@ def test_the_outcome_of_a_finished_run_is_printed_as_json(finished: Path) -> Non
         "run": f"{finished}/run",
         "minutes": None,
         "suggestion": None,
+        "warnings": [],
         "model": str(finished / "run/best.safetensors"),
     }
 

@@ -16,6 +16,7 @@ from pages import parse_command
 
 from charlm.config.file import load_config
 from charlm.core.model_file import read_model
+from charlm.events import Note, OnEvent
 from charlm.runs.run import Outcome
 from charlm.runs.session import Stopped
 
@@ -212,9 +213,13 @@ def test_a_training_that_is_stopped_at_its_start_names_the_signal(
 
 
 def test_a_training_is_printed_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    outcome = replace(OUTCOME, is_improving=True)
-    monkeypatch.setattr("charlm.api.training.train", Mock(return_value=outcome))
-    found = json_of("train", "text", "--minutes", 3)
+    def train(*, on_event: OnEvent, **_: Any) -> Outcome:
+        on_event(Note("recipe tiny"))
+        on_event(Note("the text is short", is_warning=True))
+        return replace(OUTCOME, is_improving=True)
+
+    monkeypatch.setattr("charlm.api.training.train", train)
+    found = json_of("train", "text", "--minutes", 3, "-q")
     assert found.pop("total_seconds") >= 0
     assert found == {
         "run": "runs/a b",
@@ -223,6 +228,7 @@ def test_a_training_is_printed_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
         **FACTS,
         "minutes": 3,
         "suggestion": "charlm train text --minutes 6",
+        "warnings": ["the text is short"],
         "model": "runs/a b/best.safetensors",
     }
 

@@ -308,7 +308,7 @@ def test_without_bfloat16_float32_is_used(
     assert resolved.training.precision == "float32"
     problem = "this processor cannot multiply bfloat16"
     message = f"training.precision: using float32, because {problem}{consequence}"
-    assert events == [Note(message)]
+    assert events == [Note(message, is_warning=True)]
 
 
 @pytest.mark.parametrize(
@@ -341,7 +341,7 @@ def test_a_resumed_run_with_dropout_uses_keras() -> None:
         "training.kernel: using keras, because the compiled kernel does not support "
         "model.rnn.dropout; results will not be bit-identical"
     )
-    assert events == [Note(message)]
+    assert events == [Note(message, is_warning=True)]
 
 
 def events_of_an_engine() -> list[Event]:

@@ -19,6 +19,7 @@ from charlm.runs.choosing import CANDIDATES, Plan, Request, candidates_for, choo
 from charlm.runs.initial_weights import InitialModel, read_initial_model
 from charlm.runs.session import Session
 from charlm.runs.trainer import read_corpus
+from charlm.wording import counted
 
 FAST = ("training.ngram_weight=0", "sampling.length=0", "corpus.validation_fraction=0")
 """Settings that leave out everything but the steps."""
@@ -274,6 +275,8 @@ def test_steps_and_evaluations_fill_a_minute_except_its_end(
     assert training.evaluations == plan.evaluations == evaluations
     assert plan.limit is not None
     assert plan.limit.end == 60
+    is_noted = f"only {counted(evaluations, 'evaluation')} fit into 1 min" in choosing.notes
+    assert is_noted == (evaluations == 1)
 
 
 def test_a_time_limit_replaces_the_length_of_a_recipe_without_steps(choosing: Choosing) -> None:

@@ -247,6 +247,14 @@ def test_a_machine_that_becomes_slow_ends_a_run_early(text: Path, tmp_path: Path
     command = Command(timed_steps(clock, lambda step: 1.0 if step < 20 else 3.0), clock)
     assert command.start(text, tmp_path / "run", minutes=1).reason == "time limit"
     assert 55 < clock.now <= 60
+    assert Note("slower than planned: 32 of 54 steps", is_warning=True) in command.events
+
+
+def test_a_run_that_takes_longer_than_its_minutes_says_so(text: Path, tmp_path: Path) -> None:
+    clock = Clock()
+    command = Command(timed_steps(clock, lambda _step: 40.0), clock)
+    assert command.start(text, tmp_path / "run", minutes=1).step == 1
+    assert Note("took longer than 1 min", is_warning=True) in command.events
 
 
 def interrupt_at_the_start(event: Event) -> None:
