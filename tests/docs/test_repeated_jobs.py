@@ -1,5 +1,8 @@
-"""The script in docs/commands.md that trains on a growing text every night."""
+"""The script in docs/commands.md that trains on a growing text every night, and publishes."""
 
+import contextlib
+import json
+import math
 import os
 import signal
 import subprocess
@@ -11,64 +14,99 @@ from conftest import CAN_TRAIN
 from models import weights_of
 from pages import code_blocks, text_of
 from processes import started, wait_until
-from run_folders import contents
 
+import charlm
 from charlm.config.file import load_config
 from charlm.runs.folder import DEFAULT_CORPUS
 
+pytest.importorskip("starlette", reason="missing: starlette")
+pytest.importorskip("uvicorn", reason="missing: uvicorn")
+
+from serving.client import ask, serving
+
+from charlm.serving.server import make_app, open_models
+
 pytestmark = pytest.mark.skipif(not CAN_TRAIN, reason="it trains")
 
-NIGHTS, KILLED_NIGHT = 10, 4
-LONG_NIGHT = "-s training.steps=3000 -s training.evaluations=300"
-"""Settings of the night that is killed, so that it can be killed in time."""
+NIGHTS, KILLED, DAMAGED, SHORT = 6, 2, 4, 5
+LENGTHS = {
+    KILLED: "-c tiny -s training.steps=3000 -s training.evaluations=300",
+    SHORT: "-c tiny --minutes 0.01",
+}
+"""Options of the night that is killed, which is long enough for it, and of a night too short."""
+RUNS, CURRENT, OUTCOMES = Path("runs"), Path("runs/current"), Path("nights.jsonl")
 
 
-def write_program(path: Path, command: str) -> None:
-    """Write a shell script that runs a command."""
-    path.write_text(f"#!/bin/sh\n{command}\n", encoding="utf-8")
-    path.chmod(0o755)
-
-
-def write_script(*settings: str) -> list[str]:
-    """Write the script of the page with the recipe tiny, and return the command that runs it."""
+def script_of(night: int) -> list[str]:
+    """Return the command line of a night, which keeps two runs."""
     (script,) = [
         block for block in code_blocks(text_of("docs/commands.md"), "sh") if "nightly" in block
     ]
-    assert "--minutes 60" in script
-    changed = script.replace("--minutes 60", " ".join(["-c tiny", *settings]))
-    Path("nightly.sh").write_text(changed, encoding="utf-8")
-    return ["sh", "nightly.sh"]
+    changes = {"$(date +%F)": str(night), "-n -30": "-n -2"}
+    changes["--minutes 60"] = LENGTHS.get(night, "-c tiny")
+    for there, here in changes.items():
+        assert there in script
+        script = script.replace(there, here)
+    return ["sh", "-c", script]
 
 
-def unchanging(runs: list[Path]) -> dict[Path, object]:
-    """Return the settings and the text of runs."""
-    return {run: ((run / "config.yaml").read_bytes(), contents(run / "corpus")) for run in runs}
+def run_night(night: int) -> tuple[int, str]:
+    """Run the script of a night; return its exit code and its messages."""
+    ended = subprocess.run(script_of(night), check=False, text=True, capture_output=True)
+    return ended.returncode, ended.stderr
+
+
+def changes() -> list[int]:
+    """Return the times of the last changes of the list of runs and of the list of outcomes."""
+    return [path.stat().st_mtime_ns for path in (RUNS, OUTCOMES)]
+
+
+def check_served(port: int) -> None:
+    """Check that the server has the published model under the name of the link."""
+    (model,) = ask(port, "GET /v1/models").json["data"]
+    assert model["id"] == "current"
+    answer = ask(port, "POST /v1/completions", {"max_tokens": 100, "seed": 1}).json
+    expected = charlm.load(CURRENT).generate(length=100, temperature=1.0, seed=1)
+    assert answer["choices"][0]["text"] == str(expected)
 
 
 @pytest.mark.slow
-def test_the_nightly_job_survives_a_growing_text_and_a_kill(
+def test_the_best_model_of_all_nights_is_served(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("bin").mkdir()
-    write_program(Path("bin/charlm"), f'exec {sys.executable} -m charlm "$@"')
-    monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
-    plays = DEFAULT_CORPUS.read_text(encoding="utf-8")
-    runs = [Path(f"runs/nightly-2030-01-{night:02}") for night in range(1, NIGHTS + 1)]
-    for night, run in enumerate(runs, start=1):
-        write_program(Path("bin/date"), f"echo 2030-01-{night:02}")
-        Path("mytext.txt").write_text(plays[: 20_000 + 1000 * night], encoding="utf-8")
-        before = unchanging(runs[: night - 1])
-        if night == KILLED_NIGHT:
-            with started(write_script(LONG_NIGHT), start_new_session=True) as (process,):
-                wait_until((run / "best.safetensors").exists, [process])
-                os.killpg(process.pid, signal.SIGKILL)
-            continue
-        ended = subprocess.run(write_script(), capture_output=True, text=True, check=False)
-        assert ended.returncode == 0, ended.stderr
-        assert unchanging(runs[: night - 1]) == before
-    assert all((run / "ended.json").exists() for run in runs)
-    initial = [load_config(run / "config.yaml").training.initial_weights for run in runs]
-    assert initial == [None, *(weights_of(run / "best.safetensors") for run in runs[:-1])]
-    outcomes = Path("nights.jsonl").read_text(encoding="utf-8").splitlines()
-    assert len(outcomes) == NIGHTS - 1
+    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    plays = DEFAULT_CORPUS.read_bytes()
+    Path("fixed.txt").write_bytes(plays[-5000:])
+    runs = [RUNS / f"nightly-{night}" for night in range(1, NIGHTS + 1)]
+    lowest, published = math.inf, runs[0]
+    with contextlib.ExitStack() as stack:
+        for night, run in enumerate(runs, start=1):
+            bad_byte = b"\xff" if night == DAMAGED else b""
+            Path("mytext.txt").write_bytes(bad_byte + plays[: 20_000 + 1000 * night])
+            if night == KILLED:
+                with started(script_of(night), start_new_session=True) as (process,):
+                    wait_until((run / "best.safetensors").exists, [process])
+                    before = changes()
+                    code, message = run_night(night + 1)
+                    assert (code, changes()) == (1, before)
+                    assert "another process is training here" in message
+                    os.killpg(process.pid, signal.SIGKILL)
+                continue
+            assert run_night(night) == (0, "")
+            loss = charlm.evaluate(run, "fixed.txt").nats_per_char
+            if loss < lowest:
+                lowest, published = loss, run
+            assert CURRENT.samefile(published)
+            assert {*RUNS.iterdir()} == {*runs[max(0, night - 2) : night], published, CURRENT}
+            if night == 1:
+                port = stack.enter_context(serving(make_app(open_models([CURRENT]))))
+            else:
+                initial = load_config(run / "config.yaml").training.initial_weights
+                assert initial == weights_of(runs[night - 2] / "best.safetensors")
+            check_served(port)
+    lines = OUTCOMES.read_text(encoding="utf-8").splitlines()
+    first, third, damaged, short, sixth = [json.loads(line)["warnings"] for line in lines]
+    assert first == third == sixth == []
+    assert "read as U+FFFD in mytext.txt (1 time)" in damaged[0]
+    assert "1 step will teach the network little; train with more --minutes" in short

@@ -207,6 +207,12 @@ def test_a_model_of_a_run_has_the_name_of_the_run(model: str, tmp_path: Path) ->
     assert folder.run_of(path) == run
 
 
+def test_a_model_of_a_link_to_a_run_has_the_name_of_the_link(tmp_path: Path) -> None:
+    make_run(tmp_path / "run", "best")
+    (tmp_path / "current").symlink_to("run")
+    assert folder.model_name(tmp_path / "current/best.safetensors") == "current"
+
+
 def test_a_model_elsewhere_has_the_name_of_its_file(tmp_path: Path) -> None:
     assert folder.model_name(tmp_path / "mine.safetensors") == "mine"
     assert folder.run_of(tmp_path / "mine.safetensors") is None
