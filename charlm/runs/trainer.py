@@ -1,7 +1,6 @@
 """A training command from the text to the outcome: a new run, or a run that continues."""
 
 import contextlib
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -28,7 +27,7 @@ from charlm.runs.choosing import (
     score_opponent,
     training_text,
 )
-from charlm.runs.folder import CORPUS
+from charlm.runs.folder import CORPUS, SOFT_TARGETS
 from charlm.runs.initial_weights import read_initial_weights
 from charlm.runs.logs import Probes, RunLog
 from charlm.runs.run import Outcome, Run, free_folder, open_run, read_outcome, write_run
@@ -36,7 +35,7 @@ from charlm.runs.session import Session
 from charlm.runs.soft_targets import open_soft_targets
 from charlm.runs.temperature import set_temperature
 from charlm.runs.timing import TimeLimit
-from charlm.storage import Lock, new_folder, only_writer, write_file
+from charlm.storage import Lock, new_folder, only_writer, remove, write_file
 from charlm.text.corpus import (
     CORPUS_FILE,
     IDS_FILE,
@@ -179,7 +178,7 @@ def train_run(
 ) -> Outcome:
     """Train from the newest checkpoint, or from step 0, to the end of the run or a signal.
 
-    The checkpoints of a finished run are removed, unless it keeps all of them.
+    The checkpoints and soft targets of a finished run are removed, unless it keeps all checkpoints.
 
     Args:
         run: The run.
@@ -234,7 +233,9 @@ def train_run(
         lock.check(run.folder)
         outcome.write()
         if not settings.keep_checkpoints:
-            shutil.rmtree(training.checkpoints.folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # what stays does no harm
+                remove(training.checkpoints.folder)
+                remove(run.folder / SOFT_TARGETS)
     session.on_event(Ended(run.folder, end.reason, outcome.step))
     return outcome
 
