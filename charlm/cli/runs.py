@@ -85,8 +85,7 @@ def runs(
         print the numbers in full precision, for another program
 
     """
-    from charlm.runs.comparing import compare_runs, compare_seeds, group_by_text
-    from charlm.runs.summary import list_runs
+    from charlm.runs.summary import compare_runs, compare_seeds, group_by_text, list_runs
 
     if is_grouped and has_samples:
         raise click.UsageError("--group and --samples cannot be used together")

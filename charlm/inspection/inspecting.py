@@ -1,8 +1,6 @@
 """Make reports on networks that read a text, and write the page."""
 
-import itertools
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
 from charlm.checks import check_name, check_path
 from charlm.errors import CharlmError
-from charlm.events import OnEvent, Progress, ignore
+from charlm.events import OnEvent, ignore
 from charlm.inspection.reading import Reading, limits_for
 from charlm.inspection.report import SECTIONS, Report, group_reports, inspect_text, render_page
 from charlm.inspection.style import to_plain
@@ -91,19 +89,12 @@ def inspect_runs(
             raise CharlmError(f"{page}: also an input file; choose another file")
     models = [load(path, on_event=on_event) for path in paths]
     reports: list[Report] = []
-    parts = len(models) * len({*(sections or SECTIONS)})
-    done = itertools.count()
     for path, model in zip(paths, models, strict=True):
         reading = _reading(model, None if isinstance(path, Model) else path, source)
-        progress = partial(_report, on_event, reading.name, done, parts)
-        reports.append(inspect_text(reading, only=sections, progress=progress))
+        reports.append(inspect_text(reading, only=sections, on_event=on_event))
     if page is not None:
         write_file(page, render_page(reports).encode())
     return reports
-
-
-def _report(on_event: OnEvent, run: str, done: Iterator[int], parts: int, section: str) -> None:
-    on_event(Progress("report", next(done), parts, "part", f"{run}: {section}"))
 
 
 def _reading(model: Model, path: str | Path | None, text: Path | None) -> Reading:

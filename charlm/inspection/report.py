@@ -4,7 +4,7 @@ The page is a single HTML file that loads nothing from elsewhere; its content po
 """
 
 import html
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
@@ -17,13 +17,14 @@ from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, safe
 from charlm.checks import check_name
 from charlm.core.reading import one_thread
 from charlm.errors import CharlmError
+from charlm.events import OnEvent, Progress, ignore
 from charlm.inspection import loss_by_class, memory, surprise, units, usable_context, weights
 from charlm.inspection.memory import shown_half_life
 from charlm.inspection.reading import Reading
 from charlm.inspection.style import SERIES, Figure, Line, Section, draw, table, theme_css, to_plain
-from charlm.measures.estimates import UNKNOWN, Estimate, Measured, check_same, over_runs
-from charlm.runs.comparing import SEED, differing_settings, group_by_seed
+from charlm.measures.estimates import UNKNOWN, Estimate, Measured, over_runs
 from charlm.runs.folder import CORPUS, run_of
+from charlm.runs.summary import SEED, differing_settings, group_by_seed
 from charlm.text.corpus import is_corpus
 from charlm.version import __version__
 from charlm.wording import as_argument
@@ -139,7 +140,7 @@ def inspect_text(
     reading: Reading,
     *,
     only: Collection[str] = (),
-    progress: Callable[[str], object] = lambda _: None,
+    on_event: OnEvent = ignore,
 ) -> Report:
     """Make the report on a network that reads a text.
 
@@ -149,7 +150,7 @@ def inspect_text(
     Args:
         reading: The network and the text.
         only: Names of the sections to make; none = all.
-        progress: Called with the name of each section before it is made.
+        on_event: Called with the progress before each section.
 
     Raises:
         CharlmError: The text has fewer than 2 characters, or a loss is not finite.
@@ -158,12 +159,13 @@ def inspect_text(
     check_length(reading.text_name, len(reading.text))
     results: dict[str, Any] = {}
     notes = reading.notes()
+    names = [name for name in SECTIONS if name in (only or SECTIONS)]
     # values that are not finite are null in the JSON, and gaps in the figures
     with one_thread(), np.errstate(all="ignore"):
-        for name, section in SECTIONS.items():
-            if only and name not in only:
-                continue
-            progress(name.replace("_", " "))
+        for done, name in enumerate(names):
+            section = SECTIONS[name]
+            details = f"{reading.name}: {name.replace('_', ' ')}"
+            on_event(Progress("report", done, len(names), "part", details))
             try:
                 results[name] = section.measure(reading)
             except (CharlmError, np.linalg.LinAlgError) as error:
@@ -184,10 +186,6 @@ class Group:
     """The settings that differ between the groups, by their dotted keys."""
     runs: Mapping[Line, Report]
     """The runs by their look in figures."""
-
-    def __post_init__(self) -> None:
-        """Raise CharlmError if the runs read different texts."""
-        check_same(report.measured for report in self.runs.values())
 
     @property
     def estimates(self) -> dict[str, Estimate]:
