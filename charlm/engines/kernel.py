@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -138,7 +139,7 @@ class Kernel:
         """Return the Euclidean norm of float32 numbers, [n]."""
         return float(self._library.norm(numbers.ctypes.data, numbers.size))
 
-    def update(self, step: CommonStep, tensors: Any, *, turn: int = 0, turns: int = 1) -> None:
+    def update(self, step: CommonStep, tensors: Any, *, turn: int, turns: int) -> None:
         """Take a step with every turns-th tensor of an array of `TensorStep`, from `turn` on.
 
         The addresses in the structs must be those of C-contiguous float32 arrays that still exist.
@@ -146,33 +147,27 @@ class Kernel:
         self.call_with_memory("update", step, tensors, len(tensors), turn, turns)
 
 
+@dataclass(eq=False)
 class CompiledNetwork:
-    """A network in the layout of the kernel.
+    """A network in the layout of the kernel."""
 
-    Args:
-        kernel: The kernel.
-        shape: The sizes of the network.
-        weights: The weights, whose values may change later.
-        bfloat16: Whether the factors of products are rounded to bfloat16, which
-            `Kernel.has_bfloat16` allows.
+    kernel: Kernel
+    shape: Architecture
+    weights: Weights
+    """The weights, whose values may change later."""
+    bfloat16: bool = False
+    """Whether the factors of products are rounded to bfloat16, which `Kernel.has_bfloat16`
+    allows."""
 
-    """
-
-    def __init__(
-        self, kernel: Kernel, shape: Architecture, weights: Weights, *, bfloat16: bool = False
-    ) -> None:
-        self._kernel = kernel
-        self._shape = shape
-        self._weights = weights  # keeps the memory of the pointers
-        self._pointers = _pointers(weights)
-        self._bfloat16 = bfloat16
-        self._packed = aligned(kernel.call("packed_size", self._window({})))
+    def __post_init__(self) -> None:
+        self._pointers = _pointers(self.weights)
+        self._packed = aligned(self.kernel.call("packed_size", self._window({})))
         self.pack()
 
     def pack(self, *, turn: int = 0, turns: int = 1) -> None:
         """Copy every turns-th weight, from `turn` on, into the layout of `run`."""
         packed = self._packed.ctypes.data
-        self._kernel.call_with_memory("pack_weights", self._window({}), packed, turn, turns)
+        self.kernel.call_with_memory("pack_weights", self._window({}), packed, turn, turns)
 
     def run(
         self,
@@ -218,11 +213,11 @@ class CompiledNetwork:
             share=share,
             gradients=None if gradients is None else _pointers(gradients),
         )
-        self._kernel.call_with_memory("run", filled, self._packed.ctypes.data)
+        self.kernel.call_with_memory("run", filled, self._packed.ctypes.data)
         return last, losses
 
     def _window(self, arrays: Mapping[str, Array | None], **values: Any) -> _Window:
-        shape = self._shape
+        shape = self.shape
         return filled_struct(
             _Window,
             arrays,
@@ -231,7 +226,7 @@ class CompiledNetwork:
             characters=shape.vocabulary_size,
             activation=ord(shape.activation[0]),
             skip_connections=shape.skip_connections,
-            bfloat16=self._bfloat16,
+            bfloat16=self.bfloat16,
             weights=self._pointers,
             **values,
         )
