@@ -298,8 +298,7 @@ def _table_of(groups: Sequence[Group]) -> str:
 
 def _experiments(report: Report) -> str:
     """Return three experiments with a run as commands; without its text it cannot be repeated."""
-    path = report.reading.path
-    run = None if path is None else run_of(path)
+    run = run_of(report.reading.path)
     if run is None or not is_corpus(run / CORPUS):
         return f"<p>{safe(NO_RUN)}</p>"
     config = report.reading.trained.parse_config()

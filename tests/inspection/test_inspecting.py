@@ -33,7 +33,9 @@ from charlm.inspection.style import to_plain
 
 def reading(trained: TrainedModel, *, length: int = 400, **changes: Any) -> Reading:
     """Return a random text for the random network to read."""
-    return replace(Reading("trained", trained, "a text", random_ids(length), SMALL), **changes)
+    ids = random_ids(length)
+    plain = Reading("trained", trained, "a text", ids, SMALL, None, {}, Path("model.safetensors"))
+    return replace(plain, **changes)
 
 
 # Sections
