@@ -263,18 +263,14 @@ def parse_yaml(text: str, *, origin: str) -> Any:
     """Return the value of a YAML text.
 
     Args:
-        text: YAML, at most 50,000 characters.
+        text: YAML.
         origin: Start of messages: a file or an option.
 
     Raises:
-        CharlmError: The text is too long, not YAML, nested too deeply, or contains an alias or a
-            repeated key.
+        CharlmError: The text is not YAML, nested too deeply, or contains an alias or a repeated
+            key.
 
     """
-    if len(text) > MAX_CONFIG_BYTES:
-        raise CharlmError(
-            f"{origin}: {len(text):,} characters; a config has at most {MAX_CONFIG_BYTES:,}"
-        )
     try:
         value = yaml.load(text, _Loader)
         str(value)  # a ValueError for a number of thousands of digits
