@@ -67,8 +67,7 @@ def start(workers: int = 1, index: int = 0) -> bool:
         its threads.
 
     Raises:
-        CharlmError: TensorFlow is not installed, the program has imported Keras with another
-            backend, or the address of this worker cannot be used.
+        CharlmError: TensorFlow is not installed, or the address of this worker cannot be used.
 
     """
     import_tensorflow()
@@ -109,14 +108,9 @@ def import_tensorflow() -> None:
 
 
 def _set_keras() -> None:
-    """Set the defaults of Keras, which the program may have imported before; check its backend."""
+    """Set the defaults of Keras, which the program may have imported before."""
     import keras
 
-    if (backend := keras.config.backend()) != "tensorflow":
-        raise CharlmError(
-            f"KERAS_BACKEND: this program has imported Keras with the backend {backend}; must be "
-            f"tensorflow"
-        )
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
 
