@@ -110,7 +110,6 @@ class Report:
             "name": reading.name,
             "text_name": reading.text_name,
             "characters": reading.trained.vocabulary.characters,
-            "activation": reading.parameters.activation,
             "notes": self.notes,
             **self.results,
         }

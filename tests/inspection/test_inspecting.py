@@ -312,7 +312,7 @@ def test_a_report_can_be_written_as_a_page(model: Model, text: Path) -> None:
 
 def test_only_some_sections_can_be_made(model: Model, text: Path) -> None:
     report = charlm.inspect(model, text=text, only=["usable_context", "memory"])
-    head = {"name", "text_name", "characters", "activation", "notes"}
+    head = {"name", "text_name", "characters", "notes"}
     memory = {"gradient_by_lag", "impulse_response", "lyapunov"}
     assert report.data.keys() == head | {"usable_context"} | memory
     assert list(report.figures) == ["usable_context", "memory"]
