@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from charlm.core.loop import Callback, End, Training
-from charlm.errors import CharlmError
+from charlm.errors import CAUGHT, CharlmError
 from charlm.events import Note, OnEvent, ignore
-
-CAUGHT = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
 
 
 class Stopped(KeyboardInterrupt):
