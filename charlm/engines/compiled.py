@@ -267,6 +267,7 @@ class Update:
         self.slots["iterations"] += 1
         count = int(self.slots["iterations"])
         share = 0.0 if average_momentum is None else average_share(average_momentum, count)
+        correction = math.sqrt(1 - self._beta_2**count) / (1 - self._beta_1**count)
         step = filled_struct(
             CommonStep,
             {"abc": self._polynomials},
@@ -274,14 +275,10 @@ class Update:
             bfloat16=self.bfloat16,
             clip=clip,
             rate=rate,
-            adam_rate=rate * self._correction(count),
+            adam_rate=rate * correction,
             share=share,
         )
         in_turn(self.threads, partial(self.kernel.update, step, self._steps))
-
-    def _correction(self, step: int) -> float:
-        """Return Adam's factor of the learning rate at a step, 1 or more."""
-        return math.sqrt(1 - self._beta_2**step) / (1 - self._beta_1**step)
 
     def _steps_of(self, arrays: Mapping[str, Floats | None], characters: slice) -> list[TensorStep]:
         """Return the steps of a tensor: the rows of characters have their own."""

@@ -40,7 +40,7 @@ def _fields(kind: Any, *names: str) -> list[tuple[str, Any]]:
     return [(name, kind) for name in names]
 
 
-class _Window(ctypes.Structure):
+class Window(ctypes.Structure):
     """The struct Window in kernel.c."""
 
     _fields_: ClassVar = [
@@ -89,23 +89,19 @@ class Kernel:
 
     Raises:
         OSError: The library cannot be loaded.
-        ValueError: The file is a different library, or its structs are not those declared above.
+        ValueError: The file is a different library.
 
     """
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(os.fspath(path))
-        expected = [*map(ctypes.sizeof, (_Window, TensorStep, CommonStep))]
-        found = [*(ctypes.c_long * 3).in_dll(self._library, "struct_sizes")]
-        if found != expected:
-            raise ValueError(f"its structs have {found} bytes; kernel.py declares {expected}")
         self.has_bfloat16 = bool(ctypes.c_int.in_dll(self._library, "has_bfloat16").value)
         """Whether the library was compiled for a processor that multiplies bfloat16."""
         self.has_tiles = bool(self._library.has_tiles())
         """Whether it may multiply bfloat16 in tiles, which Linux can refuse."""
         self.sha256 = file_sha256(path)
         """SHA-256 of the library; a different library may compute different bits."""
-        window = ctypes.POINTER(_Window)
+        window = ctypes.POINTER(Window)
         array = ctypes.c_void_p
         number = ctypes.c_long
         step = ctypes.POINTER(CommonStep)
@@ -216,10 +212,10 @@ class CompiledNetwork:
         self.kernel.call_with_memory("run", filled, self._packed.ctypes.data)
         return last, losses
 
-    def _window(self, arrays: Mapping[str, Array | None], **values: Any) -> _Window:
+    def _window(self, arrays: Mapping[str, Array | None], **values: Any) -> Window:
         shape = self.shape
         return filled_struct(
-            _Window,
+            Window,
             arrays,
             layers=shape.layers,
             units=shape.units,

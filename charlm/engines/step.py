@@ -24,7 +24,6 @@ from charlm.core.model_file import Tensors
 from charlm.core.rnn import Floats
 from charlm.core.vocabulary import Ids
 from charlm.engines.model import CharacterRNN, Tensor, keras_errors, shift_seeds
-from charlm.errors import CharlmError
 
 VECTOR_DECAY = 0.004
 """Default weight decay of Keras's Muon, and the largest of biases."""
@@ -239,10 +238,6 @@ class Muon(keras.optimizers.Muon):
         weight_decay: float = VECTOR_DECAY,
         **settings: Any,
     ) -> None:
-        if not hasattr(keras.optimizers.Muon, "zeropower_via_newtonschulz5"):
-            raise CharlmError(
-                "training.optimizer: this version of Keras has another Muon; use adam"
-            )
         super().__init__(
             weight_decay=weight_decay,
             adam_weight_decay=min(weight_decay, VECTOR_DECAY),
@@ -365,6 +360,4 @@ def named_slots(
         elif isinstance(value, list) and len(value) == len(order) and attribute != "_variables":
             slots = zip(order, value, strict=True)
             named |= {f"{name}/{slot}": part for name, part in slots if id(part) in variables}
-    unnamed = variables - {id(variable) for variable in named.values()}
-    assert not unnamed, "a variable of the optimizer has no name"
     return named
