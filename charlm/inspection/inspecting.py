@@ -41,8 +41,8 @@ def inspect(
 
     Raises:
         CharlmError: There is no model, or it is damaged; there is no such section; the text cannot
-            be read, or has fewer than 2 characters that the model knows; a loss is not finite; or
-            the page cannot be written, or would replace a file that is read.
+            be read, or has fewer than 2 characters that the model knows; or the page cannot be
+            written, or would replace a file that is read.
 
     """
     runs = () if run is None else (run,)

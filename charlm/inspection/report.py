@@ -152,7 +152,7 @@ def inspect_text(
         on_event: Called with the progress before each section.
 
     Raises:
-        CharlmError: The text has fewer than 2 characters, or a loss is not finite.
+        CharlmError: The text has fewer than 2 characters.
 
     """
     check_length(reading.text_name, len(reading.text))
@@ -168,8 +168,6 @@ def inspect_text(
             try:
                 results[name] = section.measure(reading)
             except (CharlmError, np.linalg.LinAlgError) as error:
-                if section.needs_losses:
-                    raise
                 notes.append(f"{section.title}: missing, because of an error: {error}.")
     return Report(reading, results, tuple(notes))
 

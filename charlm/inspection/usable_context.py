@@ -235,5 +235,4 @@ SECTION = Section(
     measure=measure,
     plot=plot,
     caption=caption,
-    needs_losses=True,
 )
