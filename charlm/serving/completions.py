@@ -38,8 +38,6 @@ log-probabilities, each counts once for each likely character that is reported."
 MAX_FIELDS = 100
 MAX_MARKS = 30
 """Maximum number of combining marks in a row in a prompt; ordering many of them takes long."""
-MAX_MESSAGE = 500
-"""Maximum length of a message about an invalid request."""
 
 
 def _as_list(value: Any) -> Any:
@@ -116,7 +114,7 @@ def parse_request(body: bytes) -> CompletionRequest:
     try:
         return CompletionRequest.model_validate_json(body)
     except ValidationError as error:
-        raise CharlmError(explain(error.errors()[0], CompletionRequest)[:MAX_MESSAGE]) from None
+        raise CharlmError(explain(error.errors()[0], CompletionRequest)) from None
 
 
 class Token(NamedTuple):
