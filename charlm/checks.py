@@ -56,8 +56,10 @@ def check_json(value: Any, *, origin: str, depth: int = 0) -> None:
     problem = _problem_in_json(value, depth=depth)
     if problem is not None:
         raise CharlmError(f"{origin}: {problem}")
-    items: list[Any] = value if isinstance(value, list) else []
-    if isinstance(value, dict):
+    items: list[Any] = []
+    if isinstance(value, list):
+        items = value
+    elif isinstance(value, dict):
         items = [*value, *value.values()]
     for item in items:
         check_json(item, origin=origin, depth=depth + 1)
