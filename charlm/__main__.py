@@ -8,7 +8,7 @@ import sys
 from types import FrameType
 from typing import NoReturn
 
-from charlm.runs.session import CAUGHT
+from charlm.errors import CAUGHT
 
 GARBAGE_THRESHOLDS = (100_000, 50, 100)
 """Thresholds of Python's garbage collector, whose first default is 700 objects.

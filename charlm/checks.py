@@ -38,7 +38,7 @@ def parse_json(text: str | bytes, *, origin: str) -> Any:
     return value
 
 
-def check_json(value: Any, *, origin: str, keys: tuple[Any, ...] = ()) -> None:
+def check_json(value: Any, *, origin: str, depth: int = 0) -> None:
     """Check that other code can handle a value.
 
     Strings must be valid Unicode, numbers finite and of at most 64 bits, and lists and mappings at
@@ -47,24 +47,22 @@ def check_json(value: Any, *, origin: str, keys: tuple[Any, ...] = ()) -> None:
     Args:
         value: Value returned by `json.loads`.
         origin: Start of messages.
-        keys: Keys and indices that lead to the value. They can be huge, so they are joined only for
-            an error message.
+        depth: Number of lists and mappings around the value.
 
     Raises:
         CharlmError: The value violates one of these rules.
 
     """
-    problem = _problem_in_json(value, depth=len(keys))
+    problem = _problem_in_json(value, depth=depth)
     if problem is not None:
-        place = ".".join(map(str, keys))
-        raise CharlmError(f"{origin}: {place}: {problem}" if keys else f"{origin}: {problem}")
-    if isinstance(value, dict):
-        for name, item in value.items():
-            check_json(name, origin=origin, keys=keys)
-            check_json(item, origin=origin, keys=(*keys, name))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            check_json(item, origin=origin, keys=(*keys, index))
+        raise CharlmError(f"{origin}: {problem}")
+    items: list[Any] = []
+    if isinstance(value, list):
+        items = value
+    elif isinstance(value, dict):
+        items = [*value, *value.values()]
+    for item in items:
+        check_json(item, origin=origin, depth=depth + 1)
 
 
 def _problem_in_json(value: Any, *, depth: int) -> str | None:

@@ -1,9 +1,12 @@
-"""`CharlmError`, the exception for errors that a user can fix."""
+"""`CharlmError`, the exception for errors that a user can fix, and the signals that end charlm."""
 
+import signal
 from collections.abc import Sequence
 
 from charlm.wording import escape_controls
 
+CAUGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end the program after it has cleaned up."""
 MAX_CHARACTERS = 1500
 """Maximum length of a message; the middle of a longer message is left out."""
 

@@ -204,7 +204,7 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Make a folder that is complete when it appears.
 
     The block fills a temporary folder next to the target, which is synced and renamed at the end.
-    If the block fails, everything is removed, and the target is unchanged.
+    If the block fails, the temporary folder is removed, and the target is unchanged.
 
     Args:
         target: Path of the folder, which must be new or empty. Missing parents are made. A link to
@@ -220,13 +220,12 @@ def new_folder(target: Path) -> Iterator[Path]:
     """
     path = Path(os.path.realpath(target))
     check_free(target)
-    with contextlib.ExitStack() as undo:
-        with writing(target):
-            temporary = _temporary_path(path)
-            parents = _make_parents(path, undo)
-            _try_to_remove(temporary)  # a killed process may have had the id of this one
-            undo.callback(_try_to_remove, temporary)
-            temporary.mkdir()
+    temporary = _temporary_path(path)
+    with writing(target):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with this process's id
+        temporary.mkdir()
+    try:
         yield temporary
         with writing(target):
             sync_folder(temporary)
@@ -235,33 +234,14 @@ def new_folder(target: Path) -> Iterator[Path]:
             except OSError:
                 check_free(target)  # another process may have been faster
                 raise
-            undo.pop_all()
-            for new in (path, *parents):
-                sync_folder(new.parent)
+            sync_folder(path.parent)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _temporary_path(path: Path) -> Path:
     """Return the path under which this process writes a file or a folder before renaming it."""
     return path.with_name(f".{os.getpid()}.{path.name[:MAX_NAME]}.tmp")
-
-
-def _make_parents(path: Path, undo: contextlib.ExitStack) -> list[Path]:
-    """Make and return the missing parents of a path; `undo` removes those that are empty."""
-    missing = [parent for parent in reversed(path.parents) if not parent.exists()]
-    for parent in missing:
-        undo.callback(_try_to_remove_empty, parent)
-        parent.mkdir(exist_ok=True)
-    return missing
-
-
-def _try_to_remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        remove(path)
-
-
-def _try_to_remove_empty(folder: Path) -> None:
-    with contextlib.suppress(OSError):
-        folder.rmdir()
 
 
 def remove(path: Path) -> None:

@@ -27,20 +27,16 @@ def nested(depth: int) -> Any:
     [
         pytest.param(
             {"a": {"b": "\ud800"}},
-            r"x: a\.b: found .*, which has an unpaired surrogate",
+            "x: found .*, which has an unpaired surrogate",
             id="surrogate",
         ),
         pytest.param(
             {"a": {"\udfff": 1}},
-            "x: a: found .*, which has an unpaired surrogate",
+            "x: found .*, which has an unpaired surrogate",
             id="surrogate in a key",
         ),
-        pytest.param(
-            [0, 2**63], "x: 1: found a whole number of more than 64 bits", id="large number"
-        ),
-        pytest.param(
-            {"a": math.nan}, "x: a: found nan; expected a finite number", id="not a number"
-        ),
+        pytest.param([0, 2**63], "x: found a whole number of more than 64 bits", id="large number"),
+        pytest.param({"a": math.nan}, "x: found nan; expected a finite number", id="not a number"),
         pytest.param(
             nested(33), "lists or mappings nested more than 32 levels deep", id="33 lists"
         ),

@@ -10,6 +10,7 @@ TENSORFLOW = {"tensorflow", "keras"}
 HEAVY = {*TENSORFLOW, "numpy", "yaml", "pydantic", "tqdm", "safetensors"}
 RUN_COMMANDS = """
 import contextlib, shlex, sys
+import charlm.__main__
 from charlm.cli.main import main
 for line in sys.argv[1:]:
     main(shlex.split(line), standalone_mode=False)

@@ -29,6 +29,18 @@ SECTIONS = {
 @click.group(
     cls=Commands,
     sections=SECTIONS,
+    commands=[
+        training.train,
+        training.plan,
+        training.tokenize,
+        models.sample,
+        models.evaluate,
+        models.serve,
+        models.export,
+        runs.runs,
+        runs.inspect,
+        runs.tensorboard,
+    ],
     context_settings={"show_default": True, "help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="charlm")
@@ -50,21 +62,6 @@ def main() -> None:
     stdout = sys.stdout
     if isinstance(stdout, io.TextIOWrapper) and stdout.errors in {"strict", "surrogateescape"}:
         stdout.reconfigure(errors="backslashreplace")  # its encoding may lack some characters
-
-
-for command in (
-    training.train,
-    training.plan,
-    training.tokenize,
-    models.sample,
-    models.evaluate,
-    models.serve,
-    models.export,
-    runs.runs,
-    runs.inspect,
-    runs.tensorboard,
-):
-    main.add_command(command)
 
 
 @main.group(cls=Commands, sections={"Commands": ("list", "schema", "show")})

@@ -85,8 +85,7 @@ def runs(
         print the numbers in full precision, for another program
 
     """
-    from charlm.runs.comparing import compare_runs, compare_seeds, group_by_text
-    from charlm.runs.summary import list_runs
+    from charlm.runs.summary import compare_runs, compare_seeds, group_by_text, list_runs
 
     if is_grouped and has_samples:
         raise click.UsageError("--group and --samples cannot be used together")
@@ -104,8 +103,6 @@ def runs(
             row["sample"] = _sample(row["run"])
     if as_json:
         print_json(rows)
-    elif has_samples:
-        _print_samples(rows)
     elif rows:
         _print_table(rows, _seed_cells if is_grouped else _run_cells)
     if not summaries or (runs and unreadable):
@@ -123,16 +120,8 @@ def _sample(run: str) -> str | None:
         return None
 
 
-def _print_samples(rows: Sequence[Row]) -> None:
-    for row in rows:
-        nats = row["nats_per_char"]
-        score = "no score" if nats is None else f"{nats:.4f} nats per character"
-        sample = row["sample"] or "no model yet"
-        print_result(f"--- {row['name']}: {score} ---", *sample.split("\n"))
-
-
 def _print_table(rows: Sequence[Row], cells: Callable[[Row], dict[str, str]]) -> None:
-    """Print a line for each row, and the settings that differ, with the text if it differs."""
+    """Print a line for each row, the settings and the text if they differ, and a sample."""
     table = [cells(row) for row in rows]
     texts = {row["text"] for row in rows}
     head, *lines = align([[*table[0]], *([*row.values()] for row in table)], text_columns={0, 1})
@@ -144,6 +133,8 @@ def _print_table(rows: Sequence[Row], cells: Callable[[Row], dict[str, str]]) ->
         for key, value in values.items():
             settings.append(f"{key} {json.dumps(value, ensure_ascii=False)}")
         print_result(line, *wrap(", ".join(settings), terminal_width(), indent=2))
+        if row.get("sample"):
+            print_result(*row["sample"].split("\n"), "")
 
 
 def _run_cells(row: Row) -> dict[str, str]:

@@ -21,7 +21,7 @@ MAX_PROBLEMS = 10
 """Maximum number of problems shown for one file."""
 
 
-def nearest_key(name: str, model: type[BaseModel] = Config) -> str | None:
+def nearest_key(name: str, model: type[BaseModel]) -> str | None:
     """Return the key that an unknown dotted key, or the last part of a key, resembles most."""
     fields = dict(walk(model))
     by_last_name = {key.rpartition(".")[2]: key for key in reversed(fields)}
@@ -133,7 +133,11 @@ def parse_config(values: Mapping[str, Any], *, origin: str) -> Config:
     try:
         return Config.model_validate(values)
     except ValidationError as error:
-        raise explain_all(error, origin=origin) from None
+        problems = error.errors()
+        lines = [explain(problem, Config) for problem in problems[:MAX_PROBLEMS]]
+        if len(problems) == 1:
+            raise CharlmError(f"{origin}: {lines[0]}") from None
+        raise CharlmError(f"{origin}: {len(problems):,} errors", problems=lines) from None
 
 
 def dump_config(config: Config) -> str:
@@ -153,22 +157,6 @@ def _parse(override: str) -> tuple[str, Any]:
     if not equals or not key.strip():
         raise CharlmError(f"override {override}: must be KEY=VALUE, for example training.epochs=3")
     return key.strip(), parse_yaml(text, origin=f"override {key.strip()}")
-
-
-def explain_all(error: ValidationError, *, origin: str) -> CharlmError:
-    """Return an error that describes the problems of a config, one for each key.
-
-    Args:
-        error: Error raised by `Config`.
-        origin: Start of the message: a file or an option.
-
-    """
-    by_key = {problem["loc"]: problem for problem in reversed(error.errors())}
-    problems = [*reversed(by_key.values())]
-    lines = [explain(problem, Config) for problem in problems[:MAX_PROBLEMS]]
-    if len(problems) == 1:
-        return CharlmError(f"{origin}: {lines[0]}")
-    return CharlmError(f"{origin}: {len(problems):,} errors", problems=lines)
 
 
 def explain(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
@@ -263,18 +251,14 @@ def parse_yaml(text: str, *, origin: str) -> Any:
     """Return the value of a YAML text.
 
     Args:
-        text: YAML, at most 50,000 characters.
+        text: YAML.
         origin: Start of messages: a file or an option.
 
     Raises:
-        CharlmError: The text is too long, not YAML, nested too deeply, or contains an alias or a
-            repeated key.
+        CharlmError: The text is not YAML, nested too deeply, or contains an alias or a repeated
+            key.
 
     """
-    if len(text) > MAX_CONFIG_BYTES:
-        raise CharlmError(
-            f"{origin}: {len(text):,} characters; a config has at most {MAX_CONFIG_BYTES:,}"
-        )
     try:
         value = yaml.load(text, _Loader)
         str(value)  # a ValueError for a number of thousands of digits

@@ -10,12 +10,13 @@ import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import partial
 
 import keras
 import numpy as np
 
-from charlm.config.schema import Config, ModelConfig
+from charlm.config.schema import ModelConfig
 from charlm.core.architecture import Architecture
 from charlm.core.engine import SoftTargets
 from charlm.core.model_file import Tensors
@@ -31,54 +32,30 @@ from charlm.engines.kernel import (
     filled_struct,
     load_kernel,
 )
-from charlm.engines.model import CharacterRNN
 from charlm.engines.step import (
     CHARACTER_RATE,
     POLYNOMIALS,
     Muon,
+    Step,
     StepResult,
-    Workers,
     average_share,
     part_sizes,
 )
 from charlm.hardware import core_count
 
 
-class CompiledStep:
+@dataclass(eq=False)
+class CompiledStep(Step):
     """Takes steps of training by the kernel; has the interface of `charlm.engines.step.KerasStep`.
 
-    Args:
-        model: The network.
-        optimizer: The Keras optimizer, built on `model.trainable_variables`; it has the settings.
-        weights: The trained weights by name, changed in place.
-        average: Their average, or an empty mapping.
-        slots: The variables of the optimizer, by name, changed in place.
-        config: The objective, precision, parts of this worker, `clip_norm`, dropout, and its seed.
-        workers: The workers that share each batch.
-        height: R, the number of rows of this worker.
-
+    The optimizer only has the settings.
     """
 
-    def __init__(
-        self,
-        model: CharacterRNN,
-        optimizer: keras.optimizers.Optimizer,
-        *,
-        weights: Tensors,
-        average: Tensors,
-        slots: Tensors,
-        config: Config,
-        workers: Workers,
-        height: int,
-    ) -> None:
-        shape = model.architecture
-        settings = config.training
-        self._config = config
-        self._workers = workers
-        self._height = height
-        self._slots = slots
+    def __post_init__(self) -> None:
+        shape = self.model.architecture
+        settings = self.config.training
         self._threads = ThreadPoolExecutor(core_count())
-        self._parameters = Parameters(shape, weights)
+        self._parameters = Parameters(shape, self.weights)
         layers = self._parameters.layers
         self._tables = [np.array(self._parameters.input_table(layer)) for layer in layers]
         bfloat16 = settings.precision == "bfloat16"
@@ -86,23 +63,23 @@ class CompiledStep:
         self._network = CompiledNetwork(
             self._kernel, shape, arrange(self._parameters, self._tables), bfloat16=bfloat16
         )
-        ends = itertools.accumulate(part_sizes(height, settings.parts or 1), initial=0)
+        ends = itertools.accumulate(part_sizes(self.height, settings.parts or 1), initial=0)
         self._parts = [slice(*pair) for pair in itertools.pairwise(ends)]
         self._gradients = [Gradient(shape, self._tables) for _ in self._parts]
         self._update = Update(
             self._kernel,
-            optimizer,
+            self.optimizer,
             threads=self._threads,
-            weights=weights,
+            weights=self.weights,
             gradients=self._gradients[0].parameters.tensors,
-            average=average,
-            slots=slots,
+            average=self.average,
+            slots=self.slots,
             bfloat16=bfloat16,
         )
 
     def __call__(self, window: Ids, soft: SoftTargets, state: Floats, rate: float) -> StepResult:
         """Take a step; see `charlm.engines.step.KerasStep`."""
-        training = self._config.training
+        training = self.config.training
         state, loss = self.add_gradients(window, soft, state)
         norm = self._kernel.norm(self._gradients[0].of_tensors)
         limit = training.clip_norm
@@ -125,8 +102,8 @@ class CompiledStep:
         total, *others = self._gradients
         for other in others:
             total.vector += other.vector
-        if self._workers.count > 1:
-            total.vector[:] = self._workers.total(total.vector)
+        if self.workers.count > 1:
+            total.vector[:] = self.workers.total(total.vector)
         total.follow_tables(self._parameters)
         return np.concatenate(states, axis=1), float(total.loss[0])
 
@@ -140,16 +117,16 @@ class CompiledStep:
         state: Floats,
     ) -> Floats:
         """Compute the gradient of a part; return the state after it, [L, rows, H]."""
-        training = self._config.training
+        training = self.config.training
         rows = part.stop - part.start
-        share = rows / (self._workers.count * self._height)
-        seed = [self._config.seed, int(self._slots["iterations"]), self._workers.index, part.start]
+        share = rows / (self.workers.count * self.height)
+        seed = [self.config.seed, int(self.slots["iterations"]), self.workers.index, part.start]
         last, losses = self._network.run(
             np.ascontiguousarray(window[:, part]),
             np.ascontiguousarray(state[:, part]),
             gradients=gradient.weights,
             soft=np.ascontiguousarray(soft[:, part], np.float32) if soft.size else None,
-            masks=draw_masks(self._config.model, seed, time=len(window) - 1, rows=rows),
+            masks=draw_masks(self.config.model, seed, time=len(window) - 1, rows=rows),
             temperature=training.loss_temperature,
             soft_weight=training.ngram_weight,
             share=share,
@@ -233,62 +210,51 @@ class Gradient:
                 of_embedding += table @ layer.from_input.T
 
 
+@dataclass(eq=False)
 class Update:
     """Changes weights, the variables of an optimizer, and the average of the weights in place.
 
     The cores take turns with the tensors. The results do not depend on the number of cores.
-
-    Args:
-        kernel: The kernel.
-        optimizer: The built Keras optimizer, which has the settings.
-        threads: A thread for each core.
-        weights: The weights by name, float32.
-        gradients: The gradient of each weight, float32.
-        average: The average of each weight, or nothing.
-        slots: The variables of the optimizer; see `charlm.engines.step.named_slots`.
-        bfloat16: Whether the factors of Muon's products are rounded to bfloat16.
-
     """
 
-    def __init__(
-        self,
-        kernel: Kernel,
-        optimizer: keras.optimizers.Optimizer,
-        *,
-        threads: ThreadPoolExecutor,
-        weights: Tensors,
-        gradients: Tensors,
-        average: Tensors,
-        slots: Tensors,
-        bfloat16: bool,
-    ) -> None:
-        self._kernel = kernel
-        self._slots = slots
-        self._bfloat16 = bfloat16
+    kernel: Kernel
+    optimizer: keras.optimizers.Optimizer
+    """The built Keras optimizer, which has the settings."""
+    threads: ThreadPoolExecutor
+    """A thread for each core."""
+    weights: Tensors
+    gradients: Tensors
+    """The gradient of each weight, float32."""
+    average: Tensors
+    """The average of each weight, or nothing."""
+    slots: Tensors
+    """The variables of the optimizer; see `charlm.engines.step.named_slots`."""
+    bfloat16: bool
+    """Whether the factors of Muon's products are rounded to bfloat16."""
+
+    def __post_init__(self) -> None:
         self._polynomials = np.array(POLYNOMIALS, np.float32)
-        self._threads = threads
-        self._optimizer = optimizer
-        self._is_muon = isinstance(optimizer, Muon)
+        self._is_muon = isinstance(self.optimizer, Muon)
         prefix = "adam_" if self._is_muon else ""  # of the names of Adam's settings and velocities
-        self._beta_1 = getattr(optimizer, f"{prefix}beta_1", 0.0)
-        self._beta_2 = getattr(optimizer, f"{prefix}beta_2", 0.0)
-        rows = dict(zip(weights, optimizer.character_rows, strict=True)) if self._is_muon else {}
+        self._beta_1 = getattr(self.optimizer, f"{prefix}beta_1", 0.0)
+        self._beta_2 = getattr(self.optimizer, f"{prefix}beta_2", 0.0)
+        rows = {}
+        if self._is_muon:
+            rows = dict(zip(self.weights, self.optimizer.character_rows, strict=True))
         steps: list[TensorStep] = []
-        for name, array in weights.items():
+        for name, array in self.weights.items():
             arrays = {
-                "gradient": gradients[name],
+                "gradient": self.gradients[name],
                 "weights": array,
-                "momentum": slots.get(f"{name}/momentums"),
-                "velocity": slots.get(f"{name}/{prefix}velocities"),
-                "average": average.get(name),
+                "momentum": self.slots.get(f"{name}/momentums"),
+                "velocity": self.slots.get(f"{name}/{prefix}velocities"),
+                "average": self.average.get(name),
             }
             steps += self._steps_of(arrays, rows.get(name, slice(0, 0)))
         steps.sort(key=lambda step: -step.rows * step.columns)  # so each core gets as much work
         self._steps = (TensorStep * len(steps))(*steps)
 
-    def __call__(
-        self, rate: float, *, clip: float = 1.0, average_momentum: float | None = None
-    ) -> None:
+    def __call__(self, rate: float, *, clip: float, average_momentum: float | None) -> None:
         """Take a step.
 
         Args:
@@ -297,25 +263,22 @@ class Update:
             average_momentum: Momentum of the average; None = no average.
 
         """
-        self._slots["learning_rate"][...] = rate
-        self._slots["iterations"] += 1
-        count = int(self._slots["iterations"])
+        self.slots["learning_rate"][...] = rate
+        self.slots["iterations"] += 1
+        count = int(self.slots["iterations"])
         share = 0.0 if average_momentum is None else average_share(average_momentum, count)
+        correction = math.sqrt(1 - self._beta_2**count) / (1 - self._beta_1**count)
         step = filled_struct(
             CommonStep,
             {"abc": self._polynomials},
             polynomials=len(self._polynomials),
-            bfloat16=self._bfloat16,
+            bfloat16=self.bfloat16,
             clip=clip,
             rate=rate,
-            adam_rate=rate * self._correction(count),
+            adam_rate=rate * correction,
             share=share,
         )
-        in_turn(self._threads, partial(self._kernel.update, step, self._steps))
-
-    def _correction(self, step: int) -> float:
-        """Return Adam's factor of the learning rate at a step, 1 or more."""
-        return math.sqrt(1 - self._beta_2**step) / (1 - self._beta_1**step)
+        in_turn(self.threads, partial(self.kernel.update, step, self._steps))
 
     def _steps_of(self, arrays: Mapping[str, Floats | None], characters: slice) -> list[TensorStep]:
         """Return the steps of a tensor: the rows of characters have their own."""
@@ -342,16 +305,16 @@ class Update:
         assert weights is not None
         shape = weights.shape
         rows, columns = shape if len(shape) == 2 else (1, *shape)
-        fields = {"rows": rows, "columns": columns, "decay": self._optimizer.weight_decay or 0.0}
+        fields = {"rows": rows, "columns": columns, "decay": self.optimizer.weight_decay or 0.0}
         if arrays["velocity"] is None:
-            fields["momentum_factor"] = self._optimizer.momentum
+            fields["momentum_factor"] = self.optimizer.momentum
             if self._is_muon:
-                fields["scale"] = max(shape) ** 0.5 * self._optimizer.rms_rate
+                fields["scale"] = max(shape) ** 0.5 * self.optimizer.rms_rate
             return fields
         if self._is_muon and len(shape) == 1:
-            fields["decay"] = self._optimizer.adam_weight_decay
+            fields["decay"] = self.optimizer.adam_weight_decay
         fields["scale"] = 1.0
-        fields["epsilon"] = self._optimizer.epsilon
+        fields["epsilon"] = self.optimizer.epsilon
         fields["momentum_share"] = 1 - self._beta_1
         fields["velocity_share"] = 1 - self._beta_2
         return fields

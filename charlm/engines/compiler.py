@@ -10,7 +10,6 @@ import hashlib
 import os
 import shlex
 import shutil
-import signal
 import stat
 import subprocess
 from collections.abc import Callable
@@ -127,10 +126,20 @@ def _compile(command: list[str], folder: Path) -> Path:
     arguments = [*command, *compiler_options(), "-o", str(library), str(SOURCE), "-lm"]
     problem = None
     try:
-        code, output = _run(arguments, folder)
-        if code or not library.is_file():
-            errors = (line for line in output.splitlines() if "error" in line)
-            problem = next(errors, f"exit code {code}")[:MAX_REASON]
+        done = subprocess.run(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            timeout=COMPILE_SECONDS,
+            env={**os.environ, **dict.fromkeys(FOLDERS, str(folder))},
+            check=False,
+        )
+        if done.returncode or not library.is_file():
+            errors = (line for line in done.stderr.splitlines() if "error" in line)
+            problem = next(errors, f"exit code {done.returncode}")[:MAX_REASON]
     except subprocess.TimeoutExpired:
         problem = f"no result after {COMPILE_SECONDS} s"
     except OSError as error:
@@ -138,29 +147,6 @@ def _compile(command: list[str], folder: Path) -> Path:
     if problem is not None:
         raise CharlmError(f"{shlex.join(command)}: cannot compile {SOURCE.name}: {problem}")
     return library
-
-
-def _run(command: list[str], folder: Path) -> tuple[int, str]:
-    """Run a compiler with temporary files in a folder; return its exit code and its messages.
-
-    All processes that it started are ended, also after an error.
-    """
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-        env={**os.environ, **dict.fromkeys(FOLDERS, str(folder))},
-    ) as process:
-        try:
-            _, errors = process.communicate(timeout=COMPILE_SECONDS)
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        return process.returncode, errors
 
 
 def compiler_options() -> list[str]:

@@ -15,6 +15,7 @@ import signal
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from charlm.config.schema import Config
@@ -66,8 +67,7 @@ def start(workers: int = 1, index: int = 0) -> bool:
         its threads.
 
     Raises:
-        CharlmError: TensorFlow is not installed, the program has imported Keras with another
-            backend, or the address of this worker cannot be used.
+        CharlmError: TensorFlow is not installed, or the address of this worker cannot be used.
 
     """
     import_tensorflow()
@@ -108,14 +108,9 @@ def import_tensorflow() -> None:
 
 
 def _set_keras() -> None:
-    """Set the defaults of Keras, which the program may have imported before; check its backend."""
+    """Set the defaults of Keras, which the program may have imported before."""
     import keras
 
-    if (backend := keras.config.backend()) != "tensorflow":
-        raise CharlmError(
-            f"KERAS_BACKEND: this program has imported Keras with the backend {backend}; must be "
-            f"tensorflow"
-        )
     keras.config.set_floatx("float32")
     keras.config.set_dtype_policy("float32")
 
@@ -187,18 +182,14 @@ def start_with_others(count: int, index: int) -> None:
             signal.signal(number, handler)
 
 
+@dataclass
 class KerasEngines(EngineFactory):
-    """A factory for engines in Keras; TensorFlow starts with the first engine.
+    """A factory for engines in Keras; TensorFlow starts with the first engine."""
 
-    Args:
-        on_event: Function that is called with notes.
-        workers: The workers that share each batch; None = a single one.
-
-    """
-
-    def __init__(self, on_event: OnEvent, workers: "ConnectedWorkers | None" = None) -> None:
-        self._on_event = on_event
-        self._workers = workers
+    on_event: OnEvent
+    """Function that is called with notes."""
+    workers: "ConnectedWorkers | None" = None
+    """The workers that share each batch; None = a single one."""
 
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> Engine:
         """Return an engine with random weights."""
@@ -207,14 +198,14 @@ class KerasEngines(EngineFactory):
                 "training will be slower: this program is already using TensorFlow, which keeps "
                 "its number of threads"
             )
-            self._on_event(note)
+            self.on_event(note)
         from charlm.engines.keras_engine import KerasEngine
         from charlm.engines.workers import Conductor
 
-        if self._workers is None:
+        if self.workers is None:
             return KerasEngine(config, batches, vocabulary_size=vocabulary_size)
         settings = {"config": config, "batches": batches, "vocabulary_size": vocabulary_size}
-        return cast(Engine, Conductor(self._workers, **settings))
+        return cast(Engine, Conductor(self.workers, **settings))
 
     def resolve(self, config: Config, *, is_recorded: bool) -> Config:
         """Return the config with the parts, kernel and precision that this machine trains with.
@@ -222,8 +213,8 @@ class KerasEngines(EngineFactory):
         Each part of a batch has a core and at least MIN_ROWS rows, since products with few rows
         waste most of a core.
         """
-        on_event = self._on_event
-        workers = 1 if self._workers is None else self._workers.count
+        on_event = self.on_event
+        workers = 1 if self.workers is None else self.workers.count
         rows = config.training.batch_size // workers
         parts = config.training.parts or max(1, min(core_count(), rows // MIN_ROWS))
         config = config.with_training(parts=parts)

@@ -475,7 +475,7 @@ long run(const Window *w, float *packed_weights, float *floats) {
     return work.used;
 }
 
-/* For charlm.engines.kernel, which declares the same structs. */
+/* For the tests: charlm.engines.kernel declares the same structs. */
 const long struct_sizes[] = {sizeof(Window), sizeof(Tensor), sizeof(Step)};
 
 /* Whether the library was compiled for a processor that multiplies bfloat16. */

@@ -8,6 +8,7 @@ import os
 import threading
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -39,7 +40,7 @@ def _fields(kind: Any, *names: str) -> list[tuple[str, Any]]:
     return [(name, kind) for name in names]
 
 
-class _Window(ctypes.Structure):
+class Window(ctypes.Structure):
     """The struct Window in kernel.c."""
 
     _fields_: ClassVar = [
@@ -88,23 +89,19 @@ class Kernel:
 
     Raises:
         OSError: The library cannot be loaded.
-        ValueError: The file is a different library, or its structs are not those declared above.
+        ValueError: The file is a different library.
 
     """
 
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(os.fspath(path))
-        expected = [*map(ctypes.sizeof, (_Window, TensorStep, CommonStep))]
-        found = [*(ctypes.c_long * 3).in_dll(self._library, "struct_sizes")]
-        if found != expected:
-            raise ValueError(f"its structs have {found} bytes; kernel.py declares {expected}")
         self.has_bfloat16 = bool(ctypes.c_int.in_dll(self._library, "has_bfloat16").value)
         """Whether the library was compiled for a processor that multiplies bfloat16."""
         self.has_tiles = bool(self._library.has_tiles())
         """Whether it may multiply bfloat16 in tiles, which Linux can refuse."""
         self.sha256 = file_sha256(path)
         """SHA-256 of the library; a different library may compute different bits."""
-        window = ctypes.POINTER(_Window)
+        window = ctypes.POINTER(Window)
         array = ctypes.c_void_p
         number = ctypes.c_long
         step = ctypes.POINTER(CommonStep)
@@ -138,7 +135,7 @@ class Kernel:
         """Return the Euclidean norm of float32 numbers, [n]."""
         return float(self._library.norm(numbers.ctypes.data, numbers.size))
 
-    def update(self, step: CommonStep, tensors: Any, *, turn: int = 0, turns: int = 1) -> None:
+    def update(self, step: CommonStep, tensors: Any, *, turn: int, turns: int) -> None:
         """Take a step with every turns-th tensor of an array of `TensorStep`, from `turn` on.
 
         The addresses in the structs must be those of C-contiguous float32 arrays that still exist.
@@ -146,33 +143,27 @@ class Kernel:
         self.call_with_memory("update", step, tensors, len(tensors), turn, turns)
 
 
+@dataclass(eq=False)
 class CompiledNetwork:
-    """A network in the layout of the kernel.
+    """A network in the layout of the kernel."""
 
-    Args:
-        kernel: The kernel.
-        shape: The sizes of the network.
-        weights: The weights, whose values may change later.
-        bfloat16: Whether the factors of products are rounded to bfloat16, which
-            `Kernel.has_bfloat16` allows.
+    kernel: Kernel
+    shape: Architecture
+    weights: Weights
+    """The weights, whose values may change later."""
+    bfloat16: bool = False
+    """Whether the factors of products are rounded to bfloat16, which `Kernel.has_bfloat16`
+    allows."""
 
-    """
-
-    def __init__(
-        self, kernel: Kernel, shape: Architecture, weights: Weights, *, bfloat16: bool = False
-    ) -> None:
-        self._kernel = kernel
-        self._shape = shape
-        self._weights = weights  # keeps the memory of the pointers
-        self._pointers = _pointers(weights)
-        self._bfloat16 = bfloat16
-        self._packed = aligned(kernel.call("packed_size", self._window({})))
+    def __post_init__(self) -> None:
+        self._pointers = _pointers(self.weights)
+        self._packed = aligned(self.kernel.call("packed_size", self._window({})))
         self.pack()
 
     def pack(self, *, turn: int = 0, turns: int = 1) -> None:
         """Copy every turns-th weight, from `turn` on, into the layout of `run`."""
         packed = self._packed.ctypes.data
-        self._kernel.call_with_memory("pack_weights", self._window({}), packed, turn, turns)
+        self.kernel.call_with_memory("pack_weights", self._window({}), packed, turn, turns)
 
     def run(
         self,
@@ -218,20 +209,20 @@ class CompiledNetwork:
             share=share,
             gradients=None if gradients is None else _pointers(gradients),
         )
-        self._kernel.call_with_memory("run", filled, self._packed.ctypes.data)
+        self.kernel.call_with_memory("run", filled, self._packed.ctypes.data)
         return last, losses
 
-    def _window(self, arrays: Mapping[str, Array | None], **values: Any) -> _Window:
-        shape = self._shape
+    def _window(self, arrays: Mapping[str, Array | None], **values: Any) -> Window:
+        shape = self.shape
         return filled_struct(
-            _Window,
+            Window,
             arrays,
             layers=shape.layers,
             units=shape.units,
             characters=shape.vocabulary_size,
             activation=ord(shape.activation[0]),
             skip_connections=shape.skip_connections,
-            bfloat16=self._bfloat16,
+            bfloat16=self.bfloat16,
             weights=self._pointers,
             **values,
         )

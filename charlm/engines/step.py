@@ -9,6 +9,7 @@ Axes: R rows of the batch on this worker, T time, V vocabulary, L layers, H unit
 
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial, reduce
 from typing import Any, NamedTuple
 
@@ -23,7 +24,6 @@ from charlm.core.model_file import Tensors
 from charlm.core.rnn import Floats
 from charlm.core.vocabulary import Ids
 from charlm.engines.model import CharacterRNN, Tensor, keras_errors, shift_seeds
-from charlm.errors import CharlmError
 
 VECTOR_DECAY = 0.004
 """Default weight decay of Keras's Muon, and the largest of biases."""
@@ -42,6 +42,7 @@ of the upper end, with the same error at both ends. All intervals except the las
 1.01, so that rounding does not produce values outside the interval."""
 
 
+@dataclass(eq=False)
 class Workers:
     """The workers that share each batch: one. `charlm.engines.workers` has several."""
 
@@ -108,41 +109,35 @@ def part_sizes(rows: int, parts: int) -> list[int]:
     return [len(part) for part in np.array_split(np.arange(rows), min(parts, rows))]
 
 
-class KerasStep:
-    """Takes steps of training in Keras, with a graph for each length of a window.
+@dataclass(eq=False)
+class Step:
+    """What a step reads and changes; a subclass takes it."""
 
-    Args:
-        model: The network.
-        optimizer: The Keras optimizer, built on `model.trainable_variables`.
-        weights: The trained variables by name.
-        average: Their average, changed in place, or an empty mapping.
-        slots: The variables of the optimizer by name.
-        config: The objective, the parts of this worker (None = one), and `clip_norm`.
-        workers: The workers that share each batch.
-        height: R, the number of rows of this worker.
+    model: CharacterRNN
+    optimizer: keras.optimizers.Optimizer
+    """The Keras optimizer, built on `model.trainable_variables`."""
+    weights: dict[str, Any]
+    """The trained weights by name, changed in place: variables of Keras, or arrays for the compiled
+    kernel."""
+    average: Tensors
+    """Their average, changed in place, or an empty mapping."""
+    slots: dict[str, Any]
+    """The variables of the optimizer by name, changed in place."""
+    config: Config
+    """The objective, precision, parts of this worker (None = one), `clip_norm`, dropout, seed."""
+    workers: Workers
+    """The workers that share each batch."""
+    height: int
+    """R, the number of rows of this worker."""
 
-    """
 
-    def __init__(
-        self,
-        model: CharacterRNN,
-        optimizer: keras.optimizers.Optimizer,
-        *,
-        weights: Mapping[str, Any],
-        average: Tensors,
-        slots: Mapping[str, Any],
-        config: Config,
-        workers: Workers,
-        height: int,
-    ) -> None:
-        self._model = model
-        self._optimizer = optimizer
-        self._weights = weights
-        self._average = average
-        self._slots = slots
-        self._settings = config.training
-        self._workers = workers
-        self._sizes = part_sizes(height, config.training.parts or 1)
+@dataclass(eq=False)
+class KerasStep(Step):
+    """Takes steps of training in Keras, with a graph for each length of a window."""
+
+    def __post_init__(self) -> None:
+        self._settings = self.config.training
+        self._sizes = part_sizes(self.height, self._settings.parts or 1)
         # Without autograph, the graph is built faster. TensorFlow would warn about the graphs of
         # several networks, so each has its own partial.
         self._take = tf.function(partial(self._step), autograph=False)
@@ -160,14 +155,14 @@ class KerasStep:
             CharlmError: Keras cannot use a regularizer or constraint.
 
         """
-        self._slots["learning_rate"].assign(rate)
+        self.slots["learning_rate"].assign(rate)
         with keras_errors():
             after, loss, norm = self._take(window, soft, state)
         momentum = self._settings.average_momentum
         if momentum is not None:
-            share = average_share(momentum, int(self._slots["iterations"]))
-            for name, weight in self._weights.items():
-                self._average[name] += share * (weight.numpy() - self._average[name])
+            share = average_share(momentum, int(self.slots["iterations"]))
+            for name, weight in self.weights.items():
+                self.average[name] += share * (weight.numpy() - self.average[name])
         return StepResult(after.numpy(), float(loss), float(norm))
 
     def _step(self, window: Tensor, soft: Tensor, state: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -177,7 +172,7 @@ class KerasStep:
         clip_norm = self._settings.clip_norm
         if clip_norm is not None:
             gradients, _ = tf.clip_by_global_norm(gradients, clip_norm, use_norm=norm)
-        self._optimizer.apply(gradients, self._model.trainable_variables)
+        self.optimizer.apply(gradients, self.model.trainable_variables)
         return state, loss, norm
 
     def _gradients(
@@ -186,28 +181,28 @@ class KerasStep:
         """Return the state after a window, its loss, and the gradients of the batch."""
         split = [tf.split(tensor, self._sizes, axis=1) for tensor in (window, soft, state)]
         parts = zip(self._sizes, *split, strict=True)
-        shift_seeds(self._model, self._workers.index)
+        shift_seeds(self.model, self.workers.index)
         results = [self._of_part(*part) for part in parts]
-        shift_seeds(self._model, -self._workers.index)
+        shift_seeds(self.model, -self.workers.index)
         states, tensors = zip(*results, strict=True)
         sums = [reduce(operator.add, parts) for parts in zip(*tensors, strict=True)]
-        loss, *gradients = self._workers.sum(sums)
+        loss, *gradients = self.workers.sum(sums)
         return tf.concat(states, 1), loss, gradients
 
     def _of_part(
         self, rows: int, window: Tensor, soft: Tensor, state: Tensor
     ) -> tuple[Tensor, list[Tensor]]:
         """Return the state after a part, and its share of the loss and of the gradients."""
-        share = rows / (self._workers.count * sum(self._sizes))
+        share = rows / (self.workers.count * sum(self._sizes))
         targets = tf.transpose(window[1:])
         with tf.GradientTape() as tape:
-            logits, last = self._model(tf.transpose(window[:-1]), tf.unstack(state), training=True)
+            logits, last = self.model(tf.transpose(window[:-1]), tf.unstack(state), training=True)
             logits = tf.cast(logits, tf.float32)
             loss = mean_nats(targets, logits)
             minimised = objective(self._settings, targets, tf.transpose(soft, [1, 0, 2]), logits)
-            penalties = [tf.cast(penalty, tf.float32) for penalty in self._model.losses]
+            penalties = [tf.cast(penalty, tf.float32) for penalty in self.model.losses]
             minimised = tf.add_n([minimised, *penalties]) * share
-        gradients = tape.gradient(minimised, self._model.trainable_variables)
+        gradients = tape.gradient(minimised, self.model.trainable_variables)
         tensors = [loss * share, *map(tf.convert_to_tensor, gradients)]
         return tf.cast(tf.stack(last), tf.float32), tensors
 
@@ -243,10 +238,6 @@ class Muon(keras.optimizers.Muon):
         weight_decay: float = VECTOR_DECAY,
         **settings: Any,
     ) -> None:
-        if not hasattr(keras.optimizers.Muon, "zeropower_via_newtonschulz5"):
-            raise CharlmError(
-                "training.optimizer: this version of Keras has another Muon; use adam"
-            )
         super().__init__(
             weight_decay=weight_decay,
             adam_weight_decay=min(weight_decay, VECTOR_DECAY),
@@ -369,6 +360,4 @@ def named_slots(
         elif isinstance(value, list) and len(value) == len(order) and attribute != "_variables":
             slots = zip(order, value, strict=True)
             named |= {f"{name}/{slot}": part for name, part in slots if id(part) in variables}
-    unnamed = variables - {id(variable) for variable in named.values()}
-    assert not unnamed, "a variable of the optimizer has no name"
     return named

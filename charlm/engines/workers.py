@@ -7,6 +7,7 @@ workers communicate only by all-reduce in a ring, so the same number of workers 
 """
 
 import pickle
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -25,21 +26,16 @@ PIECE_BYTES = 1 << 18
 """Size of the parts of a message."""
 
 
+@dataclass(eq=False)
 class ConnectedWorkers(Workers):
-    """The workers of TF_CONFIG; the constructor waits for all of them.
-
-    Args:
-        count: Number of workers, 2 or more.
-        index: Number of this worker, from 0.
+    """The workers of TF_CONFIG, 2 or more; the constructor waits for all of them.
 
     Raises:
         CharlmError: The address of this worker cannot be used.
 
     """
 
-    def __init__(self, count: int, index: int) -> None:
-        self.count = count
-        self.index = index
+    def __post_init__(self) -> None:
         communication = tf.distribute.experimental
         ring = communication.CommunicationOptions(
             implementation=communication.CommunicationImplementation.RING
@@ -48,7 +44,9 @@ class ConnectedWorkers(Workers):
             self._strategy = tf.distribute.MultiWorkerMirroredStrategy(communication_options=ring)
         except (tf.errors.OpError, RuntimeError) as error:
             reason = str(error).strip().splitlines()[0]
-            raise CharlmError(f"TF_CONFIG: worker {index}: {reason}; is its port in use?") from None
+            raise CharlmError(
+                f"TF_CONFIG: worker {self.index}: {reason}; is its port in use?"
+            ) from None
         self._total = tf.function(self._all_reduce)
 
     def sum(self, tensors: list[Any]) -> list[Any]:

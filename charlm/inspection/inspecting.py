@@ -1,8 +1,6 @@
 """Make reports on networks that read a text, and write the page."""
 
-import itertools
-from collections.abc import Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +8,7 @@ from charlm.api.evaluation import text_to_score
 from charlm.api.model import Model, load
 from charlm.checks import check_name, check_path
 from charlm.errors import CharlmError
-from charlm.events import OnEvent, Progress, ignore
+from charlm.events import OnEvent, ignore
 from charlm.inspection.reading import Reading, limits_for
 from charlm.inspection.report import SECTIONS, Report, group_reports, inspect_text, render_page
 from charlm.inspection.style import to_plain
@@ -43,8 +41,8 @@ def inspect(
 
     Raises:
         CharlmError: There is no model, or it is damaged; there is no such section; the text cannot
-            be read, or has fewer than 2 characters that the model knows; a loss is not finite; or
-            the page cannot be written, or would replace a file that is read.
+            be read, or has fewer than 2 characters that the model knows; or the page cannot be
+            written, or would replace a file that is read.
 
     """
     runs = () if run is None else (run,)
@@ -79,8 +77,6 @@ def inspect_runs(
         check_name("only", section, SECTIONS)
     source = None if text is None else Path(check_path("text", text))
     page = None if out is None else Path(check_path("out", out))
-    if str(source) == "-" and len(paths) > 1:
-        raise CharlmError("standard input can be read for one run only; use a file")
     if page is not None and (page.is_dir() or not page.parent.is_dir()):
         raise CharlmError(f"{page}: must be the name of a file in a folder that exists")
     if page is not None and page.suffix.lower() not in PAGE_SUFFIXES:
@@ -91,19 +87,12 @@ def inspect_runs(
             raise CharlmError(f"{page}: also an input file; choose another file")
     models = [load(path, on_event=on_event) for path in paths]
     reports: list[Report] = []
-    parts = len(models) * len({*(sections or SECTIONS)})
-    done = itertools.count()
     for path, model in zip(paths, models, strict=True):
         reading = _reading(model, None if isinstance(path, Model) else path, source)
-        progress = partial(_report, on_event, reading.name, done, parts)
-        reports.append(inspect_text(reading, only=sections, progress=progress))
+        reports.append(inspect_text(reading, only=sections, on_event=on_event))
     if page is not None:
         write_file(page, render_page(reports).encode())
     return reports
-
-
-def _report(on_event: OnEvent, run: str, done: Iterator[int], parts: int, section: str) -> None:
-    on_event(Progress("report", next(done), parts, "part", f"{run}: {section}"))
 
 
 def _reading(model: Model, path: str | Path | None, text: Path | None) -> Reading:

@@ -101,12 +101,8 @@ class ImpulseResponse:
     kl: Values
     """Mean of KL(p || q) in nats, where p predicts the next character in the unchanged text and q
     in the text with the replacement, float64 [K]."""
-    kl_errors: Values
-    """Standard error of each mean over the replacements, float64 [K]; NaN for one replacement."""
     positions: SampledCharacters
-    """The characters that were replaced, one at a time."""
-    unchanged: int
-    """Number of other replacements, which did not change the state and were left out."""
+    """The characters that were replaced, one at a time; those without an effect are left out."""
 
 
 @dataclass(frozen=True)
@@ -130,8 +126,6 @@ class Lyapunov:
     standard_errors: Values
     """Standard error of each exponent from blocks of EXPONENT_BLOCK characters, float64 [n]; NaN if
     unknown."""
-    dimensions: int
-    """D, the number of exponents that exist; n may be smaller."""
     layers: tuple[LayerExponent, ...]
     """The largest exponent of each layer on its own, lowest layer first."""
     positions: SampledCharacters
@@ -168,23 +162,22 @@ def measure(reading: Reading) -> Memory:
 # The gradient
 
 
-def gradient_by_lag(
-    trace: Trace, *, positions: int = 200, max_lag: int = MAX_LAG
-) -> tuple[LayerGradient, ...]:
+def gradient_by_lag(trace: Trace, *, positions: int) -> tuple[LayerGradient, ...]:
     """Follow the gradients of evenly spaced predictions back, relative to their norms at lag 0.
+
+    The largest lag is MAX_LAG, or less for a short text.
 
     Args:
         trace: The trace of one text; T >= 2.
         positions: Maximum number of predictions to follow, 1 or more. Predictions with fewer
             characters before them than the largest lag are left out, but never more than half of
             the text.
-        max_lag: The largest lag, 1 or more; it is smaller for a short text.
 
     """
     last = len(trace.ids) - 2
-    first = min(max_lag, last // 2)
+    first = min(MAX_LAG, last // 2)
     steps = np.unique(np.linspace(first, last, min(positions, last + 1 - first)).astype(np.int64))
-    lags = min(max_lag, int(steps[0])) + 1
+    lags = first + 1
     layers = []
     for layer, norms in enumerate(gradient_norms(trace, steps, lags=lags)):
         whole = lag_curve(layer, norms)
@@ -236,22 +229,21 @@ def far_slope(curve: Values) -> float | None:
 # The impulse response
 
 
-def impulse_response(
-    trace: Trace, *, positions: int = 128, max_lag: int = MAX_LAG
-) -> ImpulseResponse:
+def impulse_response(trace: Trace, *, positions: int) -> ImpulseResponse:
     """Replace single characters of a text by other characters from it, and follow the difference.
+
+    The largest lag is MAX_LAG, or less for a short text.
 
     Args:
         trace: The trace of one text; T >= 2.
         positions: Maximum number of characters to replace, evenly spaced, 1 or more.
-        max_lag: The largest lag, 1 or more; it is smaller for a short text.
 
     Raises:
         CharlmError: No replacement changes the state, for instance because all characters of the
             text are the same.
 
     """
-    lags = min(max_lag, (len(trace.ids) - 1) // 2) + 1
+    lags = min(MAX_LAG, (len(trace.ids) - 1) // 2) + 1
     steps = np.unique(np.linspace(0, len(trace.ids) - lags, positions).astype(np.int64))
     changes, linear, kl = _follow(trace, steps, lags)
     is_changed = changes[0] > 0
@@ -259,7 +251,6 @@ def impulse_response(
         raise CharlmError("no replaced character changes the state")
     changes, linear, kl = (values[:, is_changed] for values in (changes, linear, kl))
     low, median, high = np.percentile(changes / changes[0], [10, 50, 90], axis=1)
-    count = kl.shape[1]
     return ImpulseResponse(
         lag=np.arange(lags),
         state=median,
@@ -267,9 +258,7 @@ def impulse_response(
         state_high=high,
         linear=np.median(linear / changes[0], axis=1),
         kl=kl.mean(1),
-        kl_errors=kl.std(1) / np.sqrt(count - 1),
         positions=SampledCharacters.of(steps[is_changed]),
-        unchanged=len(steps) - count,
     )
 
 
@@ -337,14 +326,13 @@ def lyapunov(trace: Trace) -> Lyapunov:
     length = len(trace.ids)
     counted = range(max(1, length // 5), length)
     parameters = trace.parameters
-    dimensions = parameters.state_size
-    exponents, errors = _exponents(trace, None, min(MOST_EXPONENTS, dimensions), counted)
+    count = min(MOST_EXPONENTS, parameters.state_size)
+    exponents, errors = _exponents(trace, None, count, counted)
     layers = []
     for layer in range(parameters.architecture.layers):
         exponent, error = np.ravel(_exponents(trace, layer, 1, counted))
         layers.append(LayerExponent(layer, Estimate.of(exponent, error)))
-    positions = SampledCharacters.of(counted)
-    return Lyapunov(exponents, errors, dimensions, tuple(layers), positions)
+    return Lyapunov(exponents, errors, tuple(layers), SampledCharacters.of(counted))
 
 
 def _exponents(

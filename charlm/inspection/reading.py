@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -102,12 +102,12 @@ class Reading:
     text: Ids
     """Ids of the whole text, integers [n], n >= 2."""
     limits: Limits
-    training_text: Ids | None = None
+    training_text: Ids | None
     """Ids of the training text, integers [m]; None if it is unknown."""
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, int]
     """Number of occurrences of each character left out because the model does not know it."""
-    path: Path | None = None
-    """File of the model; None if it was never in a file."""
+    path: Path
+    """File of the model."""
 
     @property
     def parameters(self) -> Parameters:
@@ -120,11 +120,10 @@ class Reading:
 
         The text that the run was trained on is known by the start of a SHA-256.
         """
-        file = None if self.path is None else self.path.name
         corpus = json.dumps(self.trained.facts.get(CORPUS)).encode()
         trained_on = hashlib.sha256(corpus).hexdigest()[:8]
-        settings = leaves(self.trained.config)
-        return {**settings, "text": self.text_name, "trained_on": trained_on, "model": file}
+        facts = {"text": self.text_name, "trained_on": trained_on, "model": self.path.name}
+        return leaves(self.trained.config) | facts
 
     @cached_property
     def measured(self) -> Measured:

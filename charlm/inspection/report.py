@@ -4,7 +4,7 @@ The page is a single HTML file that loads nothing from elsewhere; its content po
 """
 
 import html
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
@@ -17,13 +17,14 @@ from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, safe
 from charlm.checks import check_name
 from charlm.core.reading import one_thread
 from charlm.errors import CharlmError
+from charlm.events import OnEvent, Progress, ignore
 from charlm.inspection import loss_by_class, memory, surprise, units, usable_context, weights
 from charlm.inspection.memory import shown_half_life
 from charlm.inspection.reading import Reading
 from charlm.inspection.style import SERIES, Figure, Line, Section, draw, table, theme_css, to_plain
-from charlm.measures.estimates import UNKNOWN, Estimate, Measured, check_same, over_runs
-from charlm.runs.comparing import SEED, differing_settings, group_by_seed
+from charlm.measures.estimates import UNKNOWN, Estimate, Measured, over_runs
 from charlm.runs.folder import CORPUS, run_of
+from charlm.runs.summary import SEED, differing_settings, group_by_seed
 from charlm.text.corpus import is_corpus
 from charlm.version import __version__
 from charlm.wording import as_argument
@@ -109,7 +110,6 @@ class Report:
             "name": reading.name,
             "text_name": reading.text_name,
             "characters": reading.trained.vocabulary.characters,
-            "activation": reading.parameters.activation,
             "notes": self.notes,
             **self.results,
         }
@@ -139,7 +139,7 @@ def inspect_text(
     reading: Reading,
     *,
     only: Collection[str] = (),
-    progress: Callable[[str], object] = lambda _: None,
+    on_event: OnEvent = ignore,
 ) -> Report:
     """Make the report on a network that reads a text.
 
@@ -149,26 +149,25 @@ def inspect_text(
     Args:
         reading: The network and the text.
         only: Names of the sections to make; none = all.
-        progress: Called with the name of each section before it is made.
+        on_event: Called with the progress before each section.
 
     Raises:
-        CharlmError: The text has fewer than 2 characters, or a loss is not finite.
+        CharlmError: The text has fewer than 2 characters.
 
     """
     check_length(reading.text_name, len(reading.text))
     results: dict[str, Any] = {}
     notes = reading.notes()
+    names = [name for name in SECTIONS if name in (only or SECTIONS)]
     # values that are not finite are null in the JSON, and gaps in the figures
     with one_thread(), np.errstate(all="ignore"):
-        for name, section in SECTIONS.items():
-            if only and name not in only:
-                continue
-            progress(name.replace("_", " "))
+        for done, name in enumerate(names):
+            section = SECTIONS[name]
+            details = f"{reading.name}: {name.replace('_', ' ')}"
+            on_event(Progress("report", done, len(names), "part", details))
             try:
                 results[name] = section.measure(reading)
             except (CharlmError, np.linalg.LinAlgError) as error:
-                if section.needs_losses:
-                    raise
                 notes.append(f"{section.title}: missing, because of an error: {error}.")
     return Report(reading, results, tuple(notes))
 
@@ -184,10 +183,6 @@ class Group:
     """The settings that differ between the groups, by their dotted keys."""
     runs: Mapping[Line, Report]
     """The runs by their look in figures."""
-
-    def __post_init__(self) -> None:
-        """Raise CharlmError if the runs read different texts."""
-        check_same(report.measured for report in self.runs.values())
 
     @property
     def estimates(self) -> dict[str, Estimate]:
@@ -300,8 +295,7 @@ def _table_of(groups: Sequence[Group]) -> str:
 
 def _experiments(report: Report) -> str:
     """Return three experiments with a run as commands; without its text it cannot be repeated."""
-    path = report.reading.path
-    run = None if path is None else run_of(path)
+    run = run_of(report.reading.path)
     if run is None or not is_corpus(run / CORPUS):
         return f"<p>{safe(NO_RUN)}</p>"
     config = report.reading.trained.parse_config()

@@ -114,8 +114,6 @@ class Section:
     """Draws the figure; None = there is none."""
     caption: Callable[[Mapping[Line, Any]], str] = lambda _: ""
     """Returns the caption of the figure."""
-    needs_losses: bool = False
-    """Whether it only fails if a loss is not finite, so that there is no report."""
     is_dynamics: bool = False
     """Whether it is shown under the heading "Dynamics"."""
 

@@ -163,5 +163,4 @@ SECTION = Section(
     text=TEXT,
     measure=measure,
     details=details,
-    needs_losses=True,
 )

@@ -174,8 +174,6 @@ class Units:
 
     positions: SampledCharacters
     """The characters read; the units have an output after each."""
-    shifts: int
-    """Number of circular shifts that gave the level of chance."""
     units: int
     """Number of units of all layers."""
     features: tuple[FeatureScores, ...]
@@ -183,20 +181,13 @@ class Units:
     times."""
 
 
-def score_units(
-    outputs: State,
-    ids: Ids,
-    features: Sequence[Feature],
-    *,
-    shifts: int = SHIFTS,
-) -> Units:
+def score_units(outputs: State, ids: Ids, features: Sequence[Feature]) -> Units:
     """Score every unit of a network on every feature of a text.
 
     Args:
         outputs: The outputs of each layer on the text, [T, H]; T may be 0.
         ids: The text, integers [T].
         features: The features, each [T].
-        shifts: Number of circular shifts for the level of chance, 1 or more.
 
     """
     rng = np.random.default_rng(0)
@@ -212,11 +203,11 @@ def score_units(
         chances = []
         for ranks, groups in ranked:
             association = associate(ranks, groups, feature.values[None], feature.kind)[:, 0]
-            variants = shift_within(feature.values, groups, count=shifts, rng=rng)
+            variants = shift_within(feature.values, groups, count=SHIFTS, rng=rng)
             associations.append(association)
             chances.append(chance_level(ranks, groups, variants, feature.kind))
         scores.append(_best_units(feature, outputs[0].shape[1], associations, chances))
-    return Units(SampledCharacters.of(range(len(ids))), shifts, len(joined), tuple(scores))
+    return Units(SampledCharacters.of(range(len(ids))), len(joined), tuple(scores))
 
 
 def _best_units(
@@ -327,7 +318,7 @@ def caption(results: Mapping[Line, Units]) -> str:
         f"Based on the outputs of {counted(units.units, 'unit')} after each of {units.positions}. "
         "Circle: the strength of the best unit. Diamond: its strength given the character; there "
         "is none if the character alone determines the feature. Cross and stroke: the level of "
-        f"chance for circle and diamond, the {CHANCE_PERCENTILE}th percentile over {units.shifts} "
+        f"chance for circle and diamond, the {CHANCE_PERCENTILE}th percentile over {SHIFTS} "
         "shifts of the feature. A unit follows a feature if its circle is to the right of the "
         "cross and its diamond to the right of the stroke. Features that occur fewer than "
         f"{MIN_COUNT} times are left out."

@@ -59,8 +59,6 @@ class UsableContext:
     unknown."""
     ngram_nats: Values
     """Loss of each n-gram model on the same characters, in nats per character, float64 [m]."""
-    ngram_standard_errors: Values
-    """Standard error of each of these losses, float64 [m]; NaN if unknown."""
     whole_nats: float
     """Loss when the text is read from its beginning, in nats per character."""
     used: int | None
@@ -75,9 +73,7 @@ def usable_context(
     parameters: Parameters,
     ids: Ids,
     nats: Floats,
-    ngram_nats: Mapping[int, Floats],
-    *,
-    most: int = MOST_CONTEXT,
+    ngram_nats: Mapping[int, Values],
 ) -> UsableContext:
     """Score the characters of a text, predicting each from the k characters before it.
 
@@ -89,14 +85,13 @@ def usable_context(
         ids: The text, integers [n], n >= 2.
         nats: The nats of ids 1 to n - 1 when the text is read as one stream, [n - 1].
         ngram_nats: The nats of ids 1 to n - 1 by n-gram models, [n - 1], by rising order.
-        most: The largest k, 1 or more.
 
     """
     places = np.arange(len(nats))
     state = parameters.zero_state(len(nats))
     losses = []
     gains = []
-    for k in range(min(most, len(nats)) + 1):
+    for k in range(min(MOST_CONTEXT, len(nats)) + 1):
         if k:
             readings = len(ids) - k  # whose next character is still in the text
             state = tuple(layer[:readings] for layer in state)
@@ -110,8 +105,6 @@ def usable_context(
             break
     means, errors = as_arrays(losses)
     mean_gains, gain_errors = as_arrays(gains)
-    ngram_losses = [mean_at(each, places) for each in ngram_nats.values()]
-    ngram_means, ngram_errors = as_arrays(ngram_losses)
     return UsableContext(
         characters=np.arange(len(losses)),
         nats=means,
@@ -119,8 +112,7 @@ def usable_context(
         gains=mean_gains,
         gain_errors=gain_errors,
         ngram_order=np.array([*ngram_nats], np.int64),
-        ngram_nats=ngram_means,
-        ngram_standard_errors=ngram_errors,
+        ngram_nats=np.array([each.mean() for each in ngram_nats.values()]),
         whole_nats=float(np.mean(nats, dtype=np.float64)),
         used=context_used(mean_gains, gain_errors, characters=len(ids)),
         positions=SampledCharacters.of(range(1, len(ids))),
@@ -243,5 +235,4 @@ SECTION = Section(
     measure=measure,
     plot=plot,
     caption=caption,
-    needs_losses=True,
 )

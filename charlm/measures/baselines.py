@@ -84,14 +84,9 @@ class Comparison:
 
     @classmethod
     def of(cls, score: Score, ngram: Score) -> "Comparison":
-        """Compare the scores of a model and of the 8-gram model on the same text.
-
-        Raises:
-            CharlmError: The scores are of different numbers of characters.
-
-        """
+        """Compare the scores of a model and of the 8-gram model on the same text."""
         margin = ngram.nats_per_char - score.nats_per_char
-        error = difference(ngram, score, on=(ngram.characters, score.characters)).error
+        error = difference(ngram, score).error
         return cls(ngram.nats_per_char, margin, error, ngram.characters)
 
     @property

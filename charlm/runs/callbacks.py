@@ -104,7 +104,7 @@ class Events(Callback):
             total=training.schedule.total,
             train_nats=state.train_nats if has_train_nats else None,
             validation_nats=evaluation.score.nats_per_char if has_validation_text else None,
-            is_best=state.best_nats is not None and state.best_step == state.step,
+            is_best=state.best_step == state.step,
             sample=evaluation.sample,
             left_seconds=_left_seconds(training),
         )

@@ -25,6 +25,7 @@ from charlm.events import Note, OnEvent, ignore
 from charlm.runs.folder import INIT, find_model
 from charlm.runs.run import Run
 from charlm.text.corpus import Corpus, count_ids
+from charlm.wording import counted
 
 NOISE = 0.3
 """Standard deviation of the noise, relative to the known rows. On a text with 37 new characters,
@@ -84,12 +85,8 @@ def adapt_initial_model(
     vocabulary = corpus.vocabulary
     matched = match_ids(init.model.vocabulary, vocabulary)
     counts = count_ids(corpus.split("train"), len(vocabulary))
-    is_character = np.array([character is not None for character in vocabulary.characters])
-    is_used = count_ids(corpus.ids, len(vocabulary)) > 0
-    is_known = matched[is_character & is_used] >= 0
-    known = int(is_known.sum())
-    new = len(is_known) - known
-    on_event(Note(f"initial weights from {init.path}: {known} known characters, {new} new"))
+    new = counted(int((matched < 0).sum()), "new character")
+    on_event(Note(f"initial weights from {init.path}: {new}"))
     parameters = transfer(init.model.parameters, matched, counts, seed=config.seed)
     settings = config.model_dump(mode="json")
     return TrainedModel(parameters, vocabulary, settings, {"step": 0, "epoch": 0.0})

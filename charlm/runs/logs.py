@@ -12,6 +12,7 @@ import os
 import platform
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,21 +70,20 @@ def description(tag: str) -> str | None:
     return DESCRIPTIONS.get(tag, DESCRIPTIONS.get(tag.partition("/")[0]))
 
 
+@dataclass
 class RunLog(Callback):
     """The logs of a run. Entries are held until the state that they describe is saved.
 
     A run that resumes writes the same events again. TensorBoard lets them replace those of a killed
     process, so event files need no repair.
-
-    Args:
-        folder: Folder of the run.
-        ngram: Score of the 8-gram model on the validation text; None = unknown.
-
     """
 
-    def __init__(self, folder: Path, ngram: Score | None = None) -> None:
-        self._folder = folder
-        self._ngram = ngram
+    folder: Path
+    """Folder of the run."""
+    ngram: Score | None
+    """Score of the 8-gram model on the validation text; None = unknown."""
+
+    def __post_init__(self) -> None:
         self._norm = math.nan
         self._lines: list[bytes] = []
         self._events: dict[str, list[EventMessage]] = {}
@@ -91,7 +91,7 @@ class RunLog(Callback):
 
     def on_start(self, training: Training) -> None:
         """Remove the lines that a killed process has written after the last checkpoint."""
-        keep_lines(self._folder / METRICS_FILE, step=training.saved_step)
+        keep_lines(self.folder / METRICS_FILE, step=training.saved_step)
         if training.saved_step < 0:
             self.show_text("config", dump_config(training.config), step=0)
 
@@ -114,8 +114,8 @@ class RunLog(Callback):
         step, score = training.state.step, evaluation.score
         if training.text.validation is not None or step == 0:
             self.log(_line(training, training.text.split, score.nats_per_char))
-        if self._ngram is not None:
-            self.show_loss(NGRAM, self._ngram.nats_per_char, step=step)
+        if self.ngram is not None:
+            self.show_loss(NGRAM, self.ngram.nats_per_char, step=step)
         if evaluation.sample:
             self.show_text("sample", evaluation.sample, step=step)
         for name, values in training.engine.weights().items():
@@ -159,9 +159,9 @@ class RunLog(Callback):
 
     def write(self) -> None:
         """Write all entries to the disk; raises CharlmError if that fails."""
-        _append(self._folder / METRICS_FILE, b"".join(self._lines))
+        _append(self.folder / METRICS_FILE, b"".join(self._lines))
         for name, events in self._events.items():
-            path = self._folder / name / self._event_file
+            path = self.folder / name / self._event_file
             with writing(path):
                 path.parent.mkdir(exist_ok=True)
                 is_new = not path.exists()
@@ -195,19 +195,19 @@ def _line(training: Training, split: str, nats: float) -> dict[str, Any]:
     }
 
 
+@dataclass
 class Probes(Callback):
-    """Shows TensorBoard the activity of each layer at each evaluation.
+    """Shows TensorBoard the activity of each layer at each evaluation."""
 
-    Args:
-        log: Logs of the run.
-        text: Text of the run; a few windows of it are read.
+    log: RunLog
+    text: TrainingText
+    """Text of the run; a few windows of it are read."""
 
-    """
-
-    def __init__(self, log: RunLog, text: TrainingText) -> None:
-        self._log = log
-        read = text.training[:MAX_TRAINING_CHARACTERS]
-        self._windows = choose_windows(read if text.validation is None else text.validation)
+    def __post_init__(self) -> None:
+        ids = self.text.validation
+        if ids is None:
+            ids = self.text.training[:MAX_TRAINING_CHARACTERS]
+        self._windows = choose_windows(ids)
 
     def on_evaluation(self, training: Training, evaluation: Evaluation) -> None:
         """Show the spectral radius, the saturation, the states and the reach of the gradient."""
@@ -217,10 +217,10 @@ class Probes(Callback):
             radii = [spectral_radius(layer.recurrent_kernel) for layer in parameters.layers]
         for index, (radius, layer) in enumerate(zip(radii, probes, strict=True)):
             gradient_reach = float(reach(layer.gradient))
-            self._log.show_scalar(f"spectral_radius/layer_{index}", radius, step=step)
-            self._log.show_scalar(f"saturation/layer_{index}", layer.saturated_share, step=step)
-            self._log.show_scalar(f"reach_of_gradient/layer_{index}", gradient_reach, step=step)
-            self._log.show_histogram(f"state/layer_{index}", layer.states, step=step)
+            self.log.show_scalar(f"spectral_radius/layer_{index}", radius, step=step)
+            self.log.show_scalar(f"saturation/layer_{index}", layer.saturated_share, step=step)
+            self.log.show_scalar(f"reach_of_gradient/layer_{index}", gradient_reach, step=step)
+            self.log.show_histogram(f"state/layer_{index}", layer.states, step=step)
 
 
 def to_line(metrics: Mapping[str, Any]) -> bytes:
@@ -251,5 +251,6 @@ def keep_lines(path: Path, *, step: int) -> None:
 
 def _is_kept(line: bytes, *, step: int) -> bool:
     metrics = parse_line(line)
-    is_complete = metrics is not None and line.endswith(b"\n")
-    return is_complete and (to_number((metrics or {}).get("step")) or 0) <= step
+    if metrics is None or not line.endswith(b"\n"):
+        return False
+    return (to_number(metrics.get("step")) or 0) <= step

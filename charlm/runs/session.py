@@ -13,10 +13,8 @@ from dataclasses import dataclass, field
 from types import FrameType
 
 from charlm.core.loop import Callback, End, Training
-from charlm.errors import CharlmError
+from charlm.errors import CAUGHT, CharlmError
 from charlm.events import Note, OnEvent, ignore
-
-CAUGHT = (signals.SIGINT, signals.SIGTERM, signals.SIGHUP)
 
 
 class Stopped(KeyboardInterrupt):
@@ -28,24 +26,25 @@ class Stopped(KeyboardInterrupt):
         """Exit code that a shell reports for a process ended by the signal."""
 
 
+@dataclass
 class Interruption(Callback):
     """The signal that ends a session of training."""
 
-    def __init__(self) -> None:
-        self.signal: signals.Signals | None = None
-        """Last signal received, or None."""
-        self._is_deferred = False
-        self.is_raised = False
-        """Whether Stopped was raised; further signals are then ignored."""
+    signal: signals.Signals | None = None
+    """Last signal received, or None."""
+    is_deferred: bool = False
+    """Whether the first signal is only recorded."""
+    is_raised: bool = False
+    """Whether Stopped was raised; further signals are then ignored."""
 
     @contextlib.contextmanager
     def deferred(self) -> Iterator[None]:
         """Only record the first signal during a block whose work must not be lost."""
-        self._is_deferred = True
+        self.is_deferred = True
         try:
             yield
         finally:
-            self._is_deferred = False
+            self.is_deferred = False
 
     def reason_to_end(self, training: Training) -> End | None:
         """Return the end of the session after a signal."""
@@ -60,7 +59,7 @@ class Interruption(Callback):
         if self.is_raised:
             return
         self.signal = signals.Signals(number)
-        if is_first and self._is_deferred:
+        if is_first and self.is_deferred:
             return
         self.is_raised = True
         raise Stopped(self.signal)

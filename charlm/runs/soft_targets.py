@@ -60,30 +60,22 @@ def open_soft_targets(
     shape = rows, columns = _shape(corpus)
     has_size = path.exists() and path.stat().st_size == rows * columns * DTYPE.itemsize
     if not has_size:
-        write_file(path, _compute(corpus, on_event=on_event).data)
+        table = np.empty(shape, DTYPE)
+        ids = corpus.split("train")
+        for part, predicted in cross_predict(ids, vocabulary_size=columns, on_event=on_event):
+            table[part] = predicted
+        write_file(path, table.data)
     return np.memmap(path, DTYPE, "r", shape=shape)
 
 
-def _compute(corpus: Corpus, *, on_event: OnEvent) -> SoftTargets:
-    """Return the predictions of the n-grams."""
-    table = np.empty(_shape(corpus), DTYPE)
-    predictions = cross_predict(
-        corpus.split("train"), vocabulary_size=len(corpus.vocabulary), on_event=on_event
-    )
-    for rows, predicted in predictions:
-        table[rows] = predicted
-    return table
-
-
 def cross_predict(
-    ids: Ids, *, vocabulary_size: int, parts: int = NGRAM_PARTS, on_event: OnEvent = ignore
+    ids: Ids, *, vocabulary_size: int, on_event: OnEvent = ignore
 ) -> Iterator[tuple[slice, Values]]:
     """Predict each part of a text with the n-grams of all other parts.
 
     Args:
         ids: Integers [N + 1], N >= 1.
         vocabulary_size: V.
-        parts: Number of parts, 2 or more.
         on_event: Called with the progress before the first part and after each.
 
     Yields:
@@ -91,8 +83,8 @@ def cross_predict(
 
     """
     ids = ids.astype(np.int64)
-    borders = np.linspace(0, len(ids), parts + 1).astype(int).tolist()
-    on_event(Progress(TASK, 0, parts, "part"))
+    borders = np.linspace(0, len(ids), NGRAM_PARTS + 1).astype(int).tolist()
+    on_event(Progress(TASK, 0, NGRAM_PARTS, "part"))
     for done, (start, end) in enumerate(itertools.pairwise(borders), start=1):
         others = np.concatenate([ids[:start], ids[end:]])
         model = count_ngrams(others, vocabulary_size=vocabulary_size, order=NGRAM_ORDER)
@@ -100,7 +92,7 @@ def cross_predict(
         for predicted in predict_ngrams(model, ids[:end], first=row + 1):
             yield slice(row, row + len(predicted)), predicted
             row += len(predicted)
-        on_event(Progress(TASK, done, parts, "part"))
+        on_event(Progress(TASK, done, NGRAM_PARTS, "part"))
 
 
 def memory_problem(corpus: Corpus, *, available_bytes: int | None) -> str | None:

@@ -64,7 +64,7 @@ def choose_temperature(
     corpus: Corpus,
     model: TrainedModel,
     *,
-    is_over: Callable[[], bool] = lambda: False,
+    is_over: Callable[[], bool],
 ) -> float:
     """Return the lowest of TEMPERATURES at which the output is about as varied as the text.
 

@@ -75,9 +75,7 @@ class TimeLimit(Callback):
         """Return the end if there is only time for an evaluation and the end, not for a step."""
         if training.step_seconds == math.inf:
             return None
-        evaluation_seconds = training.evaluation_seconds
-        if evaluation_seconds is None:
-            evaluation_seconds = self.evaluation_seconds
+        evaluation_seconds = training.evaluation_seconds or self.evaluation_seconds
         end = self.clock() + training.step_seconds + evaluation_seconds
         return End("time limit", "time limit") if end > self.end - END_SECONDS else None
 

@@ -38,8 +38,6 @@ log-probabilities, each counts once for each likely character that is reported."
 MAX_FIELDS = 100
 MAX_MARKS = 30
 """Maximum number of combining marks in a row in a prompt; ordering many of them takes long."""
-MAX_MESSAGE = 500
-"""Maximum length of a message about an invalid request."""
 
 
 def _as_list(value: Any) -> Any:
@@ -78,11 +76,8 @@ class CompletionRequest(Filters):
     user: str | None = None
     """Name for the caller's own use."""
     frequency_penalty: Literal[0] = 0
-    """This field and the next four are accepted only with a value that has no effect."""
+    """This field and the next one are accepted only with 0, which clients send."""
     presence_penalty: Literal[0] = 0
-    best_of: Literal[1] = 1
-    logit_bias: dict[str, float] = Field(default={}, max_length=0)
-    suffix: str = Field(default="", max_length=0)
 
     @model_validator(mode="before")
     @classmethod
@@ -118,7 +113,7 @@ def parse_request(body: bytes) -> CompletionRequest:
     try:
         return CompletionRequest.model_validate_json(body)
     except ValidationError as error:
-        raise CharlmError(explain(error.errors()[0], CompletionRequest)[:MAX_MESSAGE]) from None
+        raise CharlmError(explain(error.errors()[0], CompletionRequest)) from None
 
 
 class Token(NamedTuple):
@@ -196,39 +191,31 @@ class Choice:
     """The reason why the text ended; None while it can continue."""
 
 
+@dataclass
 class Completion:
     """The answer to a request.
 
     Text k of a prompt equals the text of `charlm sample` with the seed of the request plus k.
-
-    Args:
-        model: Model that generates the texts.
-        request: The request; without a seed it gets a random one.
-        name: Name of the model in the answer.
-        wait: Function that lets other requests go on.
-
     """
 
-    def __init__(
-        self,
-        model: TrainedModel,
-        request: CompletionRequest,
-        *,
-        name: str,
-        wait: Callable[[], Awaitable[None]],
-    ) -> None:
-        self._model = model
-        self._request = request
-        self._wait = wait
-        vocabulary = model.vocabulary
-        self._prompts = [vocabulary.encode(prompt) for prompt in request.prompt]
-        self._left_out = [vocabulary.left_out(prompt) for prompt in request.prompt]
+    model: TrainedModel
+    request: CompletionRequest
+    """The request; without a seed it gets a random one."""
+    name: str
+    """Name of the model in the answer."""
+    wait: Callable[[], Awaitable[None]]
+    """Function that lets other requests go on."""
+
+    def __post_init__(self) -> None:
+        vocabulary = self.model.vocabulary
+        self._prompts = [vocabulary.encode(prompt) for prompt in self.request.prompt]
+        self._left_out = [vocabulary.left_out(prompt) for prompt in self.request.prompt]
         self._generated = 0  # number of characters
         self._head: dict[str, Any] = {
             "id": f"cmpl-{secrets.token_hex(12)}",
             "object": "text_completion",
             "created": int(time.time()),
-            "model": name,
+            "model": self.name,
         }
 
     async def whole(self) -> dict[str, Any]:
@@ -253,7 +240,7 @@ class Completion:
         """Yield the objects of a streamed answer; see `whole` for errors."""
         async for part in self._parts():
             yield {**self._head, "choices": [self._fields(part)]}
-        if self._request.stream_options.get("include_usage"):
+        if self.request.stream_options.get("include_usage"):
             yield {**self._head, "choices": [], "usage": self._usage()}
 
     async def _parts(self) -> AsyncIterator[Choice]:
@@ -261,15 +248,15 @@ class Completion:
 
         The first part of a text is the echo of its prompt.
         """
-        request = self._request
-        vocabulary = self._model.vocabulary
+        request = self.request
+        vocabulary = self.model.vocabulary
         first_seed = random_seed() if request.seed is None else request.seed
         for number, prompt in enumerate(self._prompts):
             ids = prompt if len(prompt) else empty_prompt(vocabulary)
-            for block_state in read_prompt(self._model.parameters, ids):
+            for block_state in read_prompt(self.model.parameters, ids):
                 state = block_state
-                await self._wait()
-            reader = TokenReader(self._model, count=request.logprobs)
+                await self.wait()
+            reader = TokenReader(self.model, count=request.logprobs)
             tokens = await self._score(reader, ids)
             echo = vocabulary.decode(prompt) if request.echo else ""
             reason: FinishReason | None = None if request.max_tokens else "length"
@@ -295,30 +282,30 @@ class Completion:
             seed: Seed of the text.
 
         """
-        request = self._request
+        request = self.request
         if not request.max_tokens:
             return
         sampler = Sampler.of(request, temperature=request.temperature)
         settings = TextRequest(request.max_tokens, sampler, seed, stops=request.stop)
-        text = continue_text(self._model, state, settings)
+        text = continue_text(self.model, state, settings)
         while True:
             chunk = text.read(TURN)
-            tokens = reader.read(self._model.vocabulary.look_up(chunk))
+            tokens = reader.read(self.model.vocabulary.look_up(chunk))
             self._generated += len(chunk)
             yield Choice(index, offset, chunk, tokens, _finish_reason(text.stopped_by))
             if text.stopped_by:
                 return
             offset += len(chunk)
-            await self._wait()
+            await self.wait()
 
     async def _score(self, reader: TokenReader, ids: Integers) -> list[Token]:
         """Return the tokens of a prompt, if log-probabilities were requested."""
-        if self._request.logprobs is None:
+        if self.request.logprobs is None:
             return []
         tokens: list[Token] = []
         for start in range(0, len(ids), TURN):
             tokens += reader.read(ids[start : start + TURN])
-            await self._wait()
+            await self.wait()
         return tokens
 
     def _usage(self) -> dict[str, int]:
@@ -333,7 +320,7 @@ class Completion:
     def _fields(self, choice: Choice) -> dict[str, Any]:
         """Return the object of a choice."""
         logprobs = None
-        if self._request.logprobs is not None:
+        if self.request.logprobs is not None:
             end = choice.offset + len(choice.tokens)
             logprobs = {
                 "tokens": [token.text for token in choice.tokens],
@@ -341,7 +328,7 @@ class Completion:
                 "top_logprobs": [token.likeliest for token in choice.tokens],
                 "text_offset": [*range(choice.offset, end)],
             }
-        left_out = self._left_out[choice.index // self._request.n]
+        left_out = self._left_out[choice.index // self.request.n]
         return {
             "index": choice.index,
             "text": choice.text,

@@ -3,6 +3,7 @@
 import pytest
 
 from charlm.config.file import nearest_key
+from charlm.config.schema import Config
 
 
 @pytest.mark.parametrize(
@@ -19,4 +20,4 @@ from charlm.config.file import nearest_key
     ],
 )
 def test_an_unknown_key_is_answered_with_the_nearest(name: str, meant: str | None) -> None:
-    assert nearest_key(name) == meant
+    assert nearest_key(name, Config) == meant

@@ -1,10 +1,10 @@
 """How kernel.c is compiled, kept and loaded, and replaced by Keras without a compiler."""
 
+import ctypes
 import os
 import re
 import shutil
 import subprocess
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -18,7 +18,6 @@ from charlm.config.schema import Config, ModelConfig, RnnConfig, TrainingConfig
 from charlm.engines import compiler, kernel
 from charlm.engines.compiler import compiler_options, describe_kernel, open_library
 from charlm.engines.factory import resolve_kernel
-from charlm.engines.kernel import Kernel
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
 from charlm.hardware import find_compiler
@@ -91,13 +90,11 @@ def test_the_kernel_is_compiled_by_the_compiler_of_the_system(
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_struct_that_python_declares_otherwise_is_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(kernel, "CommonStep", kernel.TensorStep)
-    message = r"cannot be loaded: its structs have \[\d+, 80, 40\] bytes; .* \[\d+, 80, 80\]$"
-    with pytest.raises(CharlmError, match=message):
-        open_library(Kernel)
+def test_python_declares_the_structs_as_c_does() -> None:
+    library = open_library(lambda path: ctypes.CDLL(str(path)))
+    declared = (kernel.Window, kernel.TensorStep, kernel.CommonStep)
+    sizes = (ctypes.c_long * 3).in_dll(library, "struct_sizes")
+    assert [*sizes] == [*map(ctypes.sizeof, declared)]
 
 
 @pytest.mark.usefixtures("cache")
@@ -430,30 +427,13 @@ def test_a_config_that_asks_for_the_kernel_with_a_setting_that_it_lacks_is_refus
         resolve_kernel(config)
 
 
-def has_ended(process: Path) -> bool:
-    """Return whether a process, named by its folder in /proc, has ended or is a zombie."""
-    return not process.exists() or " Z " in (process / "stat").read_text()
-
-
 @pytest.mark.usefixtures("cache")
-def test_a_compiler_that_hangs_is_ended_with_its_child(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_compiler_that_hangs_is_ended(
+    tmp_path: Path, events: list[Event], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    child_id = tmp_path / "child"
-    child_id.touch()
-    script = write_script(tmp_path / "hangs", f"sleep 60 & echo $! > {child_id}; wait")
+    script = write_script(tmp_path / "hangs", "exec sleep 60")
     monkeypatch.setenv("CC", str(script))
-    seconds = 0.1
-    # On a busy machine, the time may be over before the compiler has started its child.
-    while not child_id.read_text():
-        seconds *= 2
-        monkeypatch.setattr(compiler, "COMPILE_SECONDS", seconds)
-        events: list[Event] = []
-        assert load(events) == "keras"
-        reason = f".*{script}: cannot compile kernel.c: no result after {seconds} s"
-        check_replaced(events[1], reason, changes_bits=False)
-    child = Path("/proc") / child_id.read_text().strip()
-    deadline = time.monotonic() + 30
-    while not has_ended(child):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    monkeypatch.setattr(compiler, "COMPILE_SECONDS", 0.1)
+    assert load(events) == "keras"
+    reason = f".*{script}: cannot compile kernel.c: no result after 0.1 s"
+    check_replaced(events[-1], reason, changes_bits=False)

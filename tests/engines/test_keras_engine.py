@@ -178,10 +178,7 @@ def test_tensorflow_does_not_warn_of_several_graphs(caplog: pytest.LogCaptureFix
 def test_a_worker_has_the_state_of_its_rows() -> None:
     whole = make("training.state_reset=0")
     take(whole, 0, 1)
-    second = Workers()
-    second.count = 2
-    second.index = 1
-    engine = make("training.state_reset=0", workers=second)
+    engine = make("training.state_reset=0", workers=Workers(2, 1))
     engine.restore(whole.tensors())
     check_close([engine.state], [whole.state[:, B // 2 :]])
     windows = IDS[BATCHES.positions(epoch=0, first=0, count=1)]
@@ -190,11 +187,9 @@ def test_a_worker_has_the_state_of_its_rows() -> None:
 
 
 def test_rows_that_cannot_be_divided_evenly_are_refused() -> None:
-    four = Workers()
-    four.count = 4
     message = rf"training\.batch_size: found {B}; must be divisible by 4, the number of workers"
     with pytest.raises(CharlmError, match=message):
-        make(workers=four)
+        make(workers=Workers(4))
 
 
 @pytest.mark.parametrize("name", ["compiled", "keras"])

@@ -385,7 +385,7 @@ def test_a_step_of_muon_equals_float64(
     )
     options: dict[str, Any] = {"polynomials": 2, "bfloat16": bfloat16, "rate": 2.0, "clip": 0.5}
     step = filled_struct(CommonStep, {"abc": POLYNOMIALS}, **options)
-    kernel.update(step, (TensorStep * 1)(tensor))
+    kernel.update(step, (TensorStep * 1)(tensor), turn=0, turns=1)
     check_close([arrays[1]], [momentum], atol=1e-6, rtol=1e-6)
     check_close([arrays[2]], [weights], atol=0.1 if bfloat16 else 2e-5)
 

@@ -181,19 +181,6 @@ def test_an_input_initializer_that_keras_does_not_have_is_refused() -> None:
         build(input_initializer="nope")
 
 
-class HalfRows(keras.initializers.Initializer):
-    """An initializer that draws half of the rows."""
-
-    def __call__(self, shape: tuple[int, ...], dtype: Any = None) -> Any:
-        return keras.ops.ones((shape[0] // 2, *shape[1:]), dtype)
-
-
-def test_an_initializer_of_the_wrong_shape_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keras.initializers, "get", lambda _: HalfRows())
-    with pytest.raises(CharlmError, match=r"^model: Keras says: .*shape"):
-        build()
-
-
 def test_an_initializer_can_be_a_list_of_values() -> None:
     values = [float(unit) for unit in range(8)]
     model = build(rnn={"bias_initializer": keras_class("Constant", value=values)})

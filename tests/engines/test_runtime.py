@@ -54,14 +54,6 @@ print(charlm.train(recipe="tiny", overrides="training.steps=20", on_event=print)
     assert formats == "tensorflow float32 float32"
 
 
-@pytest.mark.slow
-def test_another_backend_that_is_imported_already_is_refused() -> None:
-    program = f"import keras; keras.config.backend = lambda: 'jax'\n{SHOW}"
-    result = python(program, KERAS_BACKEND="tensorflow")
-    message = "KERAS_BACKEND: this program has imported Keras with the backend jax; "
-    assert f"CharlmError: {message}" in result.stderr
-
-
 def test_each_operation_has_a_thread_and_each_core_an_operation() -> None:
     assert tf.config.threading.get_intra_op_parallelism_threads() == 1
     assert tf.config.threading.get_inter_op_parallelism_threads() == core_count()

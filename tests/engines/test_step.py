@@ -391,15 +391,12 @@ def test_the_output_mask_covers_all_features(skips: bool) -> None:
 # Several workers
 
 
-class SecondOfTwo(Workers):
-    """The second of two workers; the other one has no gradients."""
-
-    count = 2
-    index = 1
+SECOND_OF_TWO = Workers(2, 1)
+"""The second of two workers; the other one has no gradients."""
 
 
-class Tripling(SecondOfTwo):
-    """The second of two workers; the other one has twice its gradients."""
+class Tripling(Workers):
+    """A worker; another one has twice its gradients."""
 
     def sum(self, tensors: list[Any]) -> list[Any]:
         return [3 * tensor for tensor in tensors]
@@ -410,7 +407,7 @@ class Tripling(SecondOfTwo):
 
 @BOTH
 @pytest.mark.parametrize(
-    ("workers", "share"), [(SecondOfTwo(), 0.5), (Tripling(), 1.5)], ids=["share", "sum"]
+    ("workers", "share"), [(SECOND_OF_TWO, 0.5), (Tripling(2, 1), 1.5)], ids=["share", "sum"]
 )
 def test_the_shares_of_the_workers_are_summed(
     compiled: bool,
@@ -428,13 +425,13 @@ def test_the_shares_of_the_workers_are_summed(
 def test_every_worker_draws_other_masks(compiled: bool) -> None:
     network = {"output_dropout": 0.5}
     updates = results_of(network, compiled=compiled)[-2]
-    others = results_of(network, compiled=compiled, workers=SecondOfTwo())[-2]
+    others = results_of(network, compiled=compiled, workers=SECOND_OF_TWO)[-2]
     assert not np.allclose(updates, 2 * others)
 
 
 def test_drawing_masks_changes_the_seeds_of_all_workers_equally() -> None:
     seeds = []
-    for workers in (Workers(), SecondOfTwo()):
+    for workers in (Workers(), SECOND_OF_TWO):
         trainer = Trainer(workers=workers, output_dropout=0.5)
         trainer.take(WINDOWS[:1])
         seeds.append(named_seeds(trainer.model)["logits"].numpy())

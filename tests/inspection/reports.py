@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from models import make_random_model, with_tensors
@@ -39,6 +40,9 @@ def report(
     return replace(whole, reading=replace(whole.reading, name=name), results=results)
 
 
+MODEL = Path("model.safetensors")
+
+
 @functools.cache
 def report_with_gaps() -> Report:
     """Return a report on a network whose characters all have one embedding, without n-grams.
@@ -53,7 +57,7 @@ def report_with_gaps() -> Report:
     ids = np.random.default_rng(5).integers(0, 4, 150)
     limits = Limits(characters=120, context=60, predictions=9, traced=2000, replacements=5)
     left_out = {"X": 2, "\n": 1}
-    return inspect_text(Reading("gaps", trained, "a text", ids, limits, left_out=left_out))
+    return inspect_text(Reading("gaps", trained, "a text", ids, limits, None, left_out, MODEL))
 
 
 @functools.cache
@@ -63,4 +67,5 @@ def _make(layers: int) -> Report:
     rng = np.random.default_rng(7)
     ids = rng.integers(0, len(CHARACTERS), 240)
     training = rng.integers(0, len(CHARACTERS), 400)
-    return inspect_text(Reading("runs/one", trained, "the validation text", ids, SMALL, training))
+    name = "the validation text"
+    return inspect_text(Reading("runs/one", trained, name, ids, SMALL, training, {}, MODEL))

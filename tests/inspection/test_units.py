@@ -1,5 +1,6 @@
 """Units that follow a feature of the text, compared with chance."""
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any
 
@@ -42,12 +43,10 @@ def bracketed_text(length: int = 1500) -> NDArray[Any]:
 
 
 def scores_of(
-    parameters: Parameters,
-    ids: NDArray[Any],
-    **settings: Any,
+    parameters: Parameters, ids: NDArray[Any], features: Sequence[Feature] | None = None
 ) -> Units:
-    settings = {"features": features_of(ids, BRACKETS), **settings}
-    return score_units(states_of(parameters, ids), ids, **settings)
+    """Return the scores for some features, or for all of a text of brackets."""
+    return score_units(states_of(parameters, ids), ids, features or features_of(ids, BRACKETS))
 
 
 # A unit that follows a feature
@@ -69,12 +68,7 @@ def planted() -> FeatureScores:
     ids = bracketed_text()
     names = {"in quotes or brackets", "inside a word"}
     features = [feature for feature in features_of(ids, BRACKETS) if feature.name in names]
-    units = scores_of(
-        parameters,
-        ids,
-        features=features,
-        shifts=50,
-    )
+    units = scores_of(parameters, ids, features)
     (scores,) = (row for row in units.features if row.feature == "in quotes or brackets")
     return scores
 
@@ -112,7 +106,7 @@ def mixed(request: pytest.FixtureRequest) -> tuple[FeatureScores, NDArray[Any]]:
     layers = tuple(part.T for part in np.split(outputs, 2))
     feature = Feature("high", request.param, IS_HIGH.astype(float))
     ids = np.zeros(300, int)
-    (scores,) = score_units(layers, ids, [feature], shifts=20).features
+    (scores,) = score_units(layers, ids, [feature]).features
     return scores, outputs
 
 
@@ -150,7 +144,7 @@ def test_no_unit_follows_a_random_feature_beyond_chance() -> None:
         units=30,
         scale=0.2,
     )
-    units = scores_of(parameters, rng.integers(0, 10, 1500), features=features, shifts=50)
+    units = scores_of(parameters, rng.integers(0, 10, 1500), features)
     assert [feature.units_beyond_chance for feature in units.features] == [0] * 5
 
 
@@ -178,7 +172,7 @@ def test_a_unit_that_only_depends_on_the_character_has_no_strength_given_the_cha
     layer = parameters.layers[0]
     layer.recurrent_kernel[:] = 0
     layer.bias[:] = 0
-    units = scores_of(parameters, bracketed_text(), shifts=5)
+    units = scores_of(parameters, bracketed_text())
     assert len(units.features) > 4
     strengths = {row.strength_given_character for scores in units.features for row in scores.best}
     assert {strength for strength in strengths if not np.isnan(strength)} == {0}
@@ -196,7 +190,7 @@ def vowel_units() -> Units:
     is_random = (np.random.default_rng(0).random(len(ids)) < 0.3).astype(float)
     features = [Feature("vowel", "yes/no", is_vowel), Feature("random", "yes/no", is_random)]
     parameters = random_parameters(vocabulary_size=10, units=5)
-    return scores_of(parameters, ids, features=features, shifts=5)
+    return scores_of(parameters, ids, features)
 
 
 def test_a_feature_that_the_character_decides_is_not_compared_with_chance(
@@ -216,7 +210,7 @@ def test_a_feature_that_the_character_decides_is_not_compared_with_chance(
 @pytest.mark.parametrize(("brackets", "is_scored"), [(9, False), (10, True)])
 def test_a_feature_needs_20_characters(brackets: int, is_scored: bool) -> None:
     ids = BRACKETS.encode("(ab)" * brackets + "abc def\n" * 50)
-    units = scores_of(random_parameters(vocabulary_size=10), ids, shifts=5)
+    units = scores_of(random_parameters(vocabulary_size=10), ids)
     names = {scores.feature for scores in units.features}
     assert "inside a word" in names
     assert ("in quotes or brackets" in names) == is_scored

@@ -84,7 +84,7 @@ def test_a_text_gets_the_ids_of_the_initial_model(model_file: Path) -> None:
     events: list[Event] = []
     run = begin(model_file, "aaa\n" * 5 + "\u00e9", {}, on_event=events.append)  # é: validation
     assert run.corpus.vocabulary.characters == ("\n", "a", "b", None, None, "\u00e9")
-    message = f"initial weights from {model_file}: 2 known characters, 1 new"
+    message = f"initial weights from {model_file}: 1 new character"
     assert Note(message) in events
 
 

@@ -95,7 +95,7 @@ def test_the_loss_is_the_first_group_of_charts() -> None:
 @pytest.fixture
 def log(tmp_path: Path) -> Any:
     """Open the logs of a run."""
-    return RunLog(tmp_path)
+    return RunLog(tmp_path, None)
 
 
 def log_step(log: RunLog, step: int) -> None:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from charlm.errors import CharlmError
-from charlm.runs.session import CAUGHT, Interruption, Stopped, stop_on_signal
+from charlm.errors import CAUGHT, CharlmError
+from charlm.runs.session import Interruption, Stopped, stop_on_signal
 
 each_signal = pytest.mark.parametrize("number", CAUGHT)
 

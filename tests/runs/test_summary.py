@@ -14,9 +14,11 @@ from charlm.core.model_file import TrainedModel, write_model
 from charlm.core.scoring import Score
 from charlm.errors import CharlmError
 from charlm.measures.estimates import Measured
-from charlm.runs.comparing import differing_settings, group_by_seed, group_by_text
 from charlm.runs.summary import (
     RunSummary,
+    differing_settings,
+    group_by_seed,
+    group_by_text,
     list_runs,
     summarize,
 )

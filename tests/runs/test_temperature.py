@@ -137,7 +137,7 @@ def test_the_models_keep_the_temperature_that_was_chosen(tmp_path: Path) -> None
     chosen = train(tmp_path / "run", LENGTH, text=LETTERS)
     corpus = open_run(chosen.folder).corpus
     best = chosen.model("best.safetensors")
-    temperature = choose_temperature(chosen.config, corpus, best)
+    temperature = choose_temperature(chosen.config, corpus, best, is_over=lambda: False)
     assert best.facts["temperature"] == temperature
     assert chosen.model("last.safetensors").facts["temperature"] == temperature
     assert chosen.outcome.temperature == temperature

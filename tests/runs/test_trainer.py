@@ -182,7 +182,7 @@ def interrupt_while_counting(event: Event) -> None:
     ],
     ids=["memory", "an error", "a signal"],
 )
-@pytest.mark.parametrize("path", [None, "made/run"])
+@pytest.mark.parametrize("path", [None, "run"])
 def test_a_start_that_fails_leaves_nothing_behind(
     react: OnEvent,
     setting: str,

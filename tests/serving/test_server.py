@@ -56,7 +56,7 @@ def test_openai_gets_the_text_of_the_library(trained_run: Path) -> None:
         create = client.completions.create
         answer = create(**settings, max_tokens=60, logprobs=1, echo=True)
         events = list(create(**settings, max_tokens=60, stream=True))
-        with pytest.raises(openai.BadRequestError, match="suffix: found 'x'"):
+        with pytest.raises(openai.BadRequestError, match="suffix: found 'x'; there is no such key"):
             create(**settings, suffix="x")
     choice = answer.choices[0]
     assert (choice.text, choice.finish_reason) == (f"The {expected}", "length")

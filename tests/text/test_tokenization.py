@@ -368,7 +368,7 @@ def test_an_exception_of_a_callback_leaves_nothing_behind(error: type[BaseExcept
             raise error
 
     with pytest.raises(error):
-        tokenize(["sources"], Path("deep/out"), CorpusConfig(), on_event=stop)
+        tokenize(["sources"], Path("out"), CorpusConfig(), on_event=stop)
     assert names(Path()) == ["sources"]
 
 
