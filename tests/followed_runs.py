@@ -51,10 +51,7 @@ def overrides_of(settings: Settings) -> list[str]:
     )
     if settings.momentum:
         optimizer += f", momentum: {settings.momentum}"
-    schedule = (
-        f"name: cosine, warmup_steps: {settings.warmup_steps}, "
-        f"final_fraction: {settings.final_fraction}"
-    )
+    schedule = f"warmup_steps: {settings.warmup_steps}, final_fraction: {settings.final_fraction}"
     return [
         "model={layers: 2, units: 24, embedding: 16, skip_connections: true}",
         f"training.optimizer={{{optimizer}}}",

@@ -1,8 +1,8 @@
 """The size of charlm, and the number of things in it that people have to learn.
 
-Whoever adds one of them removes another one: each is read, tested and documented for as long as
-charlm exists, and a program that grows by a little in every month is soon too large to be read in
-an afternoon. The numbers are those of today; lower one when you have removed something.
+Each of them is read, tested and documented for as long as charlm exists, and a program that grows
+by a little in every month is soon too large to be read in an afternoon. The limits of sizes are
+1.5% above the sizes at the time when they were set. CONTRIBUTING.md says what to do at a limit.
 """
 
 import re
@@ -67,13 +67,13 @@ def outward_names() -> list[str]:
 
 
 NUMBERS = {
-    "tokens of the core": (density("charlm/core").tokens, 14_050),
+    "tokens of the core": (density("charlm/core").tokens, 14_250),
     "modules of the core": (len([*(PACKAGE / "core").glob("*.py")]), 15),
     "names from outside in the core": (len(outward_names()), 1),
-    "tokens of Python": (density("charlm").tokens, 91_450),
+    "tokens of Python": (density("charlm").tokens, 93_050),
     "modules": (len(MODULES), 92),
-    "tokens of C and JavaScript": (other_tokens(), 23_500),
-    "tokens of the tests": (density("tests").tokens, 179_500),
+    "tokens of C and JavaScript": (other_tokens(), 23_850),
+    "tokens of the tests": (density("tests").tokens, 183_500),
     "settings": (len(settings()), 58),
     "options and arguments": (len(options()), 41),
     "events": (len(events.Event.__subclasses__()), 8),

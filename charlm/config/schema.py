@@ -209,13 +209,12 @@ class OptimizerConfig(_Section):
 class ScheduleConfig(_Section):
     """Schedule of the learning rate."""
 
-    name: Literal["constant", "cosine"] = "cosine"
-    """Course of the learning rate after the warm-up: constant, or falling along half a cosine."""
     warmup_steps: Annotated[int, Field(ge=0, le=1_000_000_000)] = 50
     """Number of warm-up steps, in which the learning rate rises linearly; at most a tenth of the
     run."""
     final_fraction: Annotated[float, Field(gt=0, le=1)] = 0.05
-    """Learning rate of the last step with `cosine`, as a share of the highest learning rate."""
+    """Learning rate of the last step, as a share of the highest learning rate. After the warm-up,
+    the rate falls along half a cosine; with 1, it is constant."""
 
 
 class TrainingConfig(_Section):

@@ -46,8 +46,8 @@ class Schedule:
         """Return the learning rates of the `count` steps after step `first`, float32 [count].
 
         The rate rises linearly over `warmup_steps`, or MAX_WARM_UP of the run if that is less. Then
-        it is constant, or falls to `final_fraction` of its peak along half a cosine (Loshchilov and
-        Hutter 2017, equation 5).
+        it falls to `final_fraction` of its peak along half a cosine (Loshchilov and Hutter 2017,
+        equation 5).
         """
         rates = [self.peak_rate * self._fraction(step) for step in range(first, first + count)]
         return np.array(rates, np.float32)
@@ -57,8 +57,6 @@ class Schedule:
         warm_up = min(self.decay.warmup_steps, int(MAX_WARM_UP * self.total))
         if step < warm_up:
             return (step + 1) / (warm_up + 1)
-        if self.decay.name == "constant":
-            return 1.0
         progress = min(1.0, (step - warm_up) / max(1, self.total - 1 - warm_up))
         final = self.decay.final_fraction
         return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2

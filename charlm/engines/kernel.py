@@ -66,7 +66,7 @@ class TensorStep(ctypes.Structure):
 
 
 class CommonStep(ctypes.Structure):
-    """The struct Step in update.h: what a step has in common for all tensors."""
+    """The struct Step in update.h, the same for all tensors of a step."""
 
     _fields_: ClassVar = [
         *_fields(ctypes.c_long, "polynomials"),

@@ -111,7 +111,7 @@ def part_sizes(rows: int, parts: int) -> list[int]:
 
 @dataclass(eq=False)
 class Step:
-    """What a step reads and changes; a subclass takes it."""
+    """State of a step of training, which a subclass takes."""
 
     model: CharacterRNN
     optimizer: keras.optimizers.Optimizer

@@ -107,7 +107,7 @@ class Document:
         return data
 
     def blocks(self) -> Iterator[bytes]:
-        """Yield the decompressed bytes in blocks, those of standard input as soon as they come.
+        """Yield the decompressed bytes in blocks; standard input is read as soon as it comes.
 
         Raises:
             CharlmError: The file cannot be read.

@@ -14,7 +14,7 @@ from charlm.config.schema import Config
         ("batch", "training.batch_size"),
         ("model.rnn.drop_out", "model.rnn.dropout"),
         ("optimiser", "training.optimizer.name"),
-        ("training.schedule.nam", "training.schedule.name"),
+        ("training.schedule.warmup_step", "training.schedule.warmup_steps"),
         ("modell", "model"),
         ("xyzzy", None),
     ],

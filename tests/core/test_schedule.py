@@ -95,5 +95,5 @@ def test_the_rate_rises_linearly_before_it_falls_along_half_a_cosine(
 
 
 def test_a_constant_rate_stays_at_its_peak_after_the_warm_up() -> None:
-    schedule = schedule_of(steps=30, name="constant", warmup_steps=3)
+    schedule = schedule_of(steps=30, final_fraction=1, warmup_steps=3)
     np.testing.assert_allclose(schedule.rates(0, 30), [0.25, 0.5, 0.75, *27 * [1.0]])

@@ -348,7 +348,7 @@ DIFFICULT = (
     "training.optimizer.name=muon",
     "training.parts=2",
     "training.batch_size=12",
-    "training.schedule.name=constant",
+    "training.schedule.final_fraction=1",
     "training.evaluations=20",
 )
 """Everything that workers could do differently."""

@@ -177,7 +177,7 @@ FAULTS = Faults(
 SETTINGS = [
     "training.steps=20",
     "training.evaluations=1",
-    "training.schedule.name=constant",
+    "training.schedule.final_fraction=1",
     "training.optimizer.learning_rate=0.001",
 ]
 

@@ -134,7 +134,7 @@ def test_a_short_request_does_not_wait_for_long_ones(port: int) -> None:
         ("GET /a/b", None, 404, "Not Found"),
         ("GET /v1/completions", None, 405, "Method Not Allowed"),
         ("POST /v1/completions", {"n": 0}, 400, "n: found 0; must be greater than or equal to 1"),
-        ("POST /v1/completions", {"best_of": 2}, 400, "best_of: found 2; must be 1"),
+        ("POST /v1/completions", {"presence_penalty": 2}, 400, "penalty: found 2; must be 0"),
         ("POST /v1/completions", {"presence_penalty": 0.5}, 400, "found 0.5; must be 0"),
         ("POST /v1/completions", {"seed": 2**63}, 400, "seed: found 9223372036854775808; must"),
         ("POST /v1/completions", b"", 400, "Invalid JSON"),
