@@ -20,7 +20,8 @@ from exports.c_library import ARGUMENTS, SOURCE, STATUSES, CharlmC, Text, draw_i
 from exports.networks import EVERY_NETWORK, IDS, STRANGE, make_model
 from pages import code_blocks, text_of
 
-from charlm.api.model import Model
+from charlm.api.evaluation import score_lines
+from charlm.api.model import Model, load
 from charlm.core.model_file import TrainedModel, write_model
 from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
@@ -374,13 +375,15 @@ def compiler_for(name: str) -> list[str]:
     return [name, *LANGUAGES[name]]
 
 
-def program_on_the_page(compiler: list[str]) -> "subprocess.CompletedProcess[str]":
-    """Compile and run the program in docs/export.md."""
-    (code,) = code_blocks(text_of("docs/export.md"), "c")
+def program_on_the_page(
+    compiler: list[str], *, page: str = "docs/export.md", given: str = ""
+) -> "subprocess.CompletedProcess[str]":
+    """Compile and run the program on a page."""
+    (code,) = code_blocks(text_of(page), "c")
     Path("yours.c").write_text(code, encoding="utf-8")
     command = [*compiler, "-O3", *WARNINGS, "yours.c", str(SOURCE), *LINKED]
     subprocess.run([*command, "-o", "yours"], check=True)
-    return subprocess.run(["./yours"], capture_output=True, text=True, check=False)
+    return subprocess.run(["./yours"], input=given, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.slow
@@ -389,6 +392,16 @@ def test_program_on_the_page_prints_500_characters(name: str) -> None:
     Path("model.bin").write_bytes(export_c(make_model(characters="\n The"))["model.bin"])
     done = program_on_the_page(compiler_for(name))
     assert (done.returncode, len(done.stdout)) == (0, 500)
+
+
+@pytest.mark.slow
+def test_program_on_the_page_scores_lines_like_charlm(trained_run: Path) -> None:
+    lines = "The ferry\nI have not seen the boat.\n"
+    Path("lines.txt").write_text(lines, encoding="utf-8")
+    Path("model.bin").write_bytes(export_c(load(trained_run).trained)["model.bin"])
+    done = program_on_the_page(["cc"], page="docs/anomalies.md", given=lines)
+    scores = [row.score for row in score_lines(trained_run, "lines.txt")]
+    assert [float(score) for score in done.stdout.split()] == pytest.approx(scores, abs=1e-3)
 
 
 @pytest.mark.slow
