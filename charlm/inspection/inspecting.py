@@ -77,6 +77,8 @@ def inspect_runs(
         check_name("only", section, SECTIONS)
     source = None if text is None else Path(check_path("text", text))
     page = None if out is None else Path(check_path("out", out))
+    if str(source) == "-" and len(paths) > 1:
+        raise CharlmError("standard input can be read for one run only; use a file")
     if page is not None and (page.is_dir() or not page.parent.is_dir()):
         raise CharlmError(f"{page}: must be the name of a file in a folder that exists")
     if page is not None and page.suffix.lower() not in PAGE_SUFFIXES:

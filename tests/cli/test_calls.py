@@ -207,6 +207,10 @@ FAILURES = [
         "export m.safetensors --format c --out page.html",
         "page.html: the format c needs a folder",
     ),
+    (
+        "inspect m.safetensors m.safetensors --text - --json",
+        "standard input can be read for one run only",
+    ),
     ("sample red\x1b[31m.txt", "red\\x1b[31m.txt: not a model file"),
     ("serve m.safetensors m.safetensors", "m.safetensors: another model is called m too;"),
     ("serve m.safetensors --host a..b", "host a..b, port 8000: cannot listen there"),

@@ -290,6 +290,11 @@ def test_models_that_know_different_parts_of_a_text_are_not_averaged(tmp_path: P
     assert [group["runs"] for group in groups] == [[str(file)] for file in files]
 
 
+def test_standard_input_cannot_be_read_for_two_runs(model_file: Path) -> None:
+    with pytest.raises(CharlmError, match="standard input can be read for one run only"):
+        inspect_runs([model_file, model_file], text="-")
+
+
 @pytest.fixture
 def model(model_file: Path) -> Model:
     """Return a loaded model."""
