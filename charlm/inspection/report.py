@@ -22,7 +22,7 @@ from charlm.inspection import loss_by_class, memory, surprise, units, usable_con
 from charlm.inspection.memory import shown_half_life
 from charlm.inspection.reading import Reading
 from charlm.inspection.style import SERIES, Figure, Line, Section, draw, table, theme_css, to_plain
-from charlm.measures.estimates import UNKNOWN, Estimate, Measured, over_runs
+from charlm.measures.estimates import UNKNOWN, Estimate, Measured, check_same, over_runs
 from charlm.runs.folder import CORPUS, run_of
 from charlm.runs.summary import SEED, differing_settings, group_by_seed
 from charlm.text.corpus import is_corpus
@@ -183,6 +183,10 @@ class Group:
     """The settings that differ between the groups, by their dotted keys."""
     runs: Mapping[Line, Report]
     """The runs by their look in figures."""
+
+    def __post_init__(self) -> None:
+        """Raise CharlmError if the runs read different texts."""
+        check_same(report.measured for report in self.runs.values())
 
     @property
     def estimates(self) -> dict[str, Estimate]:

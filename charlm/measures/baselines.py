@@ -84,9 +84,14 @@ class Comparison:
 
     @classmethod
     def of(cls, score: Score, ngram: Score) -> "Comparison":
-        """Compare the scores of a model and of the 8-gram model on the same text."""
+        """Compare the scores of a model and of the 8-gram model on the same text.
+
+        Raises:
+            CharlmError: The scores are of different numbers of characters.
+
+        """
         margin = ngram.nats_per_char - score.nats_per_char
-        error = difference(ngram, score).error
+        error = difference(ngram, score, on=(ngram.characters, score.characters)).error
         return cls(ngram.nats_per_char, margin, error, ngram.characters)
 
     @property

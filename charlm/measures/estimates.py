@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from charlm.core.rnn import Floats, Values
 from charlm.core.scoring import ERROR_BLOCK, MIN_BLOCKS, Score
+from charlm.errors import CharlmError
 
 MAX_CORRELATION = 0.8
 """Upper limit of the estimated correlation of neighbouring blocks in a standard error."""
@@ -46,12 +47,18 @@ class Measured:
     """Start and end of the measured part of the text."""
 
 
+def check_same(measured: Iterable[object]) -> None:
+    """Raise CharlmError unless numbers were measured on the same, which is compared by ==."""
+    if len({*measured}) > 1:
+        raise CharlmError("numbers that were measured on different texts cannot be compared")
+
+
 def loss_of(score: Score) -> Estimate:
     """Return the mean loss in nats; its error is unknown for fewer than 2,400 characters."""
     return Estimate(score.nats_per_char, standard_error(np.array(score.block_means)))
 
 
-def difference(score: Score, other: Score) -> Estimate:
+def difference(score: Score, other: Score, *, on: Iterable[object]) -> Estimate:
     """Return how much higher a score is than another score of the same text, in nats.
 
     The same passages are hard for both models, so the error is smaller than the errors of the two
@@ -60,8 +67,13 @@ def difference(score: Score, other: Score) -> Estimate:
     Args:
         score: A score.
         other: The score that is subtracted.
+        on: What each of the two was measured on.
+
+    Raises:
+        CharlmError: They were measured on different texts.
 
     """
+    check_same(on)
     nats = score.nats_per_char - other.nats_per_char
     if len(score.block_means) != len(other.block_means):
         return Estimate(nats)

@@ -256,6 +256,7 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
 
     A run is compared with the best run only if its text and its validation loss are known.
     """
+    on = [run.measured for run in group]
     keys = differing_settings(group)
     scores = [*map(_comparable_score, group)]
     best = min(filter(None, scores), key=lambda score: score.nats_per_char, default=None)
@@ -263,7 +264,7 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
     for run, score in zip(group, scores, strict=True):
         above = None
         if score is not None and best is not None and score is not best:
-            distance = difference(score, best)
+            distance = difference(score, best, on=on)
             above = {"nats_per_char": distance.value, "standard_error": distance.error}
         row = {
             "name": run.folder.name,

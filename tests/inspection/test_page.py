@@ -18,9 +18,10 @@ from javascript import Tree, elements_of
 
 import charlm
 from charlm.config.schema import merge
+from charlm.errors import CharlmError
 from charlm.inspection.reading import SampledCharacters
 from charlm.inspection.report import SECTIONS, Group, Report, group_reports, render_page, results_of
-from charlm.inspection.style import draw, with_error
+from charlm.inspection.style import Line, draw, with_error
 from charlm.measures.estimates import Estimate
 
 Elements = list[tuple[str, dict[str, str], list[Any]]]
@@ -251,6 +252,13 @@ def on_another_text(report: Report) -> Report:
 def test_runs_on_different_texts_of_one_name_are_different_groups() -> None:
     reports = [run("a", seed=1), on_another_text(run("b", seed=2))]
     assert names_of(group_reports(reports)) == [["a"], ["b"]]
+
+
+def test_runs_on_different_texts_cannot_be_pooled() -> None:
+    reports = [run("a"), on_another_text(run("b"))]
+    runs = {Line(each.reading.name, "", "blue"): each for each in reports}
+    with pytest.raises(CharlmError, match="measured on different texts cannot be compared"):
+        Group({}, runs)
 
 
 def labels_of(groups: list[Group]) -> list[str]:

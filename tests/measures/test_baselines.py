@@ -9,8 +9,9 @@ import pytest
 import reference
 from numpy.typing import NDArray
 
-from charlm.core.scoring import mean_score
+from charlm.core.scoring import Score, mean_score
 from charlm.core.vocabulary import Vocabulary
+from charlm.errors import CharlmError
 from charlm.measures.baselines import (
     Comparison,
     baseline_scores,
@@ -194,3 +195,8 @@ SENTENCES = [
 @pytest.mark.parametrize(("margin", "error", "text"), SENTENCES)
 def test_a_comparison_is_shown_in_a_sentence(margin: float, error: float | None, text: str) -> None:
     assert str(Comparison(1.338, margin, error, 119_999)) == text
+
+
+def test_scores_of_different_texts_are_not_compared() -> None:
+    with pytest.raises(CharlmError, match="measured on different texts cannot be compared"):
+        Comparison.of(Score(1.0, 2400), Score(1.0, 2399))

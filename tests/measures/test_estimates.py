@@ -6,8 +6,10 @@ import reference
 from numpy.typing import NDArray
 
 from charlm.core.scoring import Score, mean_score
+from charlm.errors import CharlmError
 from charlm.measures.estimates import (
     Estimate,
+    Measured,
     difference,
     loss_of,
     mean_at,
@@ -49,14 +51,28 @@ def test_the_standard_error_is_based_on_blocks_of_300_characters(
 def test_the_error_of_a_difference_is_based_on_paired_blocks(losses: NDArray[np.float32]) -> None:
     first, second = block_means(losses)
     expected = reference.standard_error((first - second).tolist())
-    found = difference(in_parts(losses[0], 700), in_parts(losses[1], 299))
+    found = difference(in_parts(losses[0], 700), in_parts(losses[1], 299), on=())
     assert found.error == pytest.approx(expected, rel=0.01)
 
 
 def test_texts_of_different_lengths_have_no_error_of_the_difference(
     losses: NDArray[np.float32],
 ) -> None:
-    assert difference(mean_score([losses[0]]), mean_score([losses[0][:2400]])).error is None
+    assert difference(mean_score([losses[0]]), mean_score([losses[0][:2400]]), on=()).error is None
+
+
+def test_scores_of_different_texts_are_not_subtracted(losses: NDArray[np.float32]) -> None:
+    first, second = map(mean_score, losses[:, None])
+    plays, letters = (Measured("text", digest, (0, 2999)) for digest in ("x", "y"))
+    with pytest.raises(CharlmError, match="measured on different texts cannot be compared"):
+        difference(first, second, on=[plays, letters])
+
+
+def test_the_name_of_a_text_does_not_matter(losses: NDArray[np.float32]) -> None:
+    first, second = map(mean_score, losses[:, None])
+    texts = [Measured(name, "x", (0, 2999)) for name in ("plays", "copy")]
+    found = difference(first, second, on=texts)
+    assert found.value == pytest.approx(float(losses[0].mean() - losses[1].mean()), abs=1e-5)
 
 
 def test_equal_losses_have_a_standard_error_of_zero() -> None:
