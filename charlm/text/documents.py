@@ -251,6 +251,17 @@ def decode(data: bytes | bytearray, config: CorpusConfig, *, name: str) -> str:
             combining marks in a row. The message has advice.
 
     """
+    text = decode_bytes(data, config, name=name)
+    if not is_bytes(config.encoding):
+        text = unify_line_ends(text)
+    if has_too_many_marks(text):
+        reason = f"more than {MAX_MARKS:,} combining marks in a row"
+        raise UndecodableError(name, reason, "remove some of them")
+    return unicodedata.normalize("NFC", text.removeprefix(BYTE_ORDER_MARK))
+
+
+def decode_bytes(data: bytes | bytearray, config: CorpusConfig, *, name: str) -> str:
+    """Return the characters of a document as they are; see `decode` for arguments and errors."""
     encoding = config.encoding
     if encoding == "utf-8" and has_utf16_mark(data):
         encoding = "utf-16"
@@ -271,12 +282,7 @@ def decode(data: bytes | bytearray, config: CorpusConfig, *, name: str) -> str:
     if config.errors == "replace" and text.count(UNKNOWN_GLYPH) > MAX_INVALID * len(text):
         reason = f"more than {MAX_INVALID:.0%} is not valid {encoding}, so it is not plain text"
         raise UndecodableError(name, reason, _advise(encoding))
-    if not is_bytes(encoding):
-        text = unify_line_ends(text)
-    if has_too_many_marks(text):
-        reason = f"more than {MAX_MARKS:,} combining marks in a row"
-        raise UndecodableError(name, reason, "remove some of them")
-    return unicodedata.normalize("NFC", text.removeprefix(BYTE_ORDER_MARK))
+    return text
 
 
 def is_bytes(encoding: str) -> bool:

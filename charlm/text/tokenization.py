@@ -42,6 +42,7 @@ from charlm.text.documents import (
     UndecodableError,
     check_encoding,
     decode,
+    decode_bytes,
     find_documents,
     has_utf16_mark,
     is_bytes,
@@ -330,7 +331,8 @@ def read_lines(source: Path, config: CorpusConfig) -> Iterator[tuple[str, list[s
         blocks = document.blocks()
         start = next(blocks, b"")
         if document.path is not None:
-            decode(start, config.model_copy(update={"errors": "replace"}), name=document.name)
+            replacing = config.model_copy(update={"errors": "replace"})
+            decode_bytes(start, replacing, name=document.name)  # refuses a binary file
         encoding = config.encoding
         if has_utf16_mark(start):
             encoding = "utf-16"

@@ -497,11 +497,16 @@ def test_lines_are_read_in_blocks(
     assert lines_of(data) == [*(20 * ["aé"]), "", "b"]
 
 
+MARK = "\u0316"
+"""A combining mark that NFC does not change."""
+
+
 @pytest.mark.parametrize(
     ("data", "lines"),
     [
         (b"", []),
         (b"ab\n", ["ab"]),
+        (f"a{2000 * MARK}\nb".encode(), [f"a{2000 * MARK}", "b"]),
         (b"ab\xff" + 30 * b"c" + b"\0\rb\r", [f"ab\ufffd{30 * 'c'}\0", "b"]),
     ],
 )
