@@ -163,9 +163,7 @@ def sample(
         found = loaded.lines(lines, prompt, seed=first_seed, on_event=display, **options)
         _print_new_lines(loaded, found, facts if as_json else None)
         if len(found) < lines:
-            rejected = [f"{count:,} {reason}" for reason, count in found.rejected.most_common()]
-            advice = "a higher -t or, for long lines, a larger -n gives more"
-            say(f"{counted(len(found), 'new line')}; left out: {', '.join(rejected)}; {advice}")
+            _explain_rejected(found)
         return
     texts = (
         loaded.generate(prompt, seed=first_seed + index, ignore_end=is_endless, **options)
@@ -194,6 +192,13 @@ def _print_new_lines(model: "Model", lines: "NewLines", facts: dict[str, Any] | 
     scores = model.score([f"\n{line}\n" for line in lines])
     means = [float(nats.mean()) for nats in scores]
     print_json({**facts, "lines": lines, "nats_per_char": means, "rejected": lines.rejected})
+
+
+def _explain_rejected(lines: "NewLines") -> None:
+    """Say why there are fewer new lines than wanted."""
+    rejected = [f"{count:,} {reason}" for reason, count in lines.rejected.most_common()]
+    advice = "a higher -t or, for long lines, a larger -n gives more"
+    say(f"{counted(len(lines), 'new line')}; left out: {', '.join(rejected)}; {advice}")
 
 
 def _stream(prompt: str, chunks: Iterable[str]) -> None:

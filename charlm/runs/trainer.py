@@ -233,9 +233,9 @@ def train_run(
         lock.check(run.folder)
         outcome.write()
         if not settings.keep_checkpoints:
-            with contextlib.suppress(OSError):  # what stays does no harm
-                remove(training.checkpoints.folder)
-                remove(run.folder / SOFT_TARGETS)
+            for path in (training.checkpoints.folder, run.folder / SOFT_TARGETS):
+                with contextlib.suppress(OSError):  # what stays does no harm
+                    remove(path)
     session.on_event(Ended(run.folder, end.reason, outcome.step))
     return outcome
 
