@@ -47,7 +47,15 @@ METHODS: dict[str, tuple[dict[str, Any], dict[str, tuple[Any, ...]]]] = {
             "seed": WHOLE,
         },
     ),
-    "lines": ({"count": 1}, {"count": (*WHOLE, 0), "length": WHOLE, "top_k": (0,), "seed": WHOLE}),
+    "lines": (
+        {"count": 1},
+        {
+            "count": (*WHOLE, 0),
+            "length": WHOLE,
+            "top_k": (0,),
+            "seed": WHOLE,
+        },
+    ),
 }
 FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] = {
     "load": (charlm.load, {"model": PATH}),

@@ -293,7 +293,11 @@ def test_each_line_of_a_text_has_a_score() -> None:
     assert [row.pop("score") for row in rows] == pytest.approx(scores)
     assert [row.pop("nats_per_char") for row in rows] == pytest.approx(means)
     known = {"document": "lines.txt", "as_high": 0, "compared": 0}
-    expected = [(1, 3, "ab"), (2, 1, ""), (3, 6, "b\tbab")]
+    expected = [
+        (1, 3, "ab"),
+        (2, 1, ""),
+        (3, 6, "b\tbab"),
+    ]
     assert rows == [
         {**known, "number": number, "characters": characters, "line": line}
         for number, characters, line in expected
@@ -334,7 +338,12 @@ def test_a_score_is_compared_with_the_lines_of_the_validation_text(
 
 @pytest.mark.parametrize(
     ("as_high", "compared", "rarity"),
-    [(0, 0, "-"), (0, 1900, "above all 1,900"), (1, 1900, "1 in 1,900"), (5, 14, "1 in 3")],
+    [
+        (0, 0, "-"),
+        (0, 1900, "above all 1,900"),
+        (1, 1900, "1 in 1,900"),
+        (5, 14, "1 in 3"),
+    ],
 )
 def test_the_rarity_of_a_score_is_a_number_of_lines(
     as_high: int, compared: int, rarity: str
