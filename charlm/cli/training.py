@@ -168,7 +168,7 @@ def _print_outcome(outcome: "Outcome", command: str | None, *, minutes: float | 
         longer = duration(2 * (60 * minutes if minutes else elapsed))
         say(f"still improving; a new run twice as long takes about {longer}: {command}")
     inspect = f"charlm inspect {run} --out report.html"
-    say(f"generate text: charlm sample {run}; look inside: {inspect}, charlm tensorboard")
+    say(f"generate text: charlm sample {run}; look inside: {inspect}, charlm tensorboard {run}")
 
 
 def _best_step(outcome: "Outcome") -> str:

@@ -94,7 +94,10 @@ def load_config(path: Path, *, overrides: Overrides = ()) -> Config:
     others = parse_overrides(overrides)
     if not others:
         return config
-    return parse_config(merge(config.model_dump(), others), origin="override")
+    values = config.model_dump()
+    # What is left out does not have to agree with a corpus that exists.
+    values["corpus"] = config.corpus.model_dump(exclude_unset=True)
+    return parse_config(merge(values, others), origin="override")
 
 
 def read_config(path: Path) -> dict[str, Any]:

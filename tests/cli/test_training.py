@@ -1,55 +1,59 @@
-"""What `charlm train`, `plan` and `tokenize` report."""
+"""What `charlm train`, `plan` and `tokenize` report, of real plans and trainings."""
 
+import json
+import re
 import shlex
+import signal
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from signal import Signals
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import Mock, create_autospec
 
 import pytest
 from click.testing import Result
 from commands import charlm, json_of
+from conftest import CAN_TRAIN
 from corpora import write_plays, write_texts
-from pages import parse_command
+from models import weights_of
+from tensorboard import program
 
+from charlm.api import training
+from charlm.cli import output
 from charlm.config.file import load_config
 from charlm.core.model_file import read_model
-from charlm.events import Note, OnEvent
-from charlm.runs.run import Outcome
+from charlm.events import Evaluated, Event
+from charlm.runs.run import Outcome, read_outcome
 from charlm.runs.session import Stopped
+from charlm.text.corpus import open_corpus
 
 Report = Callable[..., Result]
+trains = pytest.mark.skipif(not CAN_TRAIN, reason="it trains")
+SHORT = "-c tiny -s training.steps=40 -s training.evaluations=2"
 
-FACTS: dict[str, Any] = {
-    "recipe": "tiny",
-    "epochs": 10.0,
-    "seconds": 50.4,
-    "elapsed_seconds": 60.4,
-    "nats_per_char": 1.25,
-    "standard_error": 0.01,
-    "best_step": 1500,
-    "split": "validation",
-    "temperature": 0.8,
-    "baselines": {"8-gram": 1.5},
-}
-OUTCOME = Outcome(
-    folder=Path("runs/a b"),
-    reason="all steps done",
-    step=1500,
-    **FACTS,
-)
-"""A training whose last model is the best."""
+
+@pytest.fixture(autouse=True)
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the terminal so wide that no message is wrapped."""
+    monkeypatch.setenv("COLUMNS", "1000")
 
 
 @pytest.fixture
-def report(monkeypatch: pytest.MonkeyPatch) -> Report:
-    """Return a function that runs `charlm train` with OUTCOME, changed, as its result."""
+def outcome(trained_run: Path) -> Outcome:
+    """Return the outcome of a real training whose last model is the best, as it ended."""
+    found = read_outcome(trained_run)
+    assert found is not None
+    assert found.best_step == found.step
+    return replace(found, folder=Path("runs/a b"), had_ended=False)
+
+
+@pytest.fixture
+def report(outcome: Outcome, monkeypatch: pytest.MonkeyPatch) -> Report:
+    """Return a function that runs `charlm train` with that outcome, changed, as its result."""
 
     def train(*arguments: str, **changes: Any) -> Result:
-        outcome = replace(OUTCOME, **changes)
-        monkeypatch.setattr("charlm.api.training.train", Mock(return_value=outcome))
+        ended = replace(outcome, **changes)
+        monkeypatch.setattr(training, "train", create_autospec(training.train, return_value=ended))
         return charlm("train", *arguments)
 
     return train
@@ -62,19 +66,98 @@ def messages(command: Result) -> list[str]:
     return [line.removeprefix("charlm: ") for line in lines]
 
 
+# What a training suggests
+
+
+def suggestions(command: Result) -> list[list[str]]:
+    """Return the arguments of each command of charlm in the messages of a command."""
+    lines = re.findall(r"charlm [a-z].*?(?=$|; |, charlm )", "\n".join(messages(command)), re.M)
+    return [shlex.split(line)[1:] for line in lines]
+
+
+SLOW = pytest.mark.slow
+KINDS = [
+    pytest.param("", ["plays.txt"], id="text", marks=SLOW),
+    pytest.param("", ["plays.txt", "-more of it.txt"], id="texts", marks=SLOW),
+    pytest.param("", ["-"], id="standard input"),
+    pytest.param("--init 'first run'", ["plays.txt"], id="initial weights"),
+    pytest.param("-c 'my recipe.yaml'", ["plays.txt"], id="recipe file", marks=SLOW),
+    pytest.param("-r 'my runs/new one'", ["plays.txt"], id="folder"),
+    pytest.param("-r run --resume", ["plays.txt"], id="start or resume", marks=SLOW),
+]
+"""Options and texts of each kind of run."""
+
+
+@trains
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+@pytest.mark.parametrize(("options", "texts"), KINDS)
+def test_every_command_that_a_training_suggests_works(
+    options: str, texts: list[str], trained_run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The longer training is one of the same text with the same settings."""
+    monkeypatch.setattr(program.TensorBoard, "launch", lambda _board: "http://127.0.0.1:6006/")
+    monkeypatch.setattr(signal, "pause", Mock())
+    text = write_plays(Path("plays.txt"), characters=30_000).read_text("utf-8")
+    Path("-more of it.txt").write_text("The ferry lies on the mud.\n" * 40, encoding="utf-8")
+    recipe = charlm("config", "show", "tiny", "-s", "seed=5").stdout
+    Path("my recipe.yaml").write_text(recipe, encoding="utf-8")
+    Path("first run").symlink_to(trained_run)
+    recipe = "" if "-c" in options else "-c tiny"
+    first = charlm(*shlex.split(f"train {recipe} {SHORT} {options} --"), *texts, stdin=text)
+    assert first.exit_code == 0, first.stderr
+    folder, _, said = first.stdout.partition(": ")
+    longer, *others = suggestions(first)
+    assert [name for name, *_ in others] == ["sample", "inspect", "tensorboard"]
+    for arguments in others:
+        command = charlm(*arguments)
+        assert command.exit_code == 0, command.stderr
+    assert Path("report.html").is_file()
+    found = json_of(*longer, "-r", "longer")
+    assert found["nats_per_char"] < float(said.split()[0])
+    config, longer_config = (
+        load_config(Path(run, "config.yaml")).model_copy(update={"recipe": ""})
+        for run in (folder, "longer")
+    )
+    assert longer_config == config.with_training(steps=80)
+    ids, longer_ids = (open_corpus(Path(run, "corpus")).ids for run in (folder, "longer"))
+    assert longer_ids.tolist() == ids.tolist()
+    weights, longer_weights = (
+        [weights_of(path) for path in Path(run).glob("init*")] for run in (folder, "longer")
+    )
+    assert len(weights) == ("--init" in options)
+    assert longer_weights == weights
+
+
+@trains
+def test_a_stopped_training_suggests_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_plays(Path("plays.txt"), characters=30_000)
+
+    def describe(event: Event) -> list[str]:
+        """Send a signal at the first evaluation."""
+        if isinstance(event, Evaluated) and event.step == 20:
+            signal.raise_signal(signal.SIGTERM)
+        return []
+
+    with monkeypatch.context() as patch:
+        patch.setattr(output, "describe", describe)
+        command = charlm(*shlex.split(f"train plays.txt -c tiny {SHORT} -r 'a b'"))
+    assert (command.exit_code, command.stdout) == (128 + signal.SIGTERM, "")
+    stopped, continued = messages(command)
+    assert stopped.startswith("stopped by SIGTERM: 20 steps in ")
+    assert continued == "continue with: charlm train --resume -r 'a b'"
+    (arguments,) = suggestions(command)
+    resumed = charlm(*arguments)
+    assert "charlm: resumed at step 20 of 40\n" in resumed.stderr
+    assert resumed.stdout.startswith("a b: ")
+
+
 # The end of a training
 
 
-def test_the_best_loss_of_a_training_is_reported(trained_run: Path, tmp_path: Path) -> None:
-    command = charlm("train", trained_run.parent / "text.txt", "-c", "tiny", "-r", tmp_path / "run")
-    assert command.exit_code == 0, command.stderr
-    best = read_model(tmp_path / "run" / "best.safetensors").facts["score"]["nats_per_char"]
-    assert command.stdout.startswith(f"{tmp_path}/run: {best:.4f} nats per character: ")
-
-
-def test_the_loss_is_explained_as_a_choice(report: Report) -> None:
+def test_the_loss_is_explained_as_a_choice(report: Report, outcome: Outcome) -> None:
     """exp(1.25) = 3.49, and exp(1.5) = 4.48."""
-    assert report().stdout == (
+    assert outcome.baselines.keys() == {"8-gram"}
+    assert report(nats_per_char=1.25, baselines={"8-gram": 1.5}).stdout == (
         "runs/a b: 1.2500 nats per character: as uncertain as a choice among 3.5 characters; "
         "an 8-gram model: 4.5\n"
     )
@@ -95,8 +178,8 @@ def test_a_training_without_a_best_model_has_no_score(report: Report) -> None:
 @pytest.mark.parametrize(
     ("best_step", "end"),
     [
-        pytest.param(1500, "", id="last"),
-        pytest.param(1400, "; best at step 1,400", id="earlier"),
+        pytest.param(60, "", id="last"),
+        pytest.param(40, "; best at step 40", id="earlier"),
         pytest.param(
             0,
             "; the initial weights are still the best, and in best.safetensors",
@@ -104,20 +187,9 @@ def test_a_training_without_a_best_model_has_no_score(report: Report) -> None:
         ),
     ],
 )
-def test_a_training_ends_with_its_reason(
-    best_step: int,
-    end: str,
-    report: Report,
-) -> None:
-    command = report(best_step=best_step)
-    assert messages(command)[0] == f"all steps done: 1,500 steps in 1m00s{end}"
-
-
-def test_a_training_ends_with_what_to_do_next(report: Report) -> None:
-    assert messages(report())[1:] == [
-        "generate text: charlm sample 'runs/a b'; look inside: charlm inspect 'runs/a b' --out "
-        "report.html, charlm tensorboard"
-    ]
+def test_a_training_ends_with_its_reason(best_step: int, end: str, report: Report) -> None:
+    command = report(best_step=best_step, elapsed_seconds=60.4)
+    assert messages(command)[0] == f"all steps done: 60 steps in 1m00s{end}"
 
 
 def test_an_uncertain_choice_of_the_best_model_names_the_last_one(report: Report) -> None:
@@ -128,196 +200,133 @@ def test_an_uncertain_choice_of_the_best_model_names_the_last_one(report: Report
     )
 
 
-# How to go on
-
-
 @pytest.mark.parametrize(
-    ("text", "options", "longer", "time"),
+    ("options", "longer", "time"),
     [
-        pytest.param("my text", ["--minutes", "3"], "--minutes 6", "6m00s", id="minutes"),
-        pytest.param("my text", ["--epochs", "4"], "--epochs 8", "2m01s", id="epochs"),
-        pytest.param(
-            "my text", ["-s", "training.epochs=3"], "-s training.steps=3000", "2m01s", id="setting"
-        ),
-        pytest.param(
-            "-",
-            ["--init", "a b"],
-            "--init 'a b' -s training.steps=3000",
-            "2m01s",
-            id="initial weights, standard input",
-        ),
+        pytest.param("--minutes 3", "--minutes 6", "6m00s", id="minutes"),
+        pytest.param("--epochs 4", "--epochs 8", "2m01s", id="epochs"),
+        pytest.param("-s training.epochs=3", "-s training.steps=120", "2m01s", id="setting"),
     ],
 )
-def test_a_network_that_is_still_improving_can_train_twice_as_long(
-    report: Report, text: str, options: list[str], longer: str, time: str
+def test_a_longer_training_has_twice_the_length_that_was_given(
+    options: str, longer: str, time: str, report: Report
 ) -> None:
-    command = report(text, "-c", "tiny", "-s", "seed=2", *options, is_improving=True)
-    text = "runs/a b/corpus" if text == "-" else text
-    again = f"charlm train '{text}' -c tiny -s seed=2 {longer}"
-    message = f"still improving; a new run twice as long takes about {time}: {again}"
-    assert message in messages(command)
-
-
-def test_a_run_that_resumes_can_train_twice_as_long_with_its_own_settings(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    outcome = replace(OUTCOME, is_improving=True)
-    monkeypatch.setattr("charlm.api.training.train", Mock(return_value=outcome))
-    found = json_of("train", "text", "-c", "tiny", "--minutes", 3, "-r", "r", "--resume")
-    again = "charlm train 'runs/a b/corpus' -c 'runs/a b/config.yaml' -s training.steps=3000"
-    assert found["suggestion"] == again
+    command = report("my text", *shlex.split(options), is_improving=True, elapsed_seconds=60.4)
+    message = f"still improving; a new run twice as long takes about {time}: charlm train 'my text'"
+    assert f"{message} {longer}" in messages(command)
 
 
 def test_a_network_that_is_no_longer_improving_gets_no_suggestion(report: Report) -> None:
     assert "twice" not in report(is_improving=False).stderr
 
 
-@pytest.mark.slow
-def test_a_suggestion_can_be_followed(tmp_path: Path) -> None:
-    text = write_plays(tmp_path / "plays" / "text.txt", characters=30_000)
-    first = charlm("train", text, "-c", "tiny", "-r", tmp_path / "first")
-    assert first.exit_code == 0, first.stderr
-    (line,) = [line for line in first.stderr.splitlines() if "still improving" in line]
-    arguments = shlex.split(line.rpartition(": ")[2])[1:]
-    assert parse_command(arguments)["overrides"] == ("training.steps=120",)
-    second = charlm(*arguments, "-r", tmp_path / "second")
-    assert second.exit_code == 0, second.stderr
-    before, after = (
-        read_model(tmp_path / name / "best.safetensors").facts["score"]["nats_per_char"]
-        for name in ("first", "second")
-    )
-    assert after < before
-
-
-# Other ends
-
-
-def test_a_training_that_a_signal_ends_reports_only_how_to_resume(report: Report) -> None:
-    command = report(signal=Signals.SIGTERM, reason="stopped by SIGTERM")
-    assert command.exit_code == 128 + 15
-    assert command.stdout == ""
-    assert messages(command)[1:] == ["continue with: charlm train --resume -r 'runs/a b'"]
-
-
 def test_a_training_that_is_stopped_at_its_start_names_the_signal(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    stopped = Stopped(Signals.SIGHUP)
-    monkeypatch.setattr("charlm.api.training.train", Mock(side_effect=stopped))
+    stopped = Stopped(signal.SIGHUP)
+    monkeypatch.setattr(training, "train", Mock(side_effect=stopped))
     command = charlm("train")
     assert command.exit_code == 128 + 1
     assert messages(command) == ["stopped by SIGHUP"]
 
 
-# JSON
-
-
-def test_a_training_is_printed_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
-    def train(*, on_event: OnEvent, **_: Any) -> Outcome:
-        on_event(Note("recipe tiny"))
-        on_event(Note("the text is short", is_warning=True))
-        return replace(OUTCOME, is_improving=True)
-
-    monkeypatch.setattr("charlm.api.training.train", train)
-    found = json_of("train", "text", "--minutes", 3, "-q")
-    assert found.pop("total_seconds") >= 0
+@trains
+def test_a_training_is_printed_as_json() -> None:
+    Path("abba.txt").write_text("abba\n" * 200, encoding="utf-8")
+    found = json_of(*shlex.split(f"train abba.txt -c tiny {SHORT} -r run -q"))
+    ended = json.loads(Path("run/ended.json").read_text("utf-8"))
+    assert found.pop("total_seconds") > found["elapsed_seconds"]
+    (warning,) = found.pop("warnings")
+    assert "repeats the training text word for word" in warning
     assert found == {
-        "run": "runs/a b",
-        "reason": "all steps done",
-        "step": 1500,
-        **FACTS,
-        "minutes": 3,
-        "suggestion": "charlm train text --minutes 6",
-        "warnings": ["the text is short"],
-        "model": "runs/a b/best.safetensors",
+        **ended,
+        "run": "run",
+        "minutes": None,
+        "suggestion": None,
+        "model": "run/best.safetensors",
     }
-
-
-def test_without_a_suggestion_or_a_time_limit_the_json_has_null(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("charlm.api.training.train", Mock(return_value=OUTCOME))
-    found = json_of("train")
-    assert (found["minutes"], found["suggestion"]) == (None, None)
+    score = read_model(Path("run/best.safetensors")).facts["score"]
+    assert (found["step"], found["nats_per_char"]) == (40, score["nats_per_char"])
 
 
 # The plan of a training
 
 
-PROBLEM = "line ends: mixed: 20 \\n, 10 \\r\\n; make them one kind"
-PLAN = {
-    "recipe": "small",
-    "reason": "it suits the text",
-    "parameters": 1_234_567,
-    "layers": 2,
-    "units": 512,
-    "batch_size": 32,
-    "sequence_length": 64,
+@pytest.fixture
+def show_plan(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Return a function that returns the lines of a real plan, changed."""
+    plan = training.plan(trained_run / "corpus", recipe="tiny")
+
+    def show(**changes: Any) -> list[str]:
+        changed = create_autospec(training.plan, return_value=plan | changes)
+        monkeypatch.setattr(training, "plan", changed)
+        return charlm("plan").stdout.splitlines()
+
+    return show
+
+
+ShowPlan = Callable[..., list[str]]
+MEASURED = {
     "precision": "bfloat16",
-    "steps": 8_000,
-    "epochs": 6.656,
-    "evaluations": 20,
-    "minutes": 3.0,
     "seconds": 70.0,
-    "may_end_early": False,
     "memory_bytes": 1_500_000_000,
     "characters_per_second": 20_480.0,
-    "text": {"summary": "20,000 characters, a vocabulary of 2", "findings": [PROBLEM]},
 }
-LINES = [
-    "text        20,000 characters, a vocabulary of 2",
-    f"problem     {PROBLEM}",
-    "recipe      small: it suits the text",
-    "network     2 x 512 units, 1,234,567 weights, bfloat16",
-    "steps       8,000, 6.66 epochs, 32 windows of 64 characters each, 20 evaluations",
-    "memory      1.5 GB",
-    "time        1m10s of 3 min",
-    "speed       20,480 characters per second",
-]
 
 
-def show_plan(
-    monkeypatch: pytest.MonkeyPatch,
-    *,
-    columns: int = 400,
-    **changes: Any,
-) -> list[str]:
-    """Return the lines of `charlm plan`, whose plan has some changes."""
-    monkeypatch.setattr("charlm.api.training.plan", Mock(return_value=PLAN | changes))
-    monkeypatch.setenv("COLUMNS", str(columns))
-    return charlm("plan").stdout.splitlines()
+@trains
+def test_every_figure_of_a_plan_is_printed(show_plan: ShowPlan) -> None:
+    lines = show_plan(**MEASURED)[1:]
+    assert lines == [
+        "recipe      tiny: chosen by you",
+        "network     1 x 16 units, 2,285 weights, bfloat16",
+        "steps       60, 0.484 epochs, 8 windows of 16 characters each, 2 evaluations",
+        "memory      1.5 GB",
+        "time        1m10s",
+        "speed       20,480 characters per second",
+    ]
 
 
-def test_every_figure_of_a_plan_is_printed(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert show_plan(monkeypatch) == LINES
-
-
+@trains
 @pytest.mark.parametrize(
     ("changes", "line"),
     [
-        pytest.param({"reason": ""}, "recipe      small: chosen by you", id="chosen recipe"),
-        pytest.param({"minutes": None}, "time        1m10s", id="no time limit"),
-        pytest.param({"may_end_early": True}, "time        at most 1m10s of 3 min", id="early end"),
-        pytest.param({"evaluations": 1}, f"{LINES[4][:-14]}1 evaluation", id="one evaluation"),
+        pytest.param({"reason": "it fits"}, "recipe      tiny: it fits", id="chosen recipe"),
+        pytest.param({"minutes": 3.0}, "time        1m10s of 3 min", id="time limit"),
+        pytest.param({"may_end_early": True}, "time        at most 1m10s", id="early end"),
+        pytest.param(
+            {"text": {"summary": "short", "findings": ["line ends: mixed"]}},
+            "problem     line ends: mixed",
+            id="problem",
+        ),
     ],
 )
 def test_a_plan_depends_on_what_the_user_chose(
-    changes: dict[str, Any], line: str, monkeypatch: pytest.MonkeyPatch
+    changes: dict[str, Any], line: str, show_plan: ShowPlan
 ) -> None:
-    assert line in show_plan(monkeypatch, **changes)
+    assert line in show_plan(**MEASURED, **changes)
 
 
-def test_a_plan_fits_into_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert max(map(len, show_plan(monkeypatch, columns=40))) <= 40
+@trains
+def test_a_plan_fits_into_a_narrow_terminal(
+    show_plan: ShowPlan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    assert max(map(len, show_plan())) <= 40
 
 
-def test_a_plan_is_printed_as_json(trained_run: Path) -> None:
-    found = json_of("plan", trained_run / "corpus", "-c", "tiny")
-    contract = {"parameters", "steps", "steps_per_epoch", "memory_bytes", "seconds", "recipe"}
-    assert found.keys() >= contract | PLAN.keys()
-    assert (found["recipe"], found["steps"]) == ("tiny", 60)
-    trained = load_config(trained_run / "config.yaml").training
-    assert found["evaluations"] == trained.evaluations
+@trains
+@pytest.mark.parametrize("options", ["", "--init 'first run'", "--epochs 1"])
+def test_a_training_does_what_was_planned(options: str, trained_run: Path) -> None:
+    Path("first run").symlink_to(trained_run)
+    arguments = shlex.split(f"{trained_run}/corpus -c tiny {options}")
+    plan = json_of("plan", *arguments)
+    found = json_of("train", *arguments, "-r", "run")
+    assert (found["recipe"], found["step"]) == (plan["recipe"], plan["steps"])
+    assert found["epochs"] == pytest.approx(plan["epochs"])
+    model = read_model(Path("run/best.safetensors"))
+    assert model.architecture.size == plan["parameters"]
+    assert model.config["training"]["evaluations"] == plan["evaluations"]
 
 
 @pytest.mark.parametrize(
