@@ -1,17 +1,78 @@
-"""Commands on a terminal: progress bars."""
+"""Commands on a terminal: control characters of files and names, progress bars."""
 
 import fcntl
 import os
 import pty
+import shlex
 import struct
 import subprocess
+import sys
 import termios
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from commands import charlm
 from corpora import write_plays
+from models import make_random_model
 from processes import command_line
+from run_folders import make_scored_run
+
+from charlm.cli.main import main
+from charlm.core.model_file import write_model
+
+RED = "\x1b[31m"
+"""What makes a terminal write in red; X stands for it in the command lines."""
+SCORED = make_random_model(f"\n{RED}ab")
+LINES = [
+    "evaluate X.safetensors X.txt",
+    "evaluate X.safetensors X.txt --baselines",
+    "evaluate X.safetensors X.txt --lines",
+    "export X.safetensors --format c --out X.out",
+    "export X.safetensors --format onnx --out X.onnx",
+    "info",
+    "inspect X.safetensors --text X.txt --out X.html --only surprise",
+    "plan X.txt -c X.yaml",
+    "runs",
+    "runs --group",
+    "runs --samples",
+    "sample X.safetensors -n 60 -t 2 --seed 1",
+    "sample X.safetensors -n 60 -t 2 --seed 1 --samples 2",
+    "sample X.safetensors -n 60 -t 2 --seed 1 --lines 3",
+    "tokenize X.txt --out X.corpus",
+    "train X.txt -c X.yaml -r X.run",
+]
+
+
+@pytest.fixture
+def red_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Change to a folder whose names and files have control characters."""
+    folder = tmp_path / RED
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    Path(f"{RED}.txt").write_text(f"ab{RED}ba\n" * 60, encoding="utf-8")
+    recipe = charlm("config", "show", "tiny", "-s", "training.steps=2").stdout
+    Path(f"{RED}.yaml").write_text(recipe, encoding="utf-8")
+    write_model(Path(f"{RED}.safetensors"), SCORED)
+    for name in ("a", RED):
+        run = make_scored_run(Path("runs", name), SCORED, 1.5)
+        charlm("tokenize", f"{RED}.txt", "--out", run / "corpus")
+    with (run / "config.yaml").open("a", encoding="utf-8") as config:
+        config.write('"\\e[31m": 1\n')
+
+
+@pytest.mark.usefixtures("red_place")
+@pytest.mark.parametrize("line", LINES)
+def test_a_terminal_gets_no_control_characters(
+    line: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    with pytest.raises(SystemExit) as ended:
+        main([part.replace("X", RED) for part in shlex.split(line)])
+    printed = "".join(capsys.readouterr())
+    assert ended.value.code == 0, printed
+    assert printed.replace("\n", "").replace("\t", "").isprintable()
+    assert "\\x1b" in printed
 
 
 def read_all(descriptor: int) -> Iterator[bytes]:
