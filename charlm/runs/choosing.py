@@ -2,7 +2,7 @@
 
 `choose` goes through the recipes for the size of the text, best first. Without a time limit it
 takes the first. With one, it takes the first that reads enough of the text in the time, by the time
-of a few real steps. The rule was measured, see tests/bench/grid.py and docs/recipes.md.
+of a few real steps. The rule was measured, see docs/recipes.md.
 """
 
 import math

@@ -1,9 +1,7 @@
-"""The speed of training, of the parts of a step, and of sampling.
+"""The speed of training, and of the parts of a step.
 
-    export PYTHONPATH=tests
     python tests/bench/speed.py training --units 512 --layers 2    compare with Keras and PyTorch
     python tests/bench/speed.py parts -c shakespeare               time of each part of a step
-    python tests/bench/speed.py sampling                           sampling and start
 
 training: characters per second, and the ratio of charlm to the faster of the others (charlm/peer).
 The networks are the same except for the input: charlm reads a row of the kernel, the others an
@@ -16,9 +14,6 @@ parts: milliseconds of a step, of its gradients, of the rest (the optimizer and 
 weights), and of scoring EVALUATED characters. --precision is float32 or bfloat16; by default, the
 faster one on this processor.
 
-sampling: characters per second at temperature 1, and milliseconds from the start of a process to
-the first character of `charlm sample` and to the first step of `charlm train`.
-
 Each workload runs in its own process, because workloads need different threads and settings. After
 a warm-up, the best of several repetitions counts. Workloads take turns in rounds, so that all are
 measured under the same load. Ratios are computed within a round, and the median over the rounds is
@@ -26,19 +21,14 @@ printed.
 """
 
 import argparse
-import itertools
 import json
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
-from collections import deque
 from collections.abc import Callable
 from importlib.util import find_spec
 from typing import Any
-
-from processes import Process, command_line, started
 
 from charlm.hardware import core_count, multiplies_bfloat16
 
@@ -203,51 +193,6 @@ def parts(
     return {"step": step, "gradients": gradients, "rest": step - gradients, "score": score}
 
 
-def generate(
-    *,
-    units: int,
-    layers: int,
-) -> Figures:
-    """Measure characters per second of charlm at temperature 1."""
-    from models import make_random_model
-
-    from charlm.core.generation import TextRequest, choose_ids
-    from charlm.core.sampler import Sampler
-
-    trained = make_random_model(
-        [*map(chr, range(32, 97))], layers=layers, units=units, scale=units**-0.5
-    )
-    endless = TextRequest(0, Sampler(), seed=0)
-    ids = choose_ids(trained, trained.parameters.zero_state(1), endless)
-    return {"characters/s": per_second(lambda turns: deque(itertools.islice(ids, turns), maxlen=0))}
-
-
-def start() -> Figures:
-    """Measure the time to the first character and to the first training step, in milliseconds."""
-
-    def until(seen: Callable[[Process], bool], *line: str) -> float:
-        begun = time.perf_counter()
-        with started(command_line(*line)) as (process,):
-            if not seen(process):
-                raise RuntimeError(f"{line} ended too early")
-            return 1000 * (time.perf_counter() - begun)
-
-    def writes(process: Process) -> bool:
-        return process.stdout is not None and bool(process.stdout.read(1))
-
-    def trains(process: Process) -> bool:
-        return any(line.startswith("charlm: training") for line in process.stderr or ())
-
-    first = [
-        until(writes, "sample", "river-plays", "-n", "1", "--seed", "0") for _ in range(2)
-    ]  # one reads the disk
-    with tempfile.TemporaryDirectory() as folder:
-        return {
-            "sample, ms": first[1],
-            "train, ms": until(trains, "train", "-c", "default", "--run", f"{folder}/run"),
-        }
-
-
 def measure(workload: str, arguments: dict[str, Any]) -> Figures:
     """Run a workload in its own process; one that fails is named, and has no figures."""
     command = [sys.executable, __file__, "workload", workload, json.dumps(arguments)]
@@ -275,7 +220,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("what", choices=["training", "parts", "sampling"])
+    parser.add_argument("what", choices=["training", "parts"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--units", type=int, nargs="+", default=[128, 512])
     for name, number in (("layers", 1), ("batch", 64), ("time", 100)):
@@ -288,26 +233,23 @@ def main() -> None:
     given = parser.parse_args()
     lines: dict[str, list[tuple[str, dict[str, Any]]]] = {}
     if given.what == "parts":
-        lines[f"{given.config}, ms"] = [
-            (
-                "parts",
-                {"recipe": given.config, "precision": given.precision},
-            )
-        ]
-    for units in given.units if given.what != "parts" else ():
-        network = {"units": units, "layers": given.layers}
-        sizes = {**network, "batch": given.batch, "time": given.time}
+        arguments = {"recipe": given.config, "precision": given.precision}
+        lines[f"{given.config}, ms"] = [("parts", arguments)]
+    for units in given.units if given.what == "training" else ():
+        sizes = {
+            "units": units,
+            "layers": given.layers,
+            "batch": given.batch,
+            "time": given.time,
+        }
         precisions = ["float32", *["bfloat16"] * multiplies_bfloat16()]
         own = [
             ("charlm", {**sizes, "kernel": given.kernel, "precision": precision})
             for precision in precisions
         ]
-        others = [(peer, sizes) for peer in ("keras", "torch") if find_spec(peer)]
-        lines[f"{units} units"] = (
-            [("generate", network)] if given.what == "sampling" else own + others
-        )
-    if given.what == "sampling":
-        lines["start"] = [("start", {})]
+        lines[f"{units} units"] = own + [
+            (peer, sizes) for peer in ("keras", "torch") if find_spec(peer)
+        ]
     found: dict[str, list[Figures]] = {label: [] for label in lines}
     for _ in range(given.rounds):
         for label, workloads in lines.items():
