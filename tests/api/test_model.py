@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import reference
 from arrays import check_close
-from commands import charlm as command
 from corpora import ABBA
 from models import change_model
 from run_folders import read_metrics
@@ -80,21 +79,6 @@ def test_a_text_is_generated_in_chunks(plays: charlm.Model) -> None:
     assert "".join(chunks) == str(plays.generate("The ferry", **SETTINGS))
 
 
-def test_the_command_generates_the_same_text(plays: charlm.Model) -> None:
-    drawing = ("-n", 50, "--seed", 1, "-t", 0.5)
-    filters = ("--top-k", 5, "--top-p", 0.9, "--min-p", 0.01)
-    text = str(plays.generate("The ferry", **SETTINGS))
-    sample = command(
-        "sample",
-        plays.path,
-        "-p",
-        "The ferry",
-        *drawing,
-        *filters,
-    )
-    assert sample.stdout == f"The ferry{text}"
-
-
 def test_a_text_ends_before_the_stop_text(plays: charlm.Model) -> None:
     text = str(plays.generate("The ferry", **SETTINGS))
     stop = text[20:24]
@@ -154,18 +138,6 @@ def test_many_texts_are_scored_like_each_of_them(plays: charlm.Model) -> None:
 def test_one_known_character_cannot_be_scored(plays: charlm.Model, text: str) -> None:
     with pytest.raises(CharlmError, match="at least 2"):
         plays.score(text)
-
-
-@pytest.mark.parametrize(("ids", "found"), [([5], 5), ([0, -1], -1)])
-@pytest.mark.parametrize("method", ["step", "logits", "score"])
-def test_ids_outside_the_vocabulary_are_refused(
-    method: str,
-    ids: list[int],
-    found: int,
-    model: charlm.Model,
-) -> None:
-    with pytest.raises(CharlmError, match=f"^(ids|text): found {found}; must be from 0 to 4$"):
-        getattr(model, method)(ids)
 
 
 # States

@@ -30,6 +30,7 @@ from charlm.text.tokenization import tokenize  # noqa: E402
 EXIT_SECONDS = 0.8  # from the last line to the end of the process
 EVALUATION_SHARE = 0.2  # of the time, about as in charlm; slow evaluations become fewer
 BLOCK = 10_000  # characters of the validation text in memory at a time
+LAYERS, DROPOUT, EVALUATIONS = 2, 0.2, 10
 State = tuple[Tensor, Tensor]
 
 
@@ -41,18 +42,11 @@ def elapsed_seconds() -> float:
 class CharLstm(nn.Module):  # type: ignore[misc]
     """An embedding, LSTM layers and a linear layer, with dropout after each LSTM layer."""
 
-    def __init__(
-        self,
-        vocabulary: int,
-        units: int,
-        layers: int,
-        dropout: float,
-    ) -> None:
+    def __init__(self, vocabulary: int, units: int) -> None:
         super().__init__()
-        between = dropout if layers > 1 else 0.0
         self.embedding = nn.Embedding(vocabulary, units)
-        self.lstm = nn.LSTM(units, units, layers, dropout=between, batch_first=True)
-        self.dropout = nn.Dropout(dropout)
+        self.lstm = nn.LSTM(units, units, LAYERS, dropout=DROPOUT, batch_first=True)
+        self.dropout = nn.Dropout(DROPOUT)
         self.logits = nn.Linear(units, vocabulary)
 
     def forward(
@@ -117,14 +111,14 @@ def train(
     optimizer = torch.optim.Adam(model.parameters())
     begin = elapsed_seconds()
     limit = end = 60 * given.minutes - EXIT_SECONDS
-    interval = next_evaluation = limit / given.evaluations
+    interval = next_evaluation = limit / EVALUATIONS
     evaluation_seconds, losses, state = 0.0, list[float](), None
     batches = windows(training, given.batch, given.window)
     for step, (inputs, targets, is_new_epoch) in enumerate(batches, start=1):
         progress = min(1.0, elapsed_seconds() / end)
         decay = (1 + math.cos(math.pi * progress)) / 2
         optimizer.param_groups[0]["lr"] = given.learning_rate * decay
-        with torch.autocast("cpu", torch.bfloat16, enabled=given.precision == "bfloat16"):
+        with torch.autocast("cpu", torch.bfloat16, enabled=multiplies_bfloat16()):
             loss, state = model(inputs, targets, None if is_new_epoch else state)
         optimizer.zero_grad()
         loss.backward()
@@ -141,7 +135,7 @@ def train(
         print(f"{now:.1f} s, step {step:,}: {losses[-1]:.4f} nats per character", flush=True)
         if now >= end:
             break
-    name = f"lstm {given.layers} x {given.units} lr {given.learning_rate:g}: best {min(losses):.4f}"
+    name = f"lstm {LAYERS} x {given.units} lr {given.learning_rate:g}: best {min(losses):.4f}"
     last = f"nats per character (last {losses[-1]:.4f})"
     print(f"{name} {last}, {step:,} steps in {elapsed_seconds():.0f} s")
 
@@ -152,17 +146,14 @@ def main() -> None:
     parser.add_argument("text", type=Path, help="a text file in UTF-8")
     parser.add_argument("--minutes", type=float, default=1.0, help="of the whole command")
     parser.add_argument("--learning-rate", type=float, default=2e-3, help="at the start")
-    parser.add_argument("--dropout", type=float, default=0.2)
-    counts = {"layers": 2, "units": 256, "batch": 64, "window": 128, "evaluations": 10, "seed": 1}
-    for name, default in {**counts, "threads": core_count()}.items():
+    counts = {"units": 256, "batch": 64, "window": 128, "seed": 1}
+    for name, default in counts.items():
         parser.add_argument(f"--{name}", type=int, default=default)
-    precision = "bfloat16" if multiplies_bfloat16() else "float32"
-    parser.add_argument("--precision", choices=["float32", "bfloat16"], default=precision)
     given = parser.parse_args()
-    torch.set_num_threads(given.threads)
+    torch.set_num_threads(core_count())
     torch.manual_seed(given.seed)
     training, validation, vocabulary = load_text(given.text)
-    model = CharLstm(vocabulary, given.units, given.layers, given.dropout)
+    model = CharLstm(vocabulary, given.units)
     train(model, training, validation, given)
 
 

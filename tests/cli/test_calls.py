@@ -256,6 +256,8 @@ FAILURES = [
     ),
     ("plan text.txt --minutes 3 --epochs 2", "minutes 3: training.epochs sets the length too;"),
     ("train --resume -r missing", "missing: not a run"),
+    ("plan --minutes 1000001", "minutes: found 1000001.0; must be above 0 and at most 1,000,000"),
+    ("plan --epochs 1000000001", "training.epochs: found 1000000001; must be less than or"),
 ]
 """Command lines that fail, and a part of the message."""
 WRONG_USAGE = [
@@ -272,6 +274,7 @@ WRONG_USAGE = [
     ("sample m.safetensors -t -1", "-1.0 is not in the range"),
     ("sample m.safetensors --top-p 0", "0.0 is not in the range"),
     ("sample m.safetensors -n 0 --json", "with -n 0, the text has no end"),
+    ("sample m.safetensors -n 0 --samples 2", "with -n 0, the text has no end"),
     ("sample m.safetensors -n 0 --lines 2", "with -n 0, the text has no end"),
     ("sample m.safetensors --lines 2 --samples 2", "--lines cannot be combined with --samples"),
     ("sample m.safetensors --lines 2 --stop x", "--lines cannot be combined with --samples and"),

@@ -329,25 +329,6 @@ def test_a_training_does_what_was_planned(options: str, trained_run: Path) -> No
     assert model.config["training"]["evaluations"] == plan["evaluations"]
 
 
-@pytest.mark.parametrize(
-    ("option", "value", "message"),
-    [
-        ("--minutes", "1000001", "minutes: found 1000001.0; must be above 0 and at most 1,000,000"),
-        ("--epochs", "1000000001", "training.epochs: found 1000000001; must be less than or"),
-        ("--epochs", "9" * 30, "epochs: found 999999999999999999999999999999; must be 1 to 9,2"),
-    ],
-)
-@pytest.mark.parametrize("command", ["train", "plan"])
-def test_a_length_without_end_is_refused_in_one_line(
-    command: str, option: str, value: str, message: str
-) -> None:
-    refused = charlm(command, option, value)
-    assert refused.exit_code == 1
-    (line,) = messages(refused)
-    assert message in line
-    assert list(Path.cwd().iterdir()) == []
-
-
 # Tokenizing
 
 

@@ -10,89 +10,19 @@ import itertools
 import os
 import shutil
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_engine import Faults, crash_after, interrupt_after
+from fake_engine import Faults
 from fake_runs import Trained, begin, resume, train
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from models import weights_of
-from run_folders import cut
 
-from charlm.core.checkpoints import saved_steps
-from charlm.core.model_file import read_fields, read_model
+from charlm.core.model_file import read_model
 from charlm.errors import CharlmError
 from charlm.events import Started
 from charlm.storage import is_run
-
-
-def damage(run: Path, kind: str) -> None:
-    """Damage the newest files of a run; an older checkpoint stays."""
-    checkpoints = run / "checkpoints"
-    steps = saved_steps(run)
-    newest = checkpoints / f"step-{steps[0]}.safetensors" if len(steps) > 1 else None
-    match kind:
-        case "cut checkpoint" if newest:
-            cut(newest)
-        case "lost checkpoint" if newest:
-            newest.unlink()
-        case "half a line":
-            with (run / "metrics.jsonl").open("ab") as file:
-                file.write(b'{"step": 99, "spl')
-        case "unfinished files":
-            checkpoints.mkdir(exist_ok=True)
-            (checkpoints / ".1.step-10.safetensors.tmp").touch()
-        case "no last.safetensors":
-            (run / "last.safetensors").unlink(missing_ok=True)
-
-
-DAMAGES = (
-    "cut checkpoint",
-    "lost checkpoint",
-    "half a line",
-    "unfinished files",
-    "no last.safetensors",
-)
-EVENTS = st.tuples(
-    st.sampled_from([interrupt_after, crash_after]),
-    st.integers(1, 50),
-    st.lists(st.sampled_from(DAMAGES), max_size=2),
-)
-
-
-@pytest.mark.slow
-@settings(max_examples=25, deadline=None)
-@given(st.lists(EVENTS, min_size=1, max_size=4))
-def test_a_run_ends_like_one_that_was_left_alone(
-    tmp_path_factory: pytest.TempPathFactory,
-    history: list[tuple[Callable[[int], Faults], int, list[str]]],
-) -> None:
-    whole = train(tmp_path_factory.mktemp("whole") / "run")
-    with tempfile.TemporaryDirectory() as place:
-        run = Path(place) / "run/run"
-        for end, step, damages in history:
-            with suppress(ZeroDivisionError):
-                if run.exists():
-                    resume(run, faults=end(step))
-                else:
-                    train(run.parent, faults=end(step))
-            if (run / "ended.json").exists():
-                break
-            newest, *_ = saved_steps(run) or [0]
-            steps = [read_fields(path)["step"] for path in run.glob("*.safetensors")]
-            assert max(steps, default=0) <= newest
-            for kind in damages:
-                damage(run, kind)
-        ended = resume(run)
-        for name in ("best.safetensors", "last.safetensors"):
-            assert weights_of(run / name) == weights_of(whole.folder / name)
-        assert ended.repeatable_metrics == whole.repeatable_metrics
-
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/fd")
 OVERRIDES = ("training.steps=20", "sampling.length=4")
