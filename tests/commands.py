@@ -1,6 +1,7 @@
 """The command line, run in this process."""
 
 import json
+import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,8 +37,11 @@ def check_failure(
     expected: str,
     *,
     code: int = 1,
-) -> None:
-    """Check the message and the exit code of a command line that fails; --json has it as JSON."""
+) -> str:
+    """Check the exit code of a command line that fails, and its message, which is returned.
+
+    With --json, the message is also printed as JSON.
+    """
     command = run_line(line)
     assert command.exit_code == code
     *others, message = messages(command)
@@ -48,6 +52,13 @@ def check_failure(
         assert command.stdout == ""
     assert message.isprintable()
     assert code == 2 or (others == [] and message.startswith("charlm: "))
+    return message.removeprefix("charlm: ")
+
+
+def suggestions(text: str) -> list[list[str]]:
+    """Return the arguments of each command of charlm that a text suggests."""
+    lines = re.findall(r"charlm [a-z][^;,\n]*", text)
+    return [shlex.split(line)[1:] for line in lines]
 
 
 def messages(command: Result) -> list[str]:

@@ -182,6 +182,7 @@ def plot(figure: Figure, results: Mapping[Line, UsableContext]) -> None:
         each.xaxis.set_major_formatter("{x:g}")
         each.set(xlabel="k, characters read", ylabel="nats per character")
     gain.set_yscale("log")
+    gain.axhline(USED, color=MUTED)
     is_alone = len(results) == 1
     for line, context in results.items():
         k = context.characters
@@ -196,7 +197,6 @@ def plot(figure: Figure, results: Mapping[Line, UsableContext]) -> None:
         loss.axhline(context.whole_nats, color=MUTED, label="all earlier characters read")
         known = context.ngram_order - 1
         curve(loss, known, context.ngram_nats, colour=INK, dashes=":", label="n-gram, n = k + 1")
-    gain.axhline(USED, color=MUTED)
     fit_logarithmic(gain)
 
 

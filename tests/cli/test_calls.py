@@ -10,7 +10,8 @@ from unittest.mock import create_autospec
 
 import click
 import pytest
-from commands import all_commands, check_failure
+from commands import all_commands, check_failure, suggestions
+from pages import parse_command
 
 import charlm
 from charlm.config.recipes import find_recipe
@@ -303,12 +304,14 @@ WRONG_USAGE = [
 
 @pytest.mark.parametrize(("line", "message"), FAILURES)
 def test_a_failure_is_reported_in_one_line(line: str, message: str) -> None:
-    check_failure(line, message, code=1)
+    for arguments in suggestions(check_failure(line, message, code=1)):
+        parse_command(arguments)
 
 
 @pytest.mark.parametrize(("line", "message"), WRONG_USAGE)
 def test_wrong_usage_is_reported_in_one_line(line: str, message: str) -> None:
-    check_failure(line, message, code=2)
+    for arguments in suggestions(check_failure(line, message, code=2)):
+        parse_command(arguments)
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

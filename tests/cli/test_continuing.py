@@ -77,6 +77,14 @@ def test_the_same_command_continues_the_run(interrupted: Path) -> None:
     assert (interrupted / "run/ended.json").exists()
 
 
+def test_the_newest_unfinished_run_is_resumed_without_its_name(interrupted: Path) -> None:
+    shutil.copytree(interrupted / "run", "runs/unfinished")
+    command = charlm("train", "--resume")
+    assert command.exit_code == 0, command.stderr
+    assert "charlm: resumed at step 10 of 20\n" in command.stderr
+    assert Path("runs/unfinished/ended.json").exists()
+
+
 def test_a_run_that_continues_keeps_its_settings(interrupted: Path) -> None:
     before = (interrupted / "run/config.yaml").read_bytes()
     command = repeat(interrupted, "-s", "training.steps=90", "--init", "gone")

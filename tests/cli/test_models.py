@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 from commands import charlm, check_failure, json_of
-from models import change_model, with_tensors
+from corpora import ABBA
+from models import change_model, make_random_model, with_tensors
 from processes import command_line, run_process
 
 from charlm.api.evaluation import LineScore, evaluate
@@ -420,3 +421,31 @@ def test_an_empty_key_does_not_mean_that_requests_need_none(
     pytest.importorskip("starlette", reason="missing: starlette")
     monkeypatch.setenv("CHARLM_API_KEY", "")
     check_failure("serve river-plays --host a..b", "CHARLM_API_KEY: the key is empty; unset it")
+
+
+# Vocabularies
+
+
+@pytest.mark.parametrize("reserved", [(), (None, None)], ids=["characters", "reserved ids"])
+@pytest.mark.parametrize("line_break", ["\n", " "], ids=["line breaks", "no line breaks"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sample m -n 20",
+        "evaluate m text.txt --baselines",
+        "inspect m --text text.txt --out report.html",
+        "export m --format html --out page.html",
+        "export m --format c --out library",
+        "export m --format onnx --out m.onnx",
+    ],
+)
+def test_a_model_of_any_vocabulary_can_be_used(
+    line: str, line_break: str, reserved: tuple[None, ...]
+) -> None:
+    ids: dict[str, Any] = {"unknown_id": 3, "end_of_text_id": 4} if reserved else {}
+    vocabulary = Vocabulary((line_break, "a", "b", *reserved), **ids)
+    write_model(Path("m.safetensors"), make_random_model(vocabulary=vocabulary))
+    Path("text.txt").write_text(ABBA, encoding="utf-8")
+    command = charlm(*line.replace(" m ", " m.safetensors ").split())
+    assert command.exit_code == 0, command.stderr
+    assert command.stdout

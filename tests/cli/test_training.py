@@ -1,7 +1,6 @@
 """What `charlm train`, `plan` and `tokenize` report, of real plans and trainings."""
 
 import json
-import re
 import shlex
 import signal
 from collections.abc import Callable
@@ -12,7 +11,7 @@ from unittest.mock import Mock, create_autospec
 
 import pytest
 from click.testing import Result
-from commands import charlm, json_of
+from commands import charlm, json_of, suggestions
 from conftest import CAN_TRAIN
 from corpora import write_plays, write_texts
 from models import weights_of
@@ -69,12 +68,6 @@ def messages(command: Result) -> list[str]:
 # What a training suggests
 
 
-def suggestions(command: Result) -> list[list[str]]:
-    """Return the arguments of each command of charlm in the messages of a command."""
-    lines = re.findall(r"charlm [a-z].*?(?=$|; |, charlm )", "\n".join(messages(command)), re.M)
-    return [shlex.split(line)[1:] for line in lines]
-
-
 SLOW = pytest.mark.slow
 KINDS = [
     pytest.param("", ["plays.txt"], id="text", marks=SLOW),
@@ -106,7 +99,7 @@ def test_every_command_that_a_training_suggests_works(
     first = charlm(*shlex.split(f"train {recipe} {SHORT} {options} --"), *texts, stdin=text)
     assert first.exit_code == 0, first.stderr
     folder, _, said = first.stdout.partition(": ")
-    longer, *others = suggestions(first)
+    longer, *others = suggestions(first.stderr)
     assert [name for name, *_ in others] == ["sample", "inspect", "tensorboard"]
     for arguments in others:
         command = charlm(*arguments)
@@ -145,7 +138,7 @@ def test_a_stopped_training_suggests_how_to_go_on(monkeypatch: pytest.MonkeyPatc
     stopped, continued = messages(command)
     assert stopped.startswith("stopped by SIGTERM: 20 steps in ")
     assert continued == "continue with: charlm train --resume -r 'a b'"
-    (arguments,) = suggestions(command)
+    (arguments,) = suggestions(command.stderr)
     resumed = charlm(*arguments)
     assert "charlm: resumed at step 20 of 40\n" in resumed.stderr
     assert resumed.stdout.startswith("a b: ")
