@@ -23,6 +23,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from commands import charlm, suggestions
 from conftest import MakeOnce
 from corpora import write_plays, write_texts
 from fake_runs import CLOCK, repeatable_files
@@ -417,7 +418,12 @@ FOLLOW = command_line("train")
 def of_two(text: Path) -> Path:
     """Return a run of two workers."""
     run = text.parent / "two"
-    _, told = train_with(train_line(text, run, steps=STEPS), FOLLOW)
+    reported, told = train_with(train_line(text, run, steps=STEPS), FOLLOW)
+    assert f"\ncharlm: all steps done: {STEPS} steps in " in reported
+    *others, _tensorboard = suggestions(reported)
+    for arguments in others:
+        command = charlm(*arguments)
+        assert command.exit_code == 0, command.stderr
     assert told.splitlines() == [
         "charlm: TF_CONFIG: this is worker 1; waiting for 1 other worker",
         "charlm: following worker 0, which has the text, the settings and the run",
@@ -426,13 +432,22 @@ def of_two(text: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_workers_add_up_the_gradients_of_one(text: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("options", "counts"),
+    [
+        pytest.param([], (1, 2, 3), id="random weights"),
+        pytest.param(["--init", "first"], (1, 2), id="initial weights"),
+    ],
+)
+def test_workers_add_up_the_gradients_of_one(
+    options: list[str], counts: tuple[int, ...], text: Path, trained_run: Path, tmp_path: Path
+) -> None:
     """Without dropout; the last bits differ, as the sums are in another order."""
-    line = command_line(
-        "train", text, "-c", "tiny", *settings("training.steps=10", "training.batch_size=12")
-    )
+    Path("first").symlink_to(trained_run)
+    chosen = settings("training.steps=10", "training.batch_size=12")
+    line = command_line("train", text, "-c", "tiny", *chosen, *options)
     found = []
-    for count in (1, 2, 3):
+    for count in counts:
         own = [*line, "-s", "training.ngram_weight=0.3", "-r", str(tmp_path / str(count))]
         train_with(own, *(count - 1) * [FOLLOW])
         found.append(read_model(tmp_path / str(count) / "last.safetensors").parameters.tensors)
