@@ -296,11 +296,11 @@ def test_without_bfloat16_float32_is_used(
     is_recorded: bool, consequence: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(hardware, "CPUINFO", Path("no such file"))
-    config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
+    config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras", parts=3))
     events: list[Event] = []
     engines = KerasEngines(events.append)
     resolved = engines.resolve(config, is_recorded=is_recorded)
-    assert resolved.training.precision == "float32"
+    assert resolved == config.with_training(precision="float32")
     problem = "this processor cannot multiply bfloat16"
     message = f"training.precision: using float32, because {problem}{consequence}"
     assert events == [Note(message, is_warning=True)]
@@ -323,20 +323,6 @@ def test_keras_does_not_follow_the_speed_of_the_kernel(
     monkeypatch.setattr("charlm.engines.factory.multiplies_bfloat16", lambda: True)
     resolved = KerasEngines(ignore).resolve(config, is_recorded=False)
     assert (resolved.training.kernel, resolved.training.precision) == ("keras", "float32")
-
-
-def test_a_resumed_run_with_dropout_uses_keras() -> None:
-    model = ModelConfig(rnn=RnnConfig(dropout=0.5))
-    config = Config(model=model, training=TrainingConfig(kernel="compiled"))
-    events: list[Event] = []
-    engines = KerasEngines(events.append)
-    resolved = engines.resolve(config, is_recorded=True)
-    assert resolved.training.kernel == "keras"
-    message = (
-        "training.kernel: using keras, because the compiled kernel does not support "
-        "model.rnn.dropout; results will not be bit-identical"
-    )
-    assert events == [Note(message, is_warning=True)]
 
 
 def events_of_an_engine() -> list[Event]:
@@ -365,13 +351,3 @@ def test_a_program_that_has_used_tensorflow_keeps_its_threads(
     (event,) = events_of_an_engine()
     assert isinstance(event, Note)
     assert event.message.startswith("training will be slower: ")
-
-
-def test_a_resolved_config_is_not_changed_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hardware, "CPUINFO", Path("no such file"))
-    config = Config(training=TrainingConfig(precision="bfloat16", kernel="keras"))
-    resolved = KerasEngines(ignore).resolve(config, is_recorded=False)
-    events: list[Event] = []
-    engines = KerasEngines(events.append)
-    assert engines.resolve(resolved, is_recorded=False) == resolved
-    assert events == []

@@ -246,29 +246,6 @@ def test_results_equal_float64(
     check_close(gradients, expected_gradients, of_peak=1e-4)
 
 
-@pytest.mark.parametrize("processor", KERNELS)
-@pytest.mark.parametrize("skips", [False, True], ids=["plain", "skips"])
-def test_the_losses_alone_are_the_same(
-    skips: bool,
-    processor: str,
-    kernel_for: Kernels,
-) -> None:
-    kernel = kernel_for(processor)
-    case = Case((4, 13, 2, 333, 65), skips=skips)
-    last, loss, _ = case.computed(kernel)
-    weights = [None if weight is None else np.zeros_like(weight) for weight in case.weights]
-    network = CompiledNetwork(kernel, case.architecture, weights)
-    for slot, weight in zip(weights, case.weights, strict=True):
-        if slot is not None:
-            slot[...] = weight
-    for turn in range(3):
-        network.pack(turn=turn, turns=3)
-    last_alone, losses = network.run(case.options["window"], case.options["state"])
-    assert losses.shape == (4, 13)
-    assert case.options["share"] * losses.mean() == pytest.approx(loss, rel=1e-6)
-    np.testing.assert_array_equal(last_alone, last)
-
-
 def one_layer(
     kernel: Kernel,
     activation: str,

@@ -8,8 +8,7 @@ import reference
 from models import random_parameters
 
 from charlm.core import scoring
-from charlm.core.rnn import ACTIVATIONS
-from charlm.core.scoring import estimate_stream, mean_score, score_stream
+from charlm.core.scoring import estimate_stream
 from charlm.engines import kernel
 from charlm.engines.kernel import CompiledReader, load_kernel
 
@@ -29,16 +28,6 @@ def test_the_kernel_estimates_the_same_as_numpy(
     assert score.characters == 1002
     assert score.nats_per_char == pytest.approx(expected.nats_per_char, abs=1e-6)
     assert score.block_means == pytest.approx(expected.block_means, abs=1e-6)
-
-
-@pytest.mark.parametrize("activation", ACTIVATIONS)
-def test_a_single_stream_is_the_whole_text(activation: str) -> None:
-    parameters = random_parameters(scale=0.25, layers=2, units=7, activation=activation)
-    read = CompiledReader(load_kernel(), parameters)
-    expected = mean_score(score_stream(parameters, TEXT[:1000]))
-    text = TEXT[:1000]  # less than four times the warm-up
-    score = estimate_stream(parameters, text, read=read)
-    assert score.nats_per_char == pytest.approx(expected.nats_per_char, abs=1e-6)
 
 
 def losses_and_state(monkeypatch: pytest.MonkeyPatch, cores: int) -> list[bytes]:

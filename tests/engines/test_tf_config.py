@@ -22,10 +22,6 @@ def test_tf_config_has_the_number_of_this_worker(monkeypatch: pytest.MonkeyPatch
     assert read_tf_config() == (3, 1)
 
 
-def test_without_a_tf_config_there_is_a_single_worker() -> None:
-    assert read_tf_config() == (1, 0)
-
-
 def test_with_a_blank_tf_config_there_is_a_single_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TF_CONFIG", " ")
     assert read_tf_config() == (1, 0)

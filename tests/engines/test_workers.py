@@ -63,13 +63,6 @@ def test_tensors_are_added() -> None:
     assert [total.shape for total in sums] == [(), (2, 3), (1,)]
 
 
-@pytest.mark.usefixtures("strategies")
-def test_an_array_is_added_with_its_dtype() -> None:
-    total = ConnectedWorkers(2, 1).total(np.array([[1, -2]], np.int64))
-    assert total.dtype == np.int64
-    assert total.tolist() == [[2, -4]]
-
-
 @pytest.mark.parametrize(
     "error",
     [

@@ -15,10 +15,6 @@ from charlm.core.model_file import TrainedModel, write_model
 STRANGE = ("\n", '"', "\\", "<", ">", "&", "'", "\0", "`", "$", "\u2028", "\x1b", "%", "é", "😀")
 """Characters with a meaning in JSON, HTML, JavaScript, C, Markdown, a shell or a terminal."""
 
-NETWORKS: list[dict[str, Any]] = [
-    {"layers": 3, "embedding": 3},
-    {"layers": 3, "embedding": 3, "skip_connections": True, "use_bias": False},
-]
 EVERY_NETWORK: list[dict[str, Any]] = [
     {"units": 6, **network, "activation": activation}
     for network, activation in product(reference.NETWORKS, reference.ACTIVATIONS)

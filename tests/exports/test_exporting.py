@@ -1,15 +1,13 @@
 """The files of an export: formats, refusals, README.md, and the web page."""
 
-import base64
 import json
 import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from exports.networks import NETWORKS, STRANGE, make_model
+from exports.networks import STRANGE, make_model
 from run_folders import contents, names
 
 from charlm.api.model import Model, load
@@ -168,16 +166,3 @@ def test_hostile_names_are_unchanged_in_the_data(hostile: str) -> None:
     network = network_of(hostile)
     assert network["vocabulary"]["characters"] == [*STRANGE]
     assert network["title"] == HOSTILE
-
-
-@pytest.mark.parametrize("network", NETWORKS, ids=str)
-def test_the_page_lists_its_tensors_in_the_order_of_its_weights(network: dict[str, Any]) -> None:
-    trained = make_model(**network)
-    page = page_of(trained)
-    (encoded,) = re.findall(r'<script type="text/plain" id="weights">(.*?)</script>', page)
-    weights = np.frombuffer(base64.b64decode(encoded), "<f4")
-    names, sizes = zip(*network_of(page)["tensors"], strict=True)
-    parts = np.split(weights, np.cumsum(sizes)[:-1])
-    assert names == tuple(trained.parameters.tensors)
-    for part, tensor in zip(parts, trained.parameters.tensors.values(), strict=True):
-        np.testing.assert_array_equal(part, tensor.ravel())

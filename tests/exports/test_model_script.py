@@ -116,8 +116,6 @@ def test_logits_that_are_not_finite_are_an_error(
 # Texts
 
 STRUCTURES: dict[str, dict[str, Any]] = {
-    "skip connections": {"layers": 2, "skip_connections": True},
-    "embedding": {"embedding": 3},
     "no line break": {"characters": "xyz"},
     "outside the BMP": {"characters": "a😀𝒳é\n"},
     "combining accent without a composed character": {"characters": "q\u0301ab"},
@@ -236,17 +234,6 @@ def test_the_stop_text_is_taken_back(page: HtmlPage) -> None:
 
 
 # What the source of the page knows
-
-
-def test_each_character_has_its_surprise_and_the_state_after_it(page: HtmlPage) -> None:
-    text = "The ferry lies on the mud.\nXXXQQQ"
-    model = page.open(make_deep_model())
-    page.fill(prompt=text)
-    states = page.get("page.on.text.children.map((span) => Array.from(span.state))")
-    np.testing.assert_allclose(states, np.hstack(model.states(text)), atol=1e-5)
-    first, *nats = page.spans("dataset.nats")
-    assert first is None
-    np.testing.assert_allclose([*map(float, nats)], model.score(text), atol=2e-3)
 
 
 def test_unknown_characters_are_read_as_the_unknown_id(

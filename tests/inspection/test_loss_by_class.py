@@ -10,8 +10,7 @@ import reference
 from charlm.core.vocabulary import Vocabulary
 from charlm.inspection.loss_by_class import ClassLoss, LossByClass, details, divide_loss
 from charlm.inspection.style import Line
-from charlm.measures.baselines import Comparison
-from charlm.measures.estimates import UNKNOWN, as_arrays
+from charlm.measures.estimates import as_arrays
 
 TEXT = "Ab 1\nc, Dé"
 VOCABULARY = Vocabulary(characters=tuple(sorted(set(TEXT))))
@@ -32,14 +31,6 @@ def test_a_character_is_counted_in_its_class() -> None:
         "digit": (1, 3),
         "line break": (1, 4),
         "punctuation": (1, 6),
-    }
-
-
-def test_a_character_is_counted_at_its_place_in_the_word() -> None:
-    assert means(divide_loss(NATS, IDS, VOCABULARY).by_word_place) == {
-        "outside words": (5, 22 / 5),
-        "letter 1": (2, 13 / 2),
-        "letter 2": (2, 5),
     }
 
 
@@ -66,20 +57,6 @@ def test_a_perfect_network_has_no_shares_of_the_loss() -> None:
 # Means
 
 
-@pytest.mark.parametrize("table", ["by_class", "by_word_place"])
-def test_the_weighted_mean_of_a_table_is_the_loss_of_the_text(table: str) -> None:
-    rng = np.random.default_rng(0)
-    nats = rng.random(4999).astype(np.float32)
-    loss = divide_loss(nats, rng.integers(0, len(VOCABULARY), 5000), VOCABULARY)
-    rows = getattr(loss, table)
-    assert loss.nats_per_char.value == pytest.approx(float(nats.mean(dtype=np.float64)))
-    assert sum(row.characters for row in rows) == loss.positions.count == 4999
-    means, _ = as_arrays(row.nats_per_char for row in rows)
-    mean = np.average(means, weights=[row.characters for row in rows])
-    assert mean == pytest.approx(loss.nats_per_char.value, rel=1e-9)
-    assert sum(row.share_of_loss for row in rows) == pytest.approx(1)
-
-
 # The n-gram model
 
 
@@ -88,19 +65,6 @@ def test_the_loss_of_the_n_gram_model_is_divided_into_the_same_classes() -> None
     for row in (*loss.by_class, *loss.by_word_place):
         (nats, ngram_nats), _ = as_arrays([row.nats_per_char, row.ngram_nats_per_char])
         assert ngram_nats == pytest.approx(2 * nats)
-
-
-def test_the_loss_is_compared_with_the_n_gram_model() -> None:
-    loss = divide_loss(NATS, IDS, VOCABULARY, ngram_nats=2 * NATS)
-    assert loss.comparison == Comparison(
-        ngram_nats_per_char=10, margin_nats=5, standard_error=None, characters=9
-    )
-
-
-def test_without_an_n_gram_model_its_loss_is_unknown() -> None:
-    loss = divide_loss(NATS, IDS, VOCABULARY)
-    assert loss.by_class[0].ngram_nats_per_char == UNKNOWN
-    assert loss.ngram_standard_error is None
 
 
 # Errors

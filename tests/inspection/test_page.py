@@ -85,23 +85,10 @@ def test_the_policy_allows_only_the_style_and_script_of_the_page(
     assert policy["script-src"] == hash_source(script)
 
 
-def test_the_page_has_no_element_that_loads_another_page(elements: Elements) -> None:
-    tags = {name for name, _, _ in elements}
-    assert "img" in tags
-    assert not tags & {"iframe", "object", "embed", "form", "base"}
-
-
-def test_no_element_has_a_style_or_a_script(elements: Elements) -> None:
-    for _, attributes, _ in elements:
-        assert "style" not in attributes
-        assert not any(name.startswith("on") for name in attributes)
-
-
-@pytest.mark.parametrize("attribute", ["src", "href", "xlink:href", "action"])
-def test_the_page_has_no_address(attribute: str, elements: Elements) -> None:
-    for _, attributes, _ in elements:
-        address = attributes.get(attribute) or "#"
-        assert address.startswith(("#", "data:,", "data:image/svg+xml;base64,"))
+def test_the_pictures_are_in_the_page(elements: Elements) -> None:
+    addresses = [attributes["src"] for _, attributes, _ in elements if "src" in attributes]
+    assert addresses
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in addresses)
 
 
 HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[31m\u202e\u2028'
@@ -157,6 +144,7 @@ def test_a_page_has_a_note_on_each_part_that_is_missing() -> None:
     page = render_page([report_with_gaps()])
     assert "missing, because of an error: no replaced character changes the state." in page
     assert "Only the first 120 of 150 characters of the text were read." in page
+    assert "&#x27;X&#x27; (U+0058) 2 times" in page
 
 
 def test_a_growing_network_has_a_warning() -> None:
@@ -167,20 +155,6 @@ def test_a_growing_network_has_a_warning() -> None:
     found = replace(memory.lyapunov, exponents=exponents, standard_errors=errors, positions=sample)
     growing = replace(report(), results={"memory": replace(memory, lyapunov=found)})
     assert "small differences grow" in render_page([growing])
-
-
-def test_every_number_of_the_first_table_is_in_the_json() -> None:
-    data = report().data
-    loss, gradient = data["loss_by_class"], data["gradient_by_lag"][1]
-    expected = [
-        "runs/one",
-        with_error(Estimate(loss["nats_per_char"], loss["standard_error"])),
-        "\N{EN DASH}",  # the text is too short for the context used
-        with_error(Estimate(gradient["half_life"], gradient["half_life_error"])),
-        with_error(Estimate(data["lyapunov"]["layers"][1]["exponent"])),
-    ]
-    page = render_page([report(only=("loss_by_class", "memory"))])
-    assert rows_of(page)[1] == expected
 
 
 def rows_of(page: str) -> list[list[str]]:
@@ -218,20 +192,6 @@ def class_page() -> str:
 
 def names_of(groups: list[Group]) -> list[list[str]]:
     return [[report.reading.name for report in group.runs.values()] for group in groups]
-
-
-@pytest.mark.parametrize(
-    ("other", "groups"),
-    [
-        pytest.param(run("b", seed=2), [["a", "b"]], id="seed"),
-        pytest.param(run("b", model={"units": 9}), [["a"], ["b"]], id="units"),
-        pytest.param(run("b", seed=2, model={"units": 9}), [["a"], ["b"]], id="seed and units"),
-    ],
-)
-def test_runs_that_differ_only_in_their_seeds_are_a_group(
-    other: Report, groups: list[list[str]]
-) -> None:
-    assert names_of(group_reports([run("a"), other])) == groups
 
 
 def test_another_text_or_file_is_another_group() -> None:
@@ -281,10 +241,6 @@ def test_runs_with_the_same_settings_are_labelled_by_their_names() -> None:
 def test_runs_with_many_differing_settings_are_labelled_by_their_names() -> None:
     other = run("b", model={"units": 9, "layer_dropout": 0.5}, **SHORT)
     assert labels_of(group_reports([run("a"), other])) == ["a", "b"]
-
-
-def test_a_single_run_has_no_label() -> None:
-    assert labels_of(group_reports([run("a")])) == [""]
 
 
 def test_a_group_has_one_colour() -> None:

@@ -24,7 +24,7 @@ def make_predictions(count: int) -> Predictions:
     rows = np.arange(count) % len(CHARACTERS)
     likeliest = np.array([[0, 1, 2], [3, 0, 1], [4, 1, 0], [3, 2, 1], [5, 0, 4], [1, 5, 0]])
     probabilities = np.array([0.625, 0.25, 0.0123456])
-    influence = np.array([[int(level) / 4 for level in row] for row in LEVELS])
+    influence = np.array([[int(level) / 4.4 for level in row] for row in LEVELS])
     return Predictions(
         characters=CHARACTERS,
         ids=rows,

@@ -1,7 +1,5 @@
 """The surprise of each character: its loss, the alternatives, and earlier characters behind it."""
 
-import json
-import re
 from typing import Any
 
 import numpy as np
@@ -11,10 +9,8 @@ from inspection.networks import one_layer, random_ids, traced
 from models import random_parameters
 
 from charlm.core.rnn import Parameters
-from charlm.inspection.style import Line
 from charlm.inspection.surprise import (
     Predictions,
-    details,
     list_characters,
     predict,
 )
@@ -100,12 +96,6 @@ def test_without_a_gradient_no_character_has_an_influence() -> None:
     assert not predict(traced(parameters, random_ids(9)), CHARACTERS).influence.any()
 
 
-@pytest.mark.parametrize(("ids", "count"), [(3, 3), (5, 5), (6, 5)])
-def test_at_most_five_characters_are_likeliest(ids: int, count: int) -> None:
-    predictions = predict(traced(random_parameters(vocabulary_size=ids), random_ids(3)), CHARACTERS)
-    assert predictions.likeliest.shape == predictions.probabilities.shape == (2, count)
-
-
 # The page
 
 CHARACTERS = ("a", "b", "<", "\n", None)
@@ -123,16 +113,6 @@ def characters(predictions: Predictions) -> list[dict[str, Any]]:
     return list_characters(predictions)
 
 
-def test_a_character_is_coloured_by_its_nats(
-    predictions: Predictions,
-    characters: list[dict[str, Any]],
-) -> None:
-    page = details({Line("", "", "blue"): predictions})
-    levels = [int(level or 0) for level in re.findall(r'<span(?: class="l(\d)")? title', page)]
-    limits = np.array([0.7, 1.6, 3, 5])
-    assert levels == [np.sum(limits <= character["nats"]) for character in characters]
-
-
 def test_the_json_has_the_characters_of_the_text_from_the_second_on(
     predictions: Predictions,
     characters: list[dict[str, Any]],
@@ -140,21 +120,6 @@ def test_the_json_has_the_characters_of_the_text_from_the_second_on(
     expected = [CHARACTERS[index] for index in predictions.ids]
     assert [character["character"] for character in characters] == expected
     assert [character["position"] for character in characters] == [*range(2, 51)]
-
-
-def test_the_page_has_the_numbers_of_the_json(
-    predictions: Predictions,
-    characters: list[dict[str, Any]],
-) -> None:
-    page = details({Line("", "", "blue"): predictions})
-    data = page.partition('<script type="application/json">')[2].partition("</script>")[0]
-    page_data = json.loads(data)
-    assert page_data["labels"] == ["a", "b", "<", "↵", "□"]
-    rows = zip(*(page_data[key] for key in ("ids", "nats", "likeliest", "influence")), strict=True)
-    for (index, nats, likeliest, digits), character in zip(rows, characters, strict=True):
-        assert CHARACTERS[index] == character["character"]
-        assert nats == pytest.approx(character["nats"], rel=1e-6)
-        guesses = [guess["character"] for guess in character["likeliest"]]
-        assert [CHARACTERS[each] for each in likeliest] == guesses
-        levels = np.rint(4 * np.array(character["influence"]))
-        assert [int(digit) for digit in digits] == levels.tolist()
+    guess = characters[0]["likeliest"][1]
+    assert guess["character"] == CHARACTERS[predictions.likeliest[0, 1]]
+    assert guess["probability"] == predictions.probabilities[0, 1]

@@ -52,44 +52,6 @@ def scores_of(
 # A unit that follows a feature
 
 
-@pytest.fixture(scope="module")
-def planted() -> FeatureScores:
-    """Return the scores for brackets of a network whose unit 7 follows them.
-
-    The unit is switched on by "(" and off by ")", and keeps its value otherwise.
-    """
-    parameters = random_parameters(vocabulary_size=10, units=12, scale=0.3)
-    layer = parameters.layers[0]
-    layer.kernel[:, 7] = 0
-    layer.kernel[BRACKETS.encode("()"), 7] = 9, -9
-    layer.recurrent_kernel[:, 7] = 0
-    layer.recurrent_kernel[7, 7] = 4
-    layer.bias[:] = 0
-    ids = bracketed_text()
-    names = {"in quotes or brackets", "inside a word"}
-    features = [feature for feature in features_of(ids, BRACKETS) if feature.name in names]
-    units = scores_of(parameters, ids, features)
-    (scores,) = (row for row in units.features if row.feature == "in quotes or brackets")
-    return scores
-
-
-def test_a_unit_that_follows_a_feature_is_the_best_one(planted: FeatureScores) -> None:
-    best = planted.best[0]
-    assert (best.layer, best.unit) == (0, 7)
-    assert best.score > 0.9  # not 1: the unit is on at the opening bracket, too
-
-
-def test_a_unit_that_follows_a_feature_is_beyond_chance(planted: FeatureScores) -> None:
-    assert planted.best[0].is_beyond_chance
-    assert planted.chance < 0.9
-
-
-def test_a_unit_that_follows_a_feature_does_so_for_the_same_character(
-    planted: FeatureScores,
-) -> None:
-    assert planted.best[0].strength_given_character == pytest.approx(1, abs=0.01)
-
-
 # The best units
 
 IS_HIGH = np.random.default_rng(6).random(300) < 0.3
@@ -260,12 +222,6 @@ def test_the_association_with_a_number_is_the_correlation_of_ranks() -> None:
 
 
 # Shifts
-
-
-def test_a_shifted_feature_keeps_its_order() -> None:
-    rng = np.random.default_rng(0)
-    shifted = shift_within(np.arange(100.0), np.zeros(100, int), count=50, rng=rng)
-    assert (np.diff(shifted, axis=1) % 100 == 1).all()
 
 
 def test_a_feature_is_shifted_by_at_least_a_twentieth() -> None:

@@ -20,11 +20,8 @@
 typedef float __m256 EMULATED_VECTOR(32);
 typedef float __m512 EMULATED_VECTOR(64);
 typedef int64_t __m256i EMULATED_VECTOR(32);
-typedef int64_t __m512i EMULATED_VECTOR(64);
 typedef uint16_t __m256bh EMULATED_VECTOR(32);
 typedef uint16_t __m512bh EMULATED_VECTOR(64);
-typedef uint16_t emulated_words EMULATED_VECTOR(32);
-typedef uint32_t emulated_integers EMULATED_VECTOR(64);
 
 /* FMA and AVX-512 */
 
@@ -38,39 +35,7 @@ EMULATED(__m512) _mm512_fmadd_ps(__m512 a, __m512 b, __m512 c) {
     return c;
 }
 
-EMULATED(__m512) _mm512_loadu_ps(const void *from) {
-    __m512 v;
-    memcpy(&v, from, sizeof v);
-    return v;
-}
-
-EMULATED(__m512) _mm512_set1_ps(float x) {
-    __m512 v;
-    for (int i = 0; i < 16; i++) v[i] = x;
-    return v;
-}
-
-EMULATED(__m256i) _mm256_setzero_si256(void) { return (__m256i){0}; }
-
-EMULATED(__m256i) _mm256_loadu_si256(const void *from) {
-    __m256i v;
-    memcpy(&v, from, sizeof v);
-    return v;
-}
-
 EMULATED(void) _mm256_storeu_si256(void *to, __m256i v) { memcpy(to, &v, sizeof v); }
-
-EMULATED(__m512i) _mm512_cvtepu16_epi32(__m256i v) {
-    emulated_integers wide;
-    for (int i = 0; i < 16; i++) wide[i] = ((emulated_words)v)[i];
-    return (__m512i)wide;
-}
-
-EMULATED(__m512i) _mm512_slli_epi32(__m512i v, unsigned bits) {
-    emulated_integers shifted = {0};
-    if (bits < 32) shifted = (emulated_integers)v << bits;
-    return (__m512i)shifted;
-}
 
 /* AVX512-BF16. Sums round to nearest even; denormals, given or computed, are zeros of their sign. */
 
@@ -189,11 +154,9 @@ EMULATED(void) emulated_multiply(emulated_tile *c, const emulated_tile *a, const
     }
 }
 
-#define EMULATED_ZERO(tile) emulated_zero(EMULATED_TILE(tile))
 #define EMULATED_LOAD(tile, from, stride) emulated_load(EMULATED_TILE(tile), from, stride)
 #define EMULATED_STORE(tile, to, stride) emulated_store(EMULATED_TILE(tile), to, stride)
 #define EMULATED_MULTIPLY(c, a, b) emulated_multiply(EMULATED_TILE(c), EMULATED_TILE(a), EMULATED_TILE(b))
-#define _tile_zero(tile) EMULATED_ZERO(tile)
 #define _tile_loadd(tile, from, stride) EMULATED_LOAD(tile, from, stride)
 #define _tile_stored(tile, to, stride) EMULATED_STORE(tile, to, stride)
 #define _tile_dpbf16ps(c, a, b) EMULATED_MULTIPLY(c, a, b)
