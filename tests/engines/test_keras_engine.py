@@ -108,24 +108,6 @@ def test_parameters_are_the_average_of_the_weights_after_each_step() -> None:
     check_close(engine.parameters().tensors.values(), average.values(), rtol=1e-4, atol=1e-6)
 
 
-def engine_after_a_step() -> KerasEngine:
-    engine = make("training.state_reset=0")
-    take(engine, 0, 1)
-    return engine
-
-
-@pytest.fixture
-def losses_of_two_steps() -> tuple[float, ...]:
-    """Return the losses of two steps in one call."""
-    return tuple(take(make("training.state_reset=0"), 0, 2).losses)
-
-
-def test_a_reset_rate_of_one_reads_every_window_from_the_zero_state() -> None:
-    engine = make("training.state_reset=0")
-    from_zeros = [*take(engine, 0, 1).losses, *take(engine, 1, 1, reset=True).losses]
-    assert take(make("training.state_reset=1"), 0, 2).losses == from_zeros
-
-
 @pytest.mark.parametrize("kernel", ["compiled", "keras"])
 def test_some_streams_start_from_the_zero_state(kernel: str) -> None:
     states = []
@@ -138,21 +120,6 @@ def test_some_streams_start_from_the_zero_state(kernel: str) -> None:
     is_continued = (some == continued).all((0, 2))
     assert 0 < is_continued.sum() < B
     check_close([some[:, ~is_continued]], [from_zeros[:, ~is_continued]])
-
-
-def test_the_next_call_continues_from_the_state(losses_of_two_steps: tuple[float, ...]) -> None:
-    assert tuple(take(engine_after_a_step(), 1, 1).losses) == losses_of_two_steps[1:]
-
-
-def test_a_reset_continues_from_the_zero_state(losses_of_two_steps: tuple[float, ...]) -> None:
-    reset = engine_after_a_step()
-    zeroed = engine_after_a_step()
-    tensors = zeroed.tensors()
-    states = {name: 0 * tensor for name, tensor in tensors.items() if name.startswith("state/")}
-    zeroed.restore(tensors | states)
-    losses = tuple(take(reset, 1, 1, reset=True).losses)
-    assert losses == tuple(take(zeroed, 1, 1).losses)
-    assert losses != losses_of_two_steps[1:]
 
 
 def test_the_length_of_a_window_can_differ_from_that_of_the_engine() -> None:

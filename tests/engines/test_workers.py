@@ -1,17 +1,12 @@
-"""Connected workers: what they add and send. Real ones are in tests/faults.
-
-A strategy plays the other workers here: they have the same numbers as this one, or none.
-"""
+"""Connected workers: what they send, and how they are lost. Real ones are in tests/faults."""
 
 import json
-from collections.abc import Callable
 from typing import Any
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from arrays import check_close
 
 from charlm.config.schema import Config
 from charlm.engines import factory, workers
@@ -19,48 +14,6 @@ from charlm.engines.factory import MIN_ROWS, KerasEngines, connected_engines
 from charlm.engines.workers import PIECE_BYTES, ConnectedWorkers
 from charlm.errors import CharlmError
 from charlm.events import ignore
-
-
-class PlayedStrategy:
-    """A strategy with two replicas that have the same numbers."""
-
-    def run(self, function: Callable[[], Any]) -> Any:
-        return function()
-
-
-class PlayedReplica:
-    """A replica; the other one has the same numbers."""
-
-    def all_reduce(
-        self,
-        operation: str,
-        value: Any,
-    ) -> Any:
-        assert operation == "sum"
-        return 2 * value
-
-
-@pytest.fixture
-def strategies(monkeypatch: pytest.MonkeyPatch) -> list[PlayedStrategy]:
-    """Replace the strategy of TensorFlow; return the list of those that are made."""
-    made: list[PlayedStrategy] = []
-
-    def make(**_options: Any) -> PlayedStrategy:
-        made.append(PlayedStrategy())
-        return made[-1]
-
-    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", make)
-    monkeypatch.setattr(tf.distribute, "get_replica_context", PlayedReplica)
-    return made
-
-
-@pytest.mark.usefixtures("strategies")
-def test_tensors_are_added() -> None:
-    matrix = np.arange(6, dtype=np.float32).reshape(2, 3)
-    tensors = [tf.constant(1.5), tf.constant(matrix), tf.constant([7.0])]
-    sums = ConnectedWorkers(2, 0).sum(tensors)
-    check_close(sums, [3.0, 2 * matrix, [14.0]])
-    assert [total.shape for total in sums] == [(), (2, 3), (1,)]
 
 
 @pytest.mark.parametrize(

@@ -91,22 +91,6 @@ def drawn_text(*, seed: int, temperature: float, count: int) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("temperature", [1.0, 0.5])
-def test_a_text_is_drawn_at_the_probabilities_of_the_network(
-    drawn: TrainedModel, run: Run, temperature: float
-) -> None:
-    text = run(drawn, "a", "700", str(temperature), "3").stdout.decode()
-    assert text == "a" + drawn_text(seed=3, temperature=temperature, count=700)
-
-
-@pytest.mark.slow
-def test_the_end_of_the_text_ends_the_text(drawn: TrainedModel, run: Run) -> None:
-    drawn.parameters.logits_bias[:] = [-9, -9, 0, 9, 5]
-    text = run(drawn, "a", "5000", "1", "3").stdout.decode()
-    assert 1 <= len(text) < 5000
-
-
-@pytest.mark.slow
 def test_the_defaults_are_500_characters_at_temperature_one_half_with_the_time_as_seed(
     drawn: TrainedModel, run: Run
 ) -> None:

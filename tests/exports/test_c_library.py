@@ -305,13 +305,6 @@ def test_two_models_do_not_disturb_each_other(library: CharlmC, trained: Trained
     assert [[*ids] for ids in zip(*steps, strict=True)] == alone
 
 
-def test_copied_state_continues_the_text(text: Text) -> None:
-    copy = text.state.copy()
-    expected = text.generate(50, c_uint64(1))
-    text.state[:] = copy
-    assert text.generate(50, c_uint64(1)) == expected
-
-
 # Sampling
 
 

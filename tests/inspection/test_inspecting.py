@@ -226,11 +226,6 @@ def test_models_that_know_different_parts_of_a_text_are_not_averaged(tmp_path: P
     assert [group["runs"] for group in groups] == [[str(file)] for file in files]
 
 
-def test_standard_input_cannot_be_read_for_two_runs(model_file: Path) -> None:
-    with pytest.raises(CharlmError, match="standard input can be read for one run only"):
-        inspect_runs([model_file, model_file], text="-")
-
-
 @pytest.fixture
 def model(model_file: Path) -> Model:
     """Return a loaded model."""
@@ -261,11 +256,6 @@ def test_a_report_is_shown_in_a_notebook(model: Model, model_file: Path, text: P
     frame = charlm.inspect(model, text=text, only=["spectrum"])._repr_html_()
     assert frame.startswith('<iframe srcdoc="&lt;!doctype html&gt;')
     assert str(model_file) in frame
-
-
-def test_an_unknown_section_cannot_be_made(model_file: Path, text: Path) -> None:
-    with pytest.raises(CharlmError, match=r"^only: found 'spektrum'; must be .*, spectrum"):
-        charlm.inspect(model_file, text=text, only=["spektrum"])
 
 
 def test_an_unknown_section_cannot_be_read(model_file: Path, text: Path) -> None:

@@ -13,8 +13,6 @@ from charlm.measures.estimates import (
     difference,
     loss_of,
     mean_at,
-    standard_error,
-    student,
 )
 
 
@@ -96,15 +94,6 @@ def simulated_blocks(count: int, *, correlation: float) -> NDArray[np.float64]:
     for time in range(1, process.shape[1]):
         process[:, time] = correlation * process[:, time - 1] + rng.normal(size=len(process))
     return process[:, 20:]
-
-
-@pytest.mark.parametrize("blocks", [8, 12, 30])
-@pytest.mark.parametrize("correlation", [0.0, 0.1], ids="r = {}".format)
-def test_95_of_100_means_are_within_their_interval(blocks: int, correlation: float) -> None:
-    means = simulated_blocks(blocks, correlation=correlation)
-    errors = np.array([standard_error(row) for row in means], np.float64)
-    is_within = np.abs(means.mean(1)) < student(1.96, blocks=blocks) * errors
-    assert is_within.mean() == pytest.approx(0.95, abs=0.015)
 
 
 # Some characters of a text
