@@ -77,13 +77,6 @@ def test_only_suitable_files_are_suggested() -> None:
     assert near_file_hint(Path("mytext"), suits=Path.is_dir) == ""
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
-def test_nothing_is_suggested_from_an_unreadable_folder() -> None:
-    Path("closed").mkdir(mode=0o300)
-    Path("closed/my.yaml").touch()
-    assert near_file_hint(Path("closed/my.yml")) == ""
-
-
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -196,14 +189,6 @@ PLACES = pytest.mark.parametrize(
 
 
 @PLACES
-def test_a_new_folder_has_the_files_of_the_block(name: str) -> None:
-    place = make_place(name)
-    with new_folder(place) as folder:
-        (folder / "file").write_bytes(b"new")
-    assert contents(place) == {"file": b"new"}
-
-
-@PLACES
 def test_a_new_folder_appears_when_the_block_ends(name: str) -> None:
     place = make_place(name)
     with new_folder(place) as folder:
@@ -251,19 +236,6 @@ def test_a_folder_that_another_process_made_is_kept() -> None:
     ):
         Path("new/theirs").mkdir(parents=True)
     assert contents(Path()) == {"new": None, "new/theirs": None}
-
-
-def test_the_names_in_a_new_folder_are_on_the_disk_before_its_own(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    synced: list[tuple[int, bool]] = []
-    place = Path("new")
-    monkeypatch.setattr(
-        os, "fsync", lambda file: synced.append((os.fstat(file).st_ino, place.exists()))
-    )
-    with new_folder(place):
-        pass
-    assert synced == [(place.stat().st_ino, False), (Path().stat().st_ino, True)]
 
 
 def test_the_temporary_folder_of_a_process_with_the_same_number_is_removed() -> None:

@@ -124,12 +124,6 @@ def test_a_wrong_value_for_a_function_is_refused_by_name(
     assert not any(tmp_path.iterdir())
 
 
-def test_a_text_where_a_file_is_expected_is_told_to_score_it() -> None:
-    message = r"^text: found 'To be\\nor not'\.\.\., which is a text; must be the path of a file$"
-    with pytest.raises(CharlmError, match=message):
-        charlm.evaluate("river-plays", "To be\nor not")
-
-
 def test_numpy_numbers_are_right(model_file: Path) -> None:
     model = charlm.load(model_file)
     numbers: dict[str, Any] = {

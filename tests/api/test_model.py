@@ -41,15 +41,6 @@ def test_a_run_is_its_best_model(plays: charlm.Model, trained_run: Path) -> None
     assert charlm.load(trained_run).path == plays.path == trained_run / "best.safetensors"
 
 
-def test_a_model_file_can_be_named_by_a_string(trained_run: Path) -> None:
-    last = trained_run / "last.safetensors"
-    assert charlm.load(str(last)).path == last
-
-
-def test_a_loaded_model_is_returned(plays: charlm.Model) -> None:
-    assert charlm.load(plays) is plays
-
-
 def test_unknown_characters_are_left_out(plays: charlm.Model) -> None:
     np.testing.assert_array_equal(plays.score("The€ ferry"), plays.score("The ferry"))
     assert str(plays.generate("€The", seed=1)) == str(plays.generate("The", seed=1))

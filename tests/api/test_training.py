@@ -173,9 +173,7 @@ def decided(text: Path | None, **arguments: Any) -> Decided:
     ("is_short", "arguments"),
     [
         pytest.param(True, {}, id="short text"),
-        pytest.param(True, {"recipe": "tiny", "epochs": 3}, id="epochs"),
         pytest.param(True, {"overrides": "training.steps=7", "recipe": "quick"}, id="steps"),
-        pytest.param(True, {"init": "river-plays", "epochs": 3}, id="initial weights"),
         pytest.param(False, {}, id="plays", marks=pytest.mark.slow),
     ],
 )

@@ -27,7 +27,6 @@ from charlm.engines.kernel import choose_precision
 from charlm.errors import CharlmError
 from charlm.runs.session import Stopped
 from charlm.version import __version__
-from charlm.wording import as_argument
 
 # Help
 
@@ -115,10 +114,6 @@ def test_a_shell_completes_a_word(line: str, expected: set[str]) -> None:
 def info() -> dict[str, str]:
     """Return what `charlm info` shows."""
     return dict(re.split(r"  +", line, maxsplit=1) for line in charlm("info").stdout.splitlines())
-
-
-def test_info_has_the_version_of_charlm(info: dict[str, str]) -> None:
-    assert info["charlm"] == __version__
 
 
 @pytest.mark.parametrize("name", ["click", "numpy", "tensorflow", "keras"])
@@ -293,17 +288,3 @@ def test_each_error_in_a_file_has_a_line() -> None:
         "  sed: found 1; there is no such key; did you mean seed?",
         "  \\x1b[31m: found 2; there is no such key",
     ]
-
-
-@pytest.mark.parametrize(
-    ("name", "argument"),
-    [
-        ("runs/a", "runs/a"),
-        ("-dash", "./-dash"),
-        ("a b", "'a b'"),
-        ("-a 'b'", "'./-a '\"'\"'b'\"'\"''"),
-    ],
-)
-def test_a_path_becomes_one_argument_of_a_command_line(name: str, argument: str) -> None:
-    assert as_argument(Path(name)) == argument
-    assert [str(Path(part)) for part in shlex.split(argument)] == [name]

@@ -372,16 +372,6 @@ def test_baselines_are_a_table(trained_run: Path) -> None:
     assert comparison.endswith(": 1,999 characters are too few to estimate its error")
 
 
-def test_the_best_score_is_the_first_row(
-    trained_run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = replace(evaluate(trained_run), nats_per_char=9.0, baselines={"uniform": 1.0})
-    monkeypatch.setattr("charlm.api.evaluation.evaluate", lambda **_: found)
-    first, second = charlm("evaluate").stdout.splitlines()[2:4]
-    assert first.startswith("  uniform  ")
-    assert second.startswith("  this model  9.0000  ")
-
-
 def test_the_comparison_with_an_8_gram_is_printed(trained_run: Path) -> None:
     arguments = ("evaluate", trained_run, "--split", "train", "--baselines")
     comparison = Comparison(**json_of(*arguments)["comparison"])

@@ -58,10 +58,6 @@ def test_a_short_text_is_recited(text: str, tmp_path: Path) -> None:
     assert command.stdout.rstrip("\n") == text.rstrip("\n")
 
 
-def test_a_recital_does_not_depend_on_the_seed(recital: Path) -> None:
-    assert charlm("sample", recital, "--seed", 2).stdout == charlm("sample", recital).stdout
-
-
 def test_a_training_loss_that_still_falls_is_no_reason_to_go_on(tmp_path: Path) -> None:
     (tmp_path / "poem.txt").write_text(POEM, encoding="utf-8")
     options = ("-s", "training.steps=4", "-s", "training.evaluations=2")
@@ -92,9 +88,3 @@ def test_the_network_is_inspected_with_the_text_that_it_recites(recital: Path) -
 def test_training_ends_when_the_text_is_recited(recital: Path) -> None:
     """The recipe would read the text 4,000 times."""
     assert read_model(recital / "last.safetensors").facts["epoch"] < 3000
-
-
-def test_a_prompt_is_continued_to_the_end_of_the_poem(recital: Path) -> None:
-    first, rest = POEM.split("\n", 1)
-    command = charlm("sample", recital, "--prompt", f"{first}\n")
-    assert command.stdout.endswith(rest.rstrip("\n") + "\n")

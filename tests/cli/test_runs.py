@@ -252,15 +252,6 @@ def test_different_settings_are_listed_below_each_run(trained: TrainedModel) -> 
     assert sorted(listed) == ["  model.units 3", "  model.units 4"]
 
 
-def test_a_part_of_a_name_chooses_the_newest_run(trained: TrainedModel) -> None:
-    set_age(make_scored_run(Path("runs/wide"), trained, 1.5), 1)
-    set_age(make_scored_run(Path("runs/wider"), trained, 1.25), 0)
-    set_age(make_scored_run(Path("runs/widest"), trained, 1.25), 2)
-    assert [run["name"] for run in json_of("runs", "wid")] == ["wider"]
-    assert [run["name"] for run in json_of("runs", "wide")] == ["wide"]
-    assert charlm("runs", "wid", "none").exit_code == 1
-
-
 def test_without_runs_the_json_is_an_empty_list() -> None:
     command = charlm("runs", "none", "--json")
     assert (command.exit_code, command.stdout) == (1, "[]\n")

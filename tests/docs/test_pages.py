@@ -27,7 +27,6 @@ from charlm.config.recipes import find_recipe, recipe_names
 from charlm.core.model_file import TrainedModel, write_model
 
 LESSON = ROOT / "docs/lesson.ipynb"
-LINE = ROOT / ".ci/line"
 MAX_BYTES = 1_500_000
 MAX_SECONDS = 900
 """The time limit of a cell, in which a slow processor trains the recipe `default`."""
@@ -43,26 +42,6 @@ def test_relative_links_lead_to_files_and_headings(page: Path) -> None:
         assert not anchor or anchor in anchors(target.read_text(encoding="utf-8")), (
             f"{path}#{anchor}"
         )
-
-
-@pytest.mark.skipif(not LINE.exists(), reason="only a checkout has it")
-@pytest.mark.parametrize(
-    ("marker", "expected"),
-    [
-        pytest.param("test", (0, "done\n", ""), id="there"),
-        pytest.param("other", (1, "", "README.md: no line below <!-- test -->\n"), id="missing"),
-    ],
-)
-def test_ci_fails_without_a_line_of_the_readme(
-    marker: str, expected: tuple[int, str, str], tmp_path: Path
-) -> None:
-    (tmp_path / ".ci").mkdir()
-    shutil.copy(LINE, tmp_path / ".ci")
-    page = f"<!-- {marker} -->\n```sh\npython3 -m venv --help > help && echo done\n```\n"
-    (tmp_path / "README.md").write_text(page, encoding="utf-8")
-    command = [str(tmp_path / ".ci/line"), "test"]
-    line = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (line.returncode, line.stdout, line.stderr) == expected
 
 
 @every_page

@@ -420,10 +420,8 @@ def of_two(text: Path) -> Path:
     run = text.parent / "two"
     reported, told = train_with(train_line(text, run, steps=STEPS), FOLLOW)
     assert f"\ncharlm: all steps done: {STEPS} steps in " in reported
-    *others, _tensorboard = suggestions(reported)
-    for arguments in others:
-        command = charlm(*arguments)
-        assert command.exit_code == 0, command.stderr
+    sample, *_ = suggestions(reported)
+    assert charlm(*sample).exit_code == 0
     assert told.splitlines() == [
         "charlm: TF_CONFIG: this is worker 1; waiting for 1 other worker",
         "charlm: following worker 0, which has the text, the settings and the run",
