@@ -83,15 +83,30 @@ FUNCTIONS: dict[str, tuple[Callable[..., object], dict[str, tuple[Any, ...]]]] =
     "plan": (charlm.plan, PLANNED),
     "train": (charlm.train, {**PLANNED, "run": PATH}),
     "resume": (charlm.resume, {"run": PATH}),
+    "serve": (
+        charlm.serve,
+        {
+            "models": PATH,
+            "port": (*WHOLE, 65536),
+            "log": PATH,
+            "allow_hosts": (["a:80"],),
+            "allow_origins": (["a"],),
+        },
+    ),
 }
 RIGHT: dict[str, dict[str, Any]] = {
     "evaluate": {"model": "river-plays"},
     "score_lines": {"model": "river-plays", "text": "text"},
     "export": {"model": "river-plays", "out": "out", "format": "c"},
     "tokenize": {"sources": "text", "out": "out"},
+    "serve": {"models": "river-plays", "port": 0},
 }
 """Arguments that a function needs."""
-CALLED = {("inspect", "run"): "model"}
+CALLED = {
+    ("inspect", "run"): "model",
+    ("serve", "allow_hosts"): "host",
+    ("serve", "allow_origins"): "origin",
+}
 """What the message calls an argument, if not by its name."""
 
 

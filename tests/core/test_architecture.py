@@ -34,24 +34,6 @@ def test_a_complex_network_has_the_tensors_of_the_format() -> None:
     }
 
 
-@pytest.mark.parametrize("model", [PLAIN, COMPLEX], ids=["plain", "complex"])
-def test_an_architecture_has_the_settings_of_its_config(model: dict[str, Any]) -> None:
-    settings = described_by(model).settings()
-    rnn = model.get("rnn", {"use_bias": True, "activation": "tanh"})
-    assert settings == {
-        "model.layers": 2,
-        "model.units": 4,
-        "model.embedding": model.get("embedding"),
-        "model.skip_connections": model["skip_connections"],
-        "model.rnn.use_bias": rnn["use_bias"],
-        "model.rnn.activation": rnn["activation"],
-    }
-
-
-def test_the_size_is_the_number_of_weights() -> None:
-    assert described_by(COMPLEX).size == 15 + 12 + 28 + 2 * 16 + 40 + 5
-
-
 @pytest.fixture
 def skipping() -> Architecture:
     """Return a network with an embedding and skip connections."""

@@ -101,14 +101,6 @@ def test_an_epoch_predicts_nearly_every_character_but_none_twice(
     assert len(targets) > batches.length - 1 - 2 * batches.characters_per_step
 
 
-@given(any_batches(), EPOCHS)
-def test_a_window_has_consecutive_characters_of_the_text(batches: Batches, epoch: int) -> None:
-    windows = windows_of(batches, epoch)
-    assert windows.min() >= 0
-    assert windows.max() < batches.length
-    np.testing.assert_array_equal(windows[:, :-1] + 1, windows[:, 1:])
-
-
 # Short texts
 
 

@@ -67,12 +67,6 @@ def test_a_network_is_scored_on_the_validation_text(tmp_path: Path) -> None:
     }
 
 
-def test_without_validation_text_the_training_loss_is_the_score(tmp_path: Path) -> None:
-    facts = evaluate(make_corpus(tmp_path, "abba\n" * 9, validation_fraction=0)).model.facts
-    assert facts["score"] == {"split": "train", "nats_per_char": 1.5}
-    assert (facts["step"], facts["epoch"]) == (3, 0.5)
-
-
 def test_a_sample_is_the_text_that_charlm_sample_generates(trained: TrainedModel) -> None:
     settings = SamplingConfig(length=30, prompt="ab", top_k=2, temperature=0.8)
     request = TextRequest(30, Sampler(temperature=0.8, top_k=2), seed=3, prompt="ab")

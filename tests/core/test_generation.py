@@ -16,7 +16,6 @@ from models import (
     make_random_model,
     overflowing_parameters,
     random_parameters,
-    with_tensors,
 )
 
 from charlm.core.generation import (
@@ -26,7 +25,6 @@ from charlm.core.generation import (
     choose_ids,
     encode_prompt,
     generate_text,
-    random_seed,
     read_prompt,
 )
 from charlm.core.model_file import TrainedModel
@@ -121,22 +119,10 @@ def test_the_unknown_id_is_never_chosen(unknown_id: int | None) -> None:
     assert generate(model, GREEDY, length=3) == [likeliest] * 3
 
 
-def test_a_random_seed_has_at_most_32_bits() -> None:
-    assert 2**31 <= max(random_seed() for _ in range(200)) < 2**32
-
-
 def test_a_model_that_only_knows_the_unknown_id_is_refused() -> None:
     model = as_model(random_parameters(vocabulary_size=1), Vocabulary((None,), unknown_id=0))
     with pytest.raises(CharlmError, match="no character can be chosen"):
         generate(model, GREEDY, length=1)
-
-
-@pytest.mark.parametrize("temperature", [0.0, 1.5])
-def test_a_model_with_weights_of_nan_is_refused(trained: TrainedModel, temperature: float) -> None:
-    bias = np.full(5, np.nan, np.float32)
-    model = replace(trained, parameters=with_tensors(trained.parameters, {"logits.bias": bias}))
-    with pytest.raises(CharlmError, match="the logits are not finite"):
-        generate(model, Sampler(temperature=temperature), length=1)
 
 
 def test_a_network_that_overflows_is_refused_without_a_warning() -> None:
@@ -169,14 +155,6 @@ def test_a_length_of_zero_has_no_end(trained: TrainedModel) -> None:
         assert sum(1 for _ in islice(text, 5000)) == 5000
     with pytest.raises(CharlmError, match="length=0 generates without end"):
         str(text)
-
-
-@pytest.mark.parametrize(
-    ("length", "seed", "name"), [(-1, 0, "length"), (5, -1, "seed")], ids=["length", "seed"]
-)
-def test_a_negative_number_is_refused(length: int, seed: int, name: str) -> None:
-    with pytest.raises(CharlmError, match=f"{name}: found -1; must be 0 "):
-        TextRequest(length, GREEDY, seed=seed)
 
 
 # The end of a text
@@ -228,12 +206,6 @@ def test_characters_that_may_belong_to_a_stop_text_are_held_back(
 ) -> None:
     assert "".join(chunks) == str(text_of(ids, stops=stops))
     assert [*text_of(ids, stops=stops)] == chunks
-
-
-def test_a_text_can_be_read_in_parts() -> None:
-    text = text_of([0, 1, 0, 0, 1, 2], stops=["ab"])
-    parts = [text.read(1), text.read(0), text.read(2)]
-    assert (parts, text.stopped_by) == (["", "", ""], "stop text")
 
 
 @pytest.mark.parametrize(("ids", "text"), [([0, 4, 1], "a"), ([0, 4], "a"), ([4], "")], ids=str)

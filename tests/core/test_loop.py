@@ -26,7 +26,6 @@ from fake_runs import (
     TEXT,
     Clock,
     Trained,
-    check_same,
     check_same_end,
     engine_of,
     resume,
@@ -169,21 +168,6 @@ KILLS = {
 """Faults by their moment, and the step of the checkpoint that the run continues from."""
 
 
-@pytest.mark.parametrize("moment", [*slow(*list(KILLS)[:-1]), "after the logs are written"])
-def test_a_killed_run_ends_like_a_whole_one(
-    moment: str, whole: tuple[str, Trained], reference: Trained, tmp_path: Path
-) -> None:
-    kind, expected = whole
-    faults, step = KILLS[moment]
-    with pytest.raises(ZeroDivisionError):
-        train_kind(kind, tmp_path / "run", reference, faults)
-    run = tmp_path / "run/run"
-    resumed = resume(run)
-    assert resumed.of_type(Started) == [Started(run, step, 50)]
-    check_same(resumed, expected)
-    check_events(run)
-
-
 def test_a_signal_ends_a_run_after_the_present_step(tmp_path: Path) -> None:
     stopped = train(tmp_path / "run", faults=interrupt_after(7))
     assert (stopped.outcome.step, stopped.outcome.signal) == (7, signal.SIGINT)
@@ -262,25 +246,6 @@ def test_a_time_limit_ends_a_run_with_an_evaluation(
     assert (trained.folder / "ended.json").exists()
 
 
-@pytest.mark.parametrize(
-    ("step_seconds", "evaluation_seconds"),
-    [
-        (lambda step: 1.0 if step < 15 else 8.0, 0.0),
-        (lambda _step: 1.0, 6.0),
-    ],
-    ids=["steps become slow", "evaluations are slow"],
-)
-def test_a_run_that_becomes_slow_ends_within_its_limit(
-    step_seconds: Callable[[int], float], evaluation_seconds: float, tmp_path: Path
-) -> None:
-    clock = Clock()
-    faults = timed_steps(clock, step_seconds, evaluation_seconds=evaluation_seconds)
-    limit = TimeLimit(0, 42, clock, evaluation_seconds=1.0)
-    trained = train(tmp_path / "run", faults=faults, clock=clock, limit=limit)
-    assert trained.outcome.reason == "time limit"
-    assert 31 < clock.now <= 40
-
-
 # Other ends
 
 
@@ -288,13 +253,6 @@ def test_early_stopping_ends_a_run_after_evaluations_without_a_new_best(tmp_path
     trained = train(tmp_path / "run", "training.early_stopping=2", faults=FIRST_IS_BEST)
     assert trained.outcome.reason == "no new best in 2 evaluations"
     assert [*trained.validation()] == [10, 20, 30]
-
-
-def test_a_target_loss_ends_a_run_at_the_first_log_below_it(tmp_path: Path) -> None:
-    faults = Faults(loss=lambda step, _rate: 1.0 if step > 20 else 3.0)
-    trained = train(tmp_path / "run", "training.target_loss=2.0", faults=faults)
-    assert trained.outcome.reason == "the training loss is below 2"
-    assert (trained.outcome.step, trained.model("last.safetensors").facts["step"]) == (22, 22)
 
 
 # Events

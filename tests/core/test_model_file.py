@@ -42,7 +42,6 @@ from charlm.core.model_file import (
 from charlm.core.rnn import ACTIVATIONS
 from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
-from charlm.storage import UnreadableError
 
 Fields = dict[str, Any]
 Change = Callable[[Path], object]
@@ -77,12 +76,6 @@ def test_a_model_of_any_architecture_is_read_back(
     assert model.vocabulary == vocabulary
     assert model.facts == written.facts
     assert bytes_of(model.parameters.tensors) == bytes_of(parameters.tensors)
-
-
-def test_a_file_has_its_text_in_utf_8() -> None:
-    data = model_bytes(make_random_model("aé\u4e2d"))
-    for character in ("é", "\u4e2d"):
-        assert character.encode() in data
 
 
 def test_a_fact_that_is_not_a_number_is_not_written(trained: TrainedModel) -> None:
@@ -128,23 +121,6 @@ def test_the_other_tensors_of_a_checkpoint_are_not_held_in_memory(
     path.write_bytes(model_bytes(trained, tensors={**trained.parameters.tensors, **large}))
     with memory_limit(3_000_000):
         read_model(path)
-
-
-def test_a_checkpoint_is_a_model_with_more_tensors(trained: TrainedModel, tmp_path: Path) -> None:
-    path = tmp_path / "step-3.safetensors"
-    checkpoint_tensors = {
-        **trained.parameters.tensors,
-        "optimizer/iterations": np.array(3),
-        "seeds/rnn.0": np.zeros(2, np.uint32),
-    }
-    path.write_bytes(model_bytes(trained, tensors=checkpoint_tensors, training={"step": 3}))
-    model, fields, tensors = read_tensors(path)
-    assert model.facts == trained.facts
-    read = read_model(path).parameters.tensors
-    assert bytes_of(read) == bytes_of(trained.parameters.tensors)
-    assert fields["training"] == {"step": 3}
-    assert bytes_of(tensors) == bytes_of(checkpoint_tensors)
-    assert tensors["optimizer/iterations"].shape == ()
 
 
 @pytest.mark.parametrize(
@@ -506,12 +482,3 @@ def test_a_weight_that_is_not_finite_is_refused(
 def fail_to_read(*_arguments: object) -> None:
     """Fail as a broken disk does."""
     raise OSError(errno.EIO, os.strerror(errno.EIO))
-
-
-def test_a_file_is_unreadable_if_the_disk_fails(
-    model_file: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(safetensors, "safe_open", fail_to_read)
-    with pytest.raises(UnreadableError) as caught:
-        read_model(model_file)
-    assert str(caught.value) == f"{model_file}: cannot be read: Input/output error"

@@ -83,18 +83,6 @@ def test_a_text_is_cut_into_segments(length: int, starts: list[int]) -> None:
     assert cut_segments(np.arange(11), length=length, warm_up=2).starts.tolist() == starts
 
 
-def test_a_segment_ends_with_the_first_id_of_the_next_segment() -> None:
-    segments = cut_segments(np.arange(11), length=4, warm_up=0)
-    assert segments.ids.T.tolist() == [[0, 1, 2, 3, 4], [4, 5, 6, 7, 8], [8, 9, 10, 10, 10]]
-    assert segments.before is None
-
-
-def test_the_ids_before_a_segment_warm_up() -> None:
-    segments = cut_segments(np.arange(11), length=5, warm_up=2)
-    assert segments.before is not None
-    assert segments.before[:, 1].tolist() == [3, 4, 5]
-
-
 IDS = np.random.default_rng(2).integers(0, 5, 6)
 
 

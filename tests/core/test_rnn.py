@@ -40,18 +40,6 @@ def test_a_window_is_read_as_defined(network: dict[str, Any]) -> None:
         check_close(arrays, [expected_logits, *expected_state], atol=1e-5)
 
 
-@pytest.mark.parametrize("network", reference.NETWORKS, ids=str)
-def test_single_steps_are_the_same_as_a_window(network: dict[str, Any]) -> None:
-    parameters = random_parameters(**network)
-    state = parameters.zero_state(3)
-    rows = []
-    for ids in IDS:
-        logits, state = parameters.step(ids, state)
-        rows.append(logits)
-    expected, last = parameters.unroll(IDS, parameters.zero_state(3))
-    check_close([np.stack(rows), *state], [expected, *last], atol=1e-5)
-
-
 def test_reading_does_not_change_its_initial_state() -> None:
     parameters = random_parameters(layers=2)
     state = parameters.zero_state(3)
@@ -77,16 +65,6 @@ def test_an_activation_equals_its_definition(name: str) -> None:
 @pytest.mark.parametrize("name", rnn.ACTIVATIONS)
 def test_an_activation_does_not_overflow(name: str) -> None:
     assert np.isfinite(rnn.ACTIVATIONS[name].function(np.array([-1e4, 1e4], np.float32))).all()
-
-
-@pytest.mark.parametrize(("values", "rows"), [(0, 1), (6, 1), (13, 1), (14, 2)])
-@pytest.mark.parametrize("sizes", [{"units": 7}, {"vocabulary_size": 7}], ids=str)
-def test_rows_of_the_larger_of_units_and_ids_fit_into_a_number_of_values(
-    sizes: dict[str, int],
-    values: int,
-    rows: int,
-) -> None:
-    assert random_parameters(**sizes).rows_at_once(values) == rows
 
 
 # Losses

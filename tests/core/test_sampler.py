@@ -37,22 +37,6 @@ def logits_of(*probabilities: float) -> Floats:
 
 
 @pytest.mark.parametrize(
-    ("option", "value"),
-    [
-        ("temperature", -0.1),
-        ("temperature", math.inf),
-        ("top_k", 0),
-        ("top_p", 0.0),
-        ("top_p", 1.01),
-        ("min_p", -0.1),
-    ],
-)
-def test_a_value_out_of_range_is_refused(option: str, value: Any) -> None:
-    with pytest.raises(CharlmError, match=f"{option}: found {value}; must be"):
-        Sampler(**{option: value})
-
-
-@pytest.mark.parametrize(
     "filters", [{}, {"top_k": 3, "top_p": 0.5, "min_p": 0.25}, {"min_p": 0.0}], ids=str
 )
 def test_a_sampler_has_the_filters_of_a_config(filters: dict[str, Any]) -> None:

@@ -41,13 +41,6 @@ def test_a_run_ends_at_the_first_of_two_limits(
     assert schedule_of(epochs=epochs, steps=steps).total == total
 
 
-def test_an_epoch_reads_each_window_once() -> None:
-    schedule = schedule_of(epochs=2)
-    places = [(epoch, window) for epoch in range(2) for window in range(STEPS_PER_EPOCH)]
-    assert [schedule.place(step) for step in range(2 * STEPS_PER_EPOCH)] == places
-    assert schedule.epochs(2 * STEPS_PER_EPOCH) == 2
-
-
 # Events
 
 

@@ -66,13 +66,6 @@ def test_a_text_is_scored_by_its_protocol(
     np.testing.assert_allclose(losses, expected, atol=2e-5)
 
 
-def test_a_stream_continues_from_a_state(parameters: Parameters) -> None:
-    _, state = parameters.unroll(TEXT[:20, None], parameters.zero_state(1))
-    losses = score_ids(parameters, TEXT[20:], protocol="stream", window=7, state=state)
-    expected = reference.nats(parameters, TEXT.tolist())[20:]
-    np.testing.assert_allclose(np.concatenate([*losses]), expected, atol=2e-5)
-
-
 @pytest.mark.parametrize("most", [128, 3, 1], ids=["together", "by threes", "one by one"])
 @pytest.mark.parametrize("window", [1, 7, 59, 60, 1000])
 def test_a_window_is_scored_from_the_zero_state(
@@ -135,11 +128,6 @@ def test_a_text_that_is_too_short_is_refused(
         score_ids(parameters, TEXT[:length], protocol="stream", window=9)
 
 
-def test_a_window_of_zero_is_refused(parameters: Parameters) -> None:
-    with pytest.raises(CharlmError, match="window: found 0; must be 1 to 9,223"):
-        score_ids(parameters, TEXT, protocol="windows", window=0)
-
-
 def test_a_loss_of_nan_is_refused(parameters: Parameters) -> None:
     bias = np.array([np.nan, 0, 0, 0, 0], np.float32)
     broken = with_tensors(parameters, {"logits.bias": bias})
@@ -147,35 +135,9 @@ def test_a_loss_of_nan_is_refused(parameters: Parameters) -> None:
         list(score_ids(broken, TEXT, protocol="stream", window=2))
 
 
-@pytest.mark.filterwarnings("error")
-def test_an_overflow_in_several_threads_causes_no_warning() -> None:
-    """Check the threads, which do not inherit NumPy's settings from the thread that starts them."""
-    parameters = random_parameters(units=40, layers=2, activation="relu")
-    for layer in parameters.layers:
-        layer.recurrent_kernel[...] = 1e30
-    with (
-        np.errstate(over="ignore", invalid="ignore"),
-        pytest.raises(CharlmError, match="the weights are too large"),
-    ):
-        list(score_ids(parameters, np.tile(TEXT, 40), protocol="windows", window=16))
-
-
 # Figures of a score
-
-
-def test_nats_are_converted_to_bits() -> None:
-    assert scoring.bits(1.5) == pytest.approx(1.5 * math.log2(math.e))
-
-
-@pytest.mark.parametrize("nats", [0, 1.5, 699])
-def test_nats_are_converted_to_perplexity(nats: float) -> None:
-    assert scoring.perplexity(nats) == pytest.approx(math.e**nats)
 
 
 @pytest.mark.parametrize("nats", [700, 1e4, math.inf])
 def test_a_perplexity_beyond_the_range_of_a_float_is_infinite(nats: float) -> None:
     assert scoring.perplexity(nats) == math.inf
-
-
-def test_total_bits_are_the_bits_of_all_scored_characters() -> None:
-    assert Score(2 * math.log(2), 1_500).total_bits == pytest.approx(3_000)

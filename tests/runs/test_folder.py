@@ -10,7 +10,7 @@ import pytest
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
 from charlm.runs import folder
-from charlm.runs.folder import find_model, find_run, find_runs, shipped_models
+from charlm.runs.folder import find_model, find_run
 from charlm.storage import is_run, only_writer
 
 RUNS = Path("runs")
@@ -50,11 +50,6 @@ def three_runs() -> None:
 def test_a_missing_folder_has_no_runs() -> None:
     with pytest.raises(CharlmError, match=r"^runs/: no run here"):
         find_run(None)
-
-
-@pytest.mark.usefixtures("three_runs")
-def test_runs_are_found_in_the_order_of_their_names() -> None:
-    assert find_runs() == [RUNS / name for name in "abc"]
 
 
 @pytest.mark.parametrize("missing", ["config.yaml", "metrics.jsonl"])
@@ -143,11 +138,6 @@ def test_without_a_name_the_newest_run_has_the_model() -> None:
     assert events == [Note("using the newest run, runs/a")]
 
 
-def test_a_shipped_model_is_found_by_its_name() -> None:
-    make_run(RUNS / "new", "best")
-    assert find_model(Path("river-plays")) == shipped_models()["river-plays"]
-
-
 def test_a_run_is_found_by_the_name_of_the_folder_of_its_texts() -> None:
     Path("texts").mkdir()
     make_run(RUNS / "20010203-120000-texts", "best")
@@ -171,13 +161,6 @@ def test_the_last_model_of_a_run_without_a_best_one_is_reported(run: Path) -> No
     events: list[Event] = []
     assert find_model(run, on_event=events.append) == run / "last.safetensors"
     assert events == [Note(f"{run}: no best model yet; using the model of the last step")]
-
-
-def test_a_run_means_its_best_model(run: Path) -> None:
-    (run / "best.safetensors").touch()
-    events: list[Event] = []
-    assert find_model(run, on_event=events.append) == run / "best.safetensors"
-    assert events == []
 
 
 @pytest.mark.parametrize(

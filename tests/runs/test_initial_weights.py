@@ -6,18 +6,17 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
-from arrays import bytes_of
 from fake_runs import begin_run
 from models import random_parameters
 
 from charlm.config.schema import CorpusConfig
-from charlm.core.model_file import read_model, tensors_sha256
+from charlm.core.model_file import read_model
 from charlm.core.rnn import Parameters
 from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
 from charlm.runs.initial_weights import match_ids, read_initial_weights, transfer
-from charlm.runs.run import Run, open_run
+from charlm.runs.run import Run
 from charlm.text.tokenization import tokenize
 
 
@@ -58,14 +57,6 @@ def test_the_initial_model_of_a_recipe_is_needed() -> None:
     message = "this recipe began with the weights of a model; give the model with --init"
     with pytest.raises(CharlmError, match=rf"^training.initial_weights: {message}"):
         begin(None, "abba\n" * 5, {"training.initial_weights": "abc"})
-
-
-def test_a_run_keeps_the_weights_of_its_initial_model(adapted: Run, model_file: Path) -> None:
-    weights = read_model(model_file).parameters.tensors
-    model_file.unlink()
-    opened = open_run(adapted.folder)
-    assert opened.config.training.initial_weights == tensors_sha256(weights)
-    assert bytes_of(initial_weights_of(opened).tensors) == bytes_of(weights)
 
 
 def test_the_config_of_a_run_can_be_used_again_with_its_initial_model(

@@ -1,15 +1,13 @@
 """The folder of a new run: it is free, and it appears when it is complete."""
 
 import contextlib
-import re
 from pathlib import Path
 
 import pytest
 from run_folders import contents, make_run, names
 
-from charlm.config.schema import Config
 from charlm.errors import CharlmError
-from charlm.runs.run import free_folder, write_run
+from charlm.runs.run import free_folder
 
 
 @pytest.mark.parametrize(
@@ -31,11 +29,6 @@ def test_a_folder_that_is_not_empty_is_refused(name: str, message: str, tmp_path
     assert contents(tmp_path) == before
 
 
-def test_a_folder_without_a_name_is_named_by_its_time_with_its_text() -> None:
-    with free_folder(None, text_name="plays") as folder:
-        assert re.fullmatch(r"runs/\d{8}-\d{6}-plays", str(folder))
-
-
 def test_a_folder_that_cannot_be_made_is_named() -> None:
     Path("runs").symlink_to("missing")
     folder = free_folder(None, text_name="plays")
@@ -54,11 +47,3 @@ def test_an_interrupted_start_leaves_the_files_of_others() -> None:
         (folder / "thesis").touch()
         raise KeyboardInterrupt
     assert names(folder) == ["thesis"]
-
-
-def test_config_yaml_is_written_last(tmp_path: Path) -> None:
-    """A folder with its name makes that fail."""
-    (tmp_path / "config.yaml").mkdir()
-    with pytest.raises(CharlmError, match=r"config\.yaml: not a regular file"):
-        write_run(tmp_path, Config())
-    assert names(tmp_path) == ["config.yaml", "metrics.jsonl"]

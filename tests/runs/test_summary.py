@@ -213,12 +213,6 @@ def test_runs_on_unknown_texts_are_no_seeds_of_each_other() -> None:
     assert [names_of(group) for _, group in group_by_seed(runs)] == ["1", "2"]
 
 
-def test_settings_that_are_equal_do_not_differ() -> None:
-    assert differing_settings([summary_of(units=3, seed=1), summary_of(units=4, seed=1)]) == [
-        "units"
-    ]
-
-
 def test_settings_that_differ_only_between_recipes_are_not_listed() -> None:
     runs = [
         summary_of(recipe="a", units=3, epochs=1),

@@ -100,16 +100,6 @@ def is_counting(event: Event) -> bool:
 # A new run
 
 
-def test_a_new_run_is_trained_to_its_end(
-    text: Path,
-    reference: Trained,
-    tmp_path: Path,
-) -> None:
-    run = Command().start(text, tmp_path / "run").folder
-    for name in ("best.safetensors", "last.safetensors", "config.yaml", "corpus/ids.npy"):
-        assert (run / name).read_bytes() == (reference.folder / name).read_bytes()
-
-
 def test_a_run_appears_when_it_is_complete(text: Path, tmp_path: Path) -> None:
     """N-grams are counted before."""
     run = tmp_path / "run"
@@ -286,16 +276,6 @@ def test_a_run_never_changes(tmp_path: Path) -> None:
 def state_of(run: Path) -> dict[Path, tuple[int, int]]:
     """Return the time and the size of everything in a run."""
     return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in run.rglob("*")}
-
-
-def test_a_finished_run_is_left_as_it_is(reference: Trained) -> None:
-    run = reference.folder
-    before = state_of(run)
-    resumed = resume(run)
-    assert state_of(run) == before
-    assert resumed.outcome.to_json() == reference.outcome.to_json()
-    hint = f"if the text has grown, go on from its weights: charlm train TEXT --init {run}"
-    assert resumed.notes == [f"{run}: this run has ended (all steps done); {hint}"]
 
 
 def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:

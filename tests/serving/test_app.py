@@ -337,26 +337,6 @@ def test_serve_limits_connections_logs_requests_and_stops_in_time(
     assert [line[-3:] for line in path.read_text().splitlines()] == ["200", "503", "200"]
 
 
-@pytest.mark.parametrize(
-    ("argument", "value", "message"),
-    [
-        pytest.param("models", "", "models: the path is empty", id="no path"),
-        pytest.param("models", ["missing"], "missing: no such file", id="no model"),
-        pytest.param("host", "a..b", "host a..b, port 0: cannot listen", id="host"),
-        pytest.param("port", 65536, "port: found 65536; must be 0 to 65,535", id="port"),
-        pytest.param("port", 1.5, "port: found 1.5; must be a whole", id="part of a port"),
-        pytest.param("log", "", "log: the path is empty", id="log"),
-        pytest.param("allow_hosts", ["a:80"], "host: found 'a:80'", id="allowed host"),
-        pytest.param("allow_origins", ["a"], "origin: found 'a'", id="origin"),
-        pytest.param("key", "", "CHARLM_API_KEY: the key is empty", id="key"),
-    ],
-)
-def test_serve_refuses_a_wrong_argument(argument: str, value: Any, message: str) -> None:
-    arguments = {"models": "river-plays", "port": 0, argument: value}
-    with pytest.raises(CharlmError, match=f"^{re.escape(message)}"):
-        charlm.serve(**arguments)
-
-
 # Models whose files are replaced
 
 
@@ -403,14 +383,3 @@ def test_an_unusable_file_is_reported_once(data: bytes | None, path: Path) -> No
     assert note.message.startswith("m: the file has changed; still serving the old model: ")
     write(path, step=7)
     assert step_of(model) == 7
-
-
-def test_a_model_outside_a_run_has_the_name_of_its_file(path: Path) -> None:
-    other = write(path.with_name("two.safetensors"), step=1)
-    models = open_models([path, other])
-    assert {name: step_of(model) for name, model in models.items()} == {"one": 0, "two": 1}
-
-
-def test_a_model_cannot_be_served_twice(path: Path) -> None:
-    with pytest.raises(CharlmError, match="another model is called one too"):
-        open_models([path, path])

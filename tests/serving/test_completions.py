@@ -5,7 +5,6 @@ import json
 import time
 from dataclasses import replace
 from itertools import chain
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,6 @@ from models import as_model, overflowing_parameters
 
 pytest.importorskip("starlette", reason="missing: starlette")
 
-from charlm.api.model import Model
 from charlm.core.generation import TextRequest, generate_text
 from charlm.core.model_file import TrainedModel
 from charlm.core.sampler import Sampler
@@ -174,14 +172,6 @@ def test_echoed_and_generated_characters_have_the_log_probabilities_of_the_model
         likeliest = {*np.argsort(-row)[:count].tolist(), index}
         expected = {names[each]: pytest.approx(row[each], abs=1e-4) for each in likeliest}
         assert given["top_logprobs"][position] == (expected if count else None)
-
-
-def test_log_probabilities_are_minus_the_scores_of_the_library(endless: TrainedModel) -> None:
-    fields = {"prompt": "ab", "logprobs": 0, "max_tokens": 60, **SAMPLED}
-    (choice,) = answer(endless, **fields)["choices"]
-    scores = Model(Path("m"), endless).score("ab" + choice["text"])
-    assert choice["logprobs"]["token_logprobs"] == pytest.approx((-scores[1:]).tolist(), abs=1e-5)
-    assert choice["logprobs"]["text_offset"] == [*range(60)]
 
 
 def test_a_network_that_overflows_is_refused_without_a_warning() -> None:

@@ -359,32 +359,6 @@ def test_an_error_leaves_nothing_behind(
     assert names(Path()) == ["sources"]
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt, ConnectionResetError])
-def test_an_exception_of_a_callback_leaves_nothing_behind(error: type[BaseException]) -> None:
-    write_texts(Path(), "ab", "ba")
-
-    def stop(event: Event) -> None:
-        if event == Progress("encoding characters", 1, 2, "file"):
-            raise error
-
-    with pytest.raises(error):
-        tokenize(["sources"], Path("out"), CorpusConfig(), on_event=stop)
-    assert names(Path()) == ["sources"]
-
-
-def test_the_folder_stays_as_it_is_until_the_corpus_is_complete(out_exists: bool) -> None:
-    write_texts(Path(), "ab", "ba")
-    out = Path("out")
-    states: list[object] = []
-
-    def look(_event: Event) -> None:
-        states.append(names(out) if out.exists() else None)
-
-    tokenize(["sources"], out, CorpusConfig(), on_event=look)
-    assert states == [[] if out_exists else None] * 6
-    assert names(out) == ["corpus.json", "ids.npy"]
-
-
 def test_each_pass_over_the_files_reports_its_progress() -> None:
     write_texts(Path(), "ab", "", "ba")
     events: list[Event] = []
