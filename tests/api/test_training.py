@@ -12,7 +12,6 @@ import pytest
 import charlm
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
-from charlm.events import Decided, Event
 from charlm.runs.run import Outcome
 
 Result = TypeVar("Result")
@@ -153,35 +152,3 @@ def test_a_plan_with_a_time_limit_fills_most_of_it(text: Path) -> None:
     found = charlm.plan(text, recipe="tiny", minutes=2)
     assert found["minutes"] == 2
     assert 60 < found["seconds"] <= 120
-
-
-def decided(text: Path | None, **arguments: Any) -> Decided:
-    """Return what `train` decides; the training is ended before its first step."""
-    found: list[Decided] = []
-
-    def stop(event: Event) -> None:
-        if isinstance(event, Decided):
-            found.append(event)
-            raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        charlm.train(text, **arguments, on_event=stop)
-    return found[0]
-
-
-@pytest.mark.parametrize(
-    ("is_short", "arguments"),
-    [
-        pytest.param(True, {}, id="short text"),
-        pytest.param(True, {"overrides": "training.steps=7", "recipe": "quick"}, id="steps"),
-        pytest.param(False, {}, id="plays", marks=pytest.mark.slow),
-    ],
-)
-def test_a_plan_is_what_train_decides(
-    is_short: bool, arguments: dict[str, Any], text: Path
-) -> None:
-    source = text if is_short else None
-    found, expected = charlm.plan(source, **arguments), decided(source, **arguments)
-    assert (found["recipe"], found["reason"]) == (expected.recipe, expected.reason)
-    assert (found["steps"], found["epochs"]) == (expected.steps, expected.epochs)
-    assert found["evaluations"] == expected.evaluations

@@ -53,12 +53,3 @@ def test_a_kernel_names_the_inputs_of_its_rows(skipping: Architecture) -> None:
         "logits.kernel": [("rnn.0", 4), ("rnn.1", 4)],
         "logits.bias": [],
     }
-
-
-@pytest.mark.parametrize(
-    ("part", "rows"),
-    [("rnn.0", slice(0, 4)), ("embedding", slice(4, 7)), ("rnn.1", slice(0, 0))],
-    ids=["first part", "second part", "not read"],
-)
-def test_a_kernel_has_the_rows_of_an_input(part: str, rows: slice, skipping: Architecture) -> None:
-    assert skipping.tensors["rnn.1.kernel"].rows(part) == rows

@@ -214,11 +214,5 @@ def test_an_end_of_text_id_ends_the_text(ids: list[int], text: str) -> None:
     assert (str(generated), generated.stopped_by) == (text, "end of text")
 
 
-@pytest.mark.parametrize(("stop", "text"), [("\n", "a"), ("\n\n", "a"), ("\nb", "a\n")])
-def test_a_stop_text_can_be_in_the_blank_line_of_an_end_of_text_id(stop: str, text: str) -> None:
-    generated = text_of([0, 4, 1], stops=[stop], ignore_end=True)
-    assert (str(generated), generated.stopped_by) == (text, "stop text")
-
-
 def test_an_ignored_end_of_text_id_becomes_a_blank_line() -> None:
     assert [*text_of([0, 4, 1], ignore_end=True)] == ["a", "\n\n", "b"]

@@ -43,7 +43,6 @@ from charlm.errors import CharlmError
 from charlm.events import Evaluated, Event, Saved, Started, StepsTaken
 from charlm.runs.run import open_run
 from charlm.runs.session import Session
-from charlm.runs.timing import TimeLimit
 from charlm.runs.trainer import continue_run
 
 KEEP = "training.keep_checkpoints=true"
@@ -223,27 +222,6 @@ def test_a_run_whose_folder_was_replaced_writes_nothing_more(
 
 
 # Time limits
-
-
-@pytest.mark.parametrize(
-    ("end", "last"),
-    [(22, 20), (18, 16), (0, 1)],
-    ids=["at an evaluation", "between evaluations", "never before the first step"],
-)
-def test_a_time_limit_ends_a_run_with_an_evaluation(
-    end: float,
-    last: int,
-    tmp_path: Path,
-) -> None:
-    """A step takes a second; two are kept for the end."""
-    clock = Clock()
-    limit = TimeLimit(1, end, clock)
-    trained = train(tmp_path / "run", faults=timed_steps(clock), clock=clock, limit=limit)
-    assert (trained.outcome.reason, trained.outcome.step) == ("time limit", last)
-    assert [*trained.validation()] == sorted({*range(10, last, 10), last})
-    assert trained.model("last.safetensors").facts["step"] == last
-    assert trained.metrics[-2]["step"] == last
-    assert (trained.folder / "ended.json").exists()
 
 
 # Other ends

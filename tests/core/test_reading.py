@@ -40,30 +40,6 @@ def test_blocks_have_the_logits_of_the_whole_text(
     check_close([logits, *last_of_blocks], [expected, *last], atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("streams", "block", "values", "lengths"),
-    [
-        pytest.param(1, 40, 1 << 20, [40, 40, 21], id="at most the block"),
-        pytest.param(1, 100, 250, [50, 50, 1], id="logits of five characters"),
-        pytest.param(2, 100, 250, [25, 25, 25, 25, 1], id="two streams"),
-        pytest.param(64, 60, 1 << 20, [60, 41], id="several threads"),
-    ],
-)
-def test_a_block_has_a_limited_length(
-    streams: int,
-    block: int,
-    values: int,
-    lengths: list[int],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(reading, "VALUES_AT_ONCE", values)
-    monkeypatch.setattr(reading, "BLOCK", block)
-    parameters = random_parameters()
-    ids = np.zeros((101, streams), int)
-    blocks = read_blocks(parameters, ids, parameters.zero_state(streams))
-    assert [len(logits) for logits, _ in blocks] == lengths
-
-
 def test_threads_read_a_network_that_overflows_without_a_warning() -> None:
     parameters = overflowing_parameters()
     ids = np.zeros((4, 64), int)

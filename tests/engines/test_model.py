@@ -166,12 +166,6 @@ def test_a_value_that_keras_cannot_use_is_refused(key: str, value: Any, problem:
     assert "\n" not in str(refusal.value)
 
 
-def test_an_initializer_can_be_a_list_of_values() -> None:
-    values = [float(unit) for unit in range(8)]
-    model = build(rnn={"bias_initializer": keras_class("Constant", value=values)})
-    assert all(bias.tolist() == values for bias in layer_weights(model, "bias"))
-
-
 @pytest.mark.parametrize(
     ("key", "tensor"),
     [

@@ -379,15 +379,6 @@ def test_a_mask_is_scaled_by_the_kept_share(
     assert (mask == 0).mean() == pytest.approx(rate, rel=0.3)
 
 
-@pytest.mark.parametrize("skips", [False, True], ids=["plain", "skips"])
-def test_the_output_mask_covers_all_features(skips: bool) -> None:
-    network = config(layers=3, skip_connections=skips, output_dropout=0.5).model
-    masks = draw_masks(network, [0], time=2, rows=1)
-    assert {name: mask.shape for name, mask in masks.items()} == {
-        "output_mask": (2, 1, 24 if skips else 8)
-    }
-
-
 # Several workers
 
 

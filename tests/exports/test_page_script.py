@@ -203,19 +203,6 @@ def test_unknown_characters_are_named_once(page: HtmlPage, model: Model) -> None
     assert page.text_of("left-out") == ""
 
 
-@pytest.mark.parametrize(
-    ("scrolled_to", "expected"),
-    [pytest.param(100, 154, id="at the end"), pytest.param(10, 10, id="above")],
-)
-def test_the_page_follows_a_text_whose_end_is_in_view(
-    page: HtmlPage, scrolled_to: int, expected: int
-) -> None:
-    page.fill(prompt="a" * 152, length=2, seed=1)  # a line for each character, 50 in view
-    page.run("page.on.text.scrollTop = values.scrolled_to", scrolled_to=scrolled_to)
-    page.click("write")
-    assert page.get("page.on.text.scrollTop") == expected
-
-
 # The next characters
 
 
@@ -390,13 +377,6 @@ def test_a_click_on_a_cell_chooses_its_unit(pictured: HtmlPage, model: Model, in
     assert frame["stroke"] == "--ink"
 
 
-@pytest.mark.parametrize(("x", "y"), [(1, BLOCK - 2), (221, 1)], ids=str)
-def test_a_click_beside_the_cells_chooses_no_unit(pictured: HtmlPage, x: float, y: float) -> None:
-    pictured.fill(unit=7)
-    pictured.on_cell("click", x, y)
-    assert pictured.text_of("unit-value") == ""
-
-
 def test_pointing_at_a_cell_shows_its_unit(pictured: HtmlPage, model: Model) -> None:
     state = state_after(model, "The ferry")
     pictured.fill(unit=7)
@@ -434,15 +414,6 @@ def test_switching_a_unit_off_keeps_the_state_that_is_shown(
     pictured.click("off")
     value = state_after(model, "The")[7]
     assert pictured.text_of("unit-value") == f"rnn.0, unit 7: {shown_number(value)}, now off"
-
-
-def test_a_unit_that_is_off_has_a_dot(pictured: HtmlPage) -> None:
-    pictured.fill(unit=19, layer=1)
-    pictured.click("off")
-    left, top = cell_of(UNITS + 19)
-    dot = marks_of(pictured, "fill")[-1]
-    assert dot["box"] == pytest.approx([left + CELL / 2 - 2, top + ROW / 2 - 2, 4, 4])
-    assert (dot["fill"], dot["alpha"]) == ("--ink", 1)
 
 
 # Errors

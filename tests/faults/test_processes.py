@@ -301,21 +301,6 @@ ENDLESS = settings("training.steps=100000", "training.evaluations=1000")
 
 
 @pytest.mark.slow
-def test_a_second_signal_stops_immediately(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    with started(command_line("train", "-c", "tiny", *ENDLESS, "-r", run)) as (process,):
-        wait_until((run / "best.safetensors").is_file, [process])
-        for number in (signal.SIGSTOP, INTERRUPT, TERMINATE, signal.SIGCONT):
-            process.send_signal(number)
-        _, said = process.communicate(timeout=GRACE_SECONDS)
-    # with several threads, the kernel may deliver the second signal first
-    assert process.returncode in {128 + TERMINATE, 128 + INTERRUPT}, said
-    assert "continue with" not in said  # as after a single signal
-    assert "Traceback" not in said
-    read_model(run / f"checkpoints/step-{newest_step(run)}.safetensors")
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("options", [["-c", "tiny", *ENDLESS], ["--minutes", "60"]], ids=" ".join)
 def test_a_signal_before_the_run_has_begun_leaves_nothing_behind(
     options: list[str], tmp_path: Path

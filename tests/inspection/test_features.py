@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from charlm.core.vocabulary import Vocabulary
-from charlm.inspection.features import character_kind, features_of, is_in_word
+from charlm.inspection.features import character_kind, features_of
 
 APOSTROPHE = "\N{RIGHT SINGLE QUOTATION MARK}"
 
@@ -42,14 +42,6 @@ def test_a_feature_has_a_value_for_each_character(name: str, text: str, values: 
     assert features(text)[name] == values
 
 
-@pytest.mark.parametrize(("letters", "is_heading"), [(39, True), (40, False)])
-def test_a_heading_has_at_most_39_characters_before_its_colon(
-    letters: int, is_heading: bool
-) -> None:
-    found = features(letters * "x" + ":\nb").get("heading before a colon")
-    assert found == (letters * "1" + "000" if is_heading else None)
-
-
 def test_features_that_do_not_vary_are_left_out() -> None:
     assert features("aaaa").keys() == {
         "position in the line",
@@ -65,20 +57,6 @@ def test_an_end_of_text_id_is_a_line_break(vocabulary: Vocabulary) -> None:
         for feature in features_of(np.array([1, 1, 4, 2]), vocabulary)
     }
     assert values["position in the line"] == [1, 2, 0, 1]
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param("e\u0301a", [True, True, True], id="with a letter"),
-        pytest.param("a \u0301 ", [True, False, False, False], id="alone"),
-        pytest.param("हिन्दी", [True] * 6, id="Devanagari"),
-    ],
-)
-def test_combining_marks_belong_to_the_word_of_their_letter(
-    text: str, expected: list[bool]
-) -> None:
-    assert is_in_word(text) == expected
 
 
 @pytest.mark.parametrize(

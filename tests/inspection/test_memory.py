@@ -12,7 +12,6 @@ from models import one_layer_of, random_parameters
 from numpy.typing import NDArray
 
 from charlm.core.rnn import Parameters
-from charlm.errors import CharlmError
 from charlm.inspection.memory import (
     LayerExponent,
     Lyapunov,
@@ -192,19 +191,6 @@ def test_the_response_is_the_difference_of_two_readings() -> None:
     assert response.positions == SampledCharacters(1, 11, 4)
 
 
-def test_the_linear_prediction_of_a_small_change_is_nearly_exact() -> None:
-    parameters = random_parameters(layers=2, scale=0.5)
-    parameters.layers[0].kernel[...] *= 1e-4
-    response = impulse_response(traced(parameters, random_ids(60, ids=5)), positions=8)
-    np.testing.assert_allclose(response.state[:20], response.linear[:20], rtol=1e-3)
-
-
-def test_no_character_of_a_text_of_one_character_can_be_replaced() -> None:
-    trace = traced(one_layer(np.eye(2)), np.zeros(30, np.int64))
-    with pytest.raises(CharlmError, match="no replaced character changes the state"):
-        impulse_response(trace, positions=5)
-
-
 def test_the_divergence_equals_its_definition() -> None:
     p = np.array([0.5, 0.3, 0.2])
     q = np.array([0.2, 0.2, 0.6])
@@ -250,14 +236,6 @@ def test_the_first_fifth_of_a_text_is_the_warm_up(
     length: int, positions: SampledCharacters
 ) -> None:
     assert lyapunov(unit(0.5, length)).positions == positions
-
-
-def test_the_first_directions_do_not_matter() -> None:
-    """The two factors of each layer differ by 1%, so the first fifth is read several times."""
-    kernel = np.diag([0.9, 0.891])
-    turned = np.linalg.qr(np.random.default_rng(0).standard_normal((2, 2)))[0]
-    result = lyapunov(traced(one_layer(turned @ kernel @ turned.T), random_ids(2000)))
-    assert result.exponents[0] == pytest.approx(math.log(0.9), abs=1e-6)
 
 
 def test_a_nilpotent_kernel_forgets_every_direction() -> None:

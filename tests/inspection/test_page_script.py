@@ -1,7 +1,6 @@
 """page.js of a report in Node: what the mouse and the keyboard show of a text."""
 
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 import pytest
@@ -134,13 +133,6 @@ def test_the_text_has_its_colours_again(page: ReportPage, event: str) -> None:
     assert page.node.run("return panel.firstChild.className") == "help"
 
 
-def test_the_mouse_may_leave_a_text_that_has_the_focus(page: ReportPage) -> None:
-    page.node.run("passage.focus(true)")
-    page.on_character("mouseover", 3)
-    page.node.run('passage.dispatch("mouseleave")')
-    assert page.here == [3]
-
-
 @pytest.mark.parametrize(("is_keyboard", "here"), [(True, [0]), (False, [])])
 def test_the_tab_key_shows_the_first_character(
     page: ReportPage, is_keyboard: bool, here: list[int]
@@ -156,17 +148,6 @@ def test_the_keys_move_through_the_text(page: ReportPage, key: str, here: list[i
     page.on_character("mouseover", 3)
     assert page.press(key)
     assert page.here == here
-
-
-@pytest.mark.parametrize(
-    ("key", "modifiers"), [("a", {}), ("ArrowRight", {"ctrlKey": True})], ids=str
-)
-def test_other_keys_belong_to_the_browser(
-    page: ReportPage, key: str, modifiers: dict[str, Any]
-) -> None:
-    page.on_character("mouseover", 3)
-    assert not page.press(key, **modifiers)
-    assert page.here == [3]
 
 
 @pytest.mark.parametrize(

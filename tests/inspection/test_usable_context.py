@@ -63,13 +63,6 @@ def register_context(length: int = 2700) -> UsableContext:
     return usable_context(parameters, ids, np.concatenate([*score_stream(parameters, ids)]), {})
 
 
-def test_no_more_characters_are_read_than_the_network_uses() -> None:
-    context = register_context()
-    assert context.characters.tolist() == [0, 1, 2, 3]
-    assert context.used == 3
-    assert context.nats[2] > 1 > context.nats[3]
-
-
 def test_a_short_text_does_not_show_the_context() -> None:
     assert register_context(2101).used is None
 

@@ -172,15 +172,6 @@ def test_a_gradient_of_zero_has_no_curve(two_texts: NDArray[Any]) -> None:
         assert np.isnan(values).tolist() == [True] * 4
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_everything_has_the_dtype_of_the_weights(dtype: type) -> None:
-    parameters = random_parameters(layers=2, skip_connections=True).cast(dtype)
-    trace: Trace = read_trace(parameters, SHORT)
-    for state_gradients, changes in follow_back(trace, np.array([3, 4]), lags=3):
-        arrays = (*trace.outputs, *trace.slopes, *state_gradients, *changes)
-        assert {array.dtype for array in arrays} == {np.dtype(dtype)}
-
-
 # The spectral radius
 
 

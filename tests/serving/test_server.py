@@ -7,12 +7,12 @@ import socket
 import struct
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from processes import Process, command_line, started, wait_until
+from processes import Process, command_line, started
 
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
 
@@ -99,32 +99,6 @@ def test_sigterm_finishes_pending_requests(trained_run: Path) -> None:
         process.send_signal(signal.SIGTERM)
         assert pending.result().json["choices"][0]["finish_reason"] in {"length", "stop"}
         assert process.wait(SECONDS) == 128 + signal.SIGTERM
-
-
-def test_each_request_is_logged_in_a_line(model_file: Path, tmp_path: Path) -> None:
-    log = tmp_path / "requests.log"
-    log.write_text("earlier\n", encoding="utf-8")
-    with serving(model_file, "--log", log) as (process, port):
-        ask(port, "GET /health")
-        ask(port, "GET /a%20b%0A")
-        assert stop(process) == STARTED.format("model")
-    earlier, first, second = log.read_text(encoding="utf-8").splitlines()
-    assert earlier == "earlier"
-    assert re.fullmatch(r'[-\d]+ [:,\d]+ 127\.0\.0\.1:\d+ - "GET /health HTTP/1.1" 200', first)
-    assert second.endswith(' - "GET /a%20b%0A HTTP/1.1" 404')
-
-
-def test_clients_beyond_the_limit_are_refused(model_file: Path) -> None:
-    with serving(model_file) as (process, port), ExitStack() as stack:
-        for count in (510, 1):
-            assert ask(port, "GET /health").status == 200
-            for _ in range(count):
-                connection = socket.create_connection(("127.0.0.1", port), timeout=SECONDS)
-                stack.enter_context(connection)
-        assert ask(port, "GET /health").status == 503
-        stack.close()
-        wait_until(lambda: ask(port, "GET /health").status == 200, ())
-        assert stop(process) == STARTED.format("model")
 
 
 BODY = json.dumps({"prompt": "a" * 500, "n": 20, "echo": True, "logprobs": 5}).encode()

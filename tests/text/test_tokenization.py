@@ -18,7 +18,7 @@ import pytest
 from corpora import make_corpus, text_of, write_texts
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from limits import file_size_limit, memory_limit
+from limits import file_size_limit
 from run_folders import names
 
 from charlm.config.schema import CorpusConfig
@@ -26,7 +26,7 @@ from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Event, Progress
 from charlm.text import documents
-from charlm.text.corpus import Corpus, Rare, Split, open_corpus
+from charlm.text.corpus import Corpus, Rare, Split
 from charlm.text.documents import Document
 from charlm.text.findings import find_omissions
 from charlm.text.tokenization import (
@@ -245,17 +245,6 @@ def test_a_corpus_describes_its_sources(two_documents: Corpus, tmp_path: Path) -
     }
 
 
-def test_the_name_of_a_text_does_not_depend_on_the_working_directory(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    Path("my.texts").mkdir()
-    Path("my.texts/a.txt").write_text("abc")
-    folder = tokenize(["my.texts"], Path("out"), CorpusConfig()).folder.absolute()
-    Path("elsewhere").mkdir()
-    monkeypatch.chdir("elsewhere")
-    assert open_corpus(folder).manifest.name == "my.texts"
-
-
 # A text that can only be memorised
 
 WHOLE = CorpusConfig(validation_fraction=0)
@@ -367,13 +356,6 @@ def test_each_pass_over_the_files_reports_its_progress() -> None:
         *(Progress("counting characters", done, 3, "file") for done in range(4)),
         *(Progress("encoding characters", done, 2, "file") for done in range(3)),
     ]
-
-
-def test_the_memory_depends_on_the_largest_file() -> None:
-    text = "Тот же déjà vu 😀 ".encode()
-    write_texts(Path(), *[text * (2_000_000 // len(text))] * 8)
-    with memory_limit(40_000_000):
-        tokenize(["sources"], Path("out"), CorpusConfig())
 
 
 # The ids that a model has for a text
