@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference
 from arrays import check_close
-from models import overflowing_parameters, random_parameters
+from models import random_parameters
 
 from charlm.core import reading
 from charlm.core.reading import Stepper, cut_segments, read_blocks
@@ -64,13 +64,6 @@ def test_a_block_has_a_limited_length(
     assert [len(logits) for logits, _ in blocks] == lengths
 
 
-def test_threads_read_a_network_that_overflows_without_a_warning() -> None:
-    parameters = overflowing_parameters()
-    ids = np.zeros((4, 64), int)
-    ((logits, _),) = read_blocks(parameters, ids, parameters.zero_state(64))
-    assert not np.isfinite(logits[-1]).any()
-
-
 @pytest.mark.parametrize(
     ("length", "starts"),
     [
@@ -107,13 +100,3 @@ def test_the_stepper_computes_the_same_as_a_step(network: Any) -> None:
         (logits,), state = parameters.step(np.array([index]), state)
         stepper.advance(index)
         np.testing.assert_allclose(stepper.logits, logits, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("network", reference.NETWORKS, ids=str)
-def test_a_forbidden_id_has_a_logit_of_minus_infinity(network: Any) -> None:
-    parameters = random_parameters(**network)
-    _, state = parameters.unroll(IDS[::-1, None], parameters.zero_state(1))
-    expected = Stepper(parameters, state).logits.copy()
-    expected[[1, 4]] = -np.inf
-    logits = Stepper(parameters, state, forbidden=[1, 4]).logits
-    np.testing.assert_array_equal(logits, expected)

@@ -1,7 +1,6 @@
 """The callbacks of a training, each on its own, and the order in which they are called."""
 
 import math
-import signal
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +8,10 @@ import pytest
 from fake_runs import TEXT, Clock, begin, engine_of
 
 from charlm.core.checkpoints import LoopState
-from charlm.core.engine import StepMetrics
-from charlm.core.evaluating import DivergenceError
 from charlm.core.loop import Callback, End, Training
 from charlm.errors import CharlmError
-from charlm.runs.callbacks import Divergence, EarlyStopping, LockedFolder, TargetLoss
+from charlm.runs.callbacks import EarlyStopping, LockedFolder, TargetLoss
 from charlm.runs.choosing import training_text
-from charlm.runs.session import Interruption
 from charlm.runs.timing import END_SECONDS, TimeLimit
 from charlm.storage import only_writer
 
@@ -89,30 +85,7 @@ def test_only_a_run_that_has_ended_is_evaluated_at_its_end(
 # Each on its own
 
 
-@pytest.mark.parametrize(
-    ("losses", "norms", "message"),
-    [
-        ([1.0, math.nan], [1.0, 1.0], "the loss is nan and the gradient norm 1.0 at step 12: "),
-        ([1.0, 1.0], [math.inf, 1.0], "the loss is 1.0 and the gradient norm inf at step 11: "),
-    ],
-)
-def test_a_diverged_step_is_named(
-    losses: list[float],
-    norms: list[float],
-    message: str,
-    training: Training,
-) -> None:
-    training.state = LoopState(step=12)
-    with pytest.raises(DivergenceError, match=message):
-        Divergence().on_steps(training, StepMetrics(losses, norms, 1.0))
-
-
-def test_finite_steps_have_not_diverged(training: Training) -> None:
-    training.state = LoopState(step=12)
-    Divergence().on_steps(training, StepMetrics([1.0, 2.0], [0.0, 1e300], 1.0))
-
-
-@pytest.mark.parametrize(("evaluations", "ends"), [(1, False), (2, True), (3, True)])
+@pytest.mark.parametrize(("evaluations", "ends"), [(1, False), (2, True)])
 def test_early_stopping_counts_evaluations(
     evaluations: int,
     ends: bool,
@@ -167,14 +140,6 @@ def test_a_time_limit_keeps_time_for_an_evaluation_and_the_end(
     training.evaluation_seconds = evaluation_seconds
     end = End("time limit", "time limit")
     assert limit.reason_to_end(training) == (end if ends else None)
-
-
-def test_a_signal_ends_a_session(training: Training) -> None:
-    interruption = Interruption()
-    assert interruption.reason_to_end(training) is None
-    with interruption.deferred():
-        interruption.handle(signal.SIGTERM, None)
-    assert interruption.reason_to_end(training) == End("signal", "stopped by SIGTERM")
 
 
 def test_nothing_is_saved_in_a_folder_that_was_moved(training: Training) -> None:

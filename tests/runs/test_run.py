@@ -13,7 +13,7 @@ from charlm.config.schema import CorpusConfig
 from charlm.core.model_file import TrainedModel, read_model
 from charlm.errors import CharlmError
 from charlm.runs.folder import DEFAULT_CORPUS, shipped_models
-from charlm.runs.run import Run, corpus_identity, open_run, run_corpus
+from charlm.runs.run import Run, corpus_identity, run_corpus
 from charlm.text.corpus import Corpus
 from charlm.text.tokenization import tokenize
 
@@ -29,12 +29,6 @@ def test_a_new_run_has_its_files(run: Run, corpus: Corpus) -> None:
     assert run.config.seed == 5
     assert (run.folder / "metrics.jsonl").read_bytes() == b""
     assert contents(run.folder / "corpus") == contents(corpus.folder)
-
-
-def test_a_run_on_a_text_has_a_corpus_of_its_own(tmp_path: Path, corpus: Corpus) -> None:
-    begin_run(tmp_path / "run", (), text=tmp_path / "text.txt")
-    assert not (tmp_path / "run/corpus").is_symlink()
-    assert open_run(tmp_path / "run").corpus.manifest == corpus.manifest
 
 
 # The text of a model

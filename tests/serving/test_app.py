@@ -135,9 +135,6 @@ def test_a_short_request_does_not_wait_for_long_ones(port: int) -> None:
         ("GET /v1/completions", None, 405, "Method Not Allowed"),
         ("POST /v1/completions", {"n": 0}, 400, "n: found 0; must be greater than or equal to 1"),
         ("POST /v1/completions", {"presence_penalty": 2}, 400, "penalty: found 2; must be 0"),
-        ("POST /v1/completions", {"presence_penalty": 0.5}, 400, "found 0.5; must be 0"),
-        ("POST /v1/completions", {"seed": 2**63}, 400, "seed: found 9223372036854775808; must"),
-        ("POST /v1/completions", b"", 400, "Invalid JSON"),
         ("POST /v1/completions", b" " * MIB, 400, "Invalid JSON"),
         ("POST /v1/completions", b" " * (MIB + 1), 413, "the body has more than 1,048,576 bytes"),
     ],
@@ -403,12 +400,6 @@ def test_an_unusable_file_is_reported_once(data: bytes | None, path: Path) -> No
     assert note.message.startswith("m: the file has changed; still serving the old model: ")
     write(path, step=7)
     assert step_of(model) == 7
-
-
-def test_a_model_outside_a_run_has_the_name_of_its_file(path: Path) -> None:
-    other = write(path.with_name("two.safetensors"), step=1)
-    models = open_models([path, other])
-    assert {name: step_of(model) for name, model in models.items()} == {"one": 0, "two": 1}
 
 
 def test_a_model_cannot_be_served_twice(path: Path) -> None:
