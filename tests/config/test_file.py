@@ -63,10 +63,6 @@ def test_an_override_replaces_one_setting(override: Overrides, expected: int | N
     check_override("model: {embedding: 4, layers: 2}", override, {"model.embedding": expected})
 
 
-def test_a_setting_without_a_value_in_the_file_can_be_overridden() -> None:
-    check_override("", "training.schedule.warmup_steps=8", {"training.schedule.warmup_steps": 8})
-
-
 def test_a_part_of_a_default_can_be_overridden() -> None:
     changed = {"class_name": "RandomNormal", "config": {"stddev": 1.0}}
     override = "model.input_initializer.config.stddev=1.0"
@@ -83,7 +79,6 @@ def test_the_last_override_of_a_setting_counts() -> None:
     [
         ("training.steps=5", length(None, 5)),
         ({"training": {"steps": 5}}, length(None, 5)),
-        ({"training.steps": 5}, length(None, 5)),
         ("training.epochs=7", length(7, None)),
         (["training.steps=7", "training.epochs=8"], length(8, 7)),
         ("training.epochs=null", length(None, 3)),
@@ -188,7 +183,6 @@ MISTAKES = {
     "seed: 1e999": "seed: found inf; must be a valid integer",
     "corpus: 3": "corpus: found 3; must be a mapping of keys to values",
     "corpus: {encoding: no}": "corpus.encoding: found false; must be a valid string",
-    "model: {unit: 3}": "model.unit: found 3; .* key; did you mean model.units?",
     "model: {rnn: {drop_out: 0.1}}": "model.rnn.drop_out: .* key; did you mean model.rnn.dropout?",
     "model: {rnn: {activation: than}}": (
         "model.rnn.activation: found 'than'; .*'relu'.*; did you mean tanh?"

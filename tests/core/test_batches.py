@@ -11,15 +11,6 @@ from numpy.typing import NDArray
 from charlm.core.batches import Batches, fit_batches
 from charlm.errors import CharlmError
 
-
-def test_streams_are_cut_into_windows_whose_targets_are_the_next_characters() -> None:
-    """The first window is random in each of the two streams of 6 characters."""
-    batches = Batches(length=13, batch_size=2, sequence_length=3, seed=0)
-    windows = batches.positions(epoch=0, first=0, count=2)
-    assert sorted(windows[:, :, 0].tolist()) == [[0, 1, 2, 3], [3, 4, 5, 6]]
-    assert sorted(windows[:, :, 1].tolist()) == [[6, 7, 8, 9], [9, 10, 11, 12]]
-
-
 # Offsets
 
 

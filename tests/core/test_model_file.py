@@ -153,25 +153,10 @@ def test_fields_are_read_without_the_tensors(model_file: Path) -> None:
     check_refused(model_file, "damaged: the SHA-256 of its tensors")
 
 
-@pytest.fixture
-def deep_file(tmp_path: Path) -> Path:
-    """Return the file of a network of 64 layers."""
+def test_a_network_can_have_64_layers(tmp_path: Path) -> None:
     path = tmp_path / "deep.safetensors"
     write_model(path, make_random_model(layers=64, units=1))
-    return path
-
-
-def test_a_network_can_have_64_layers(deep_file: Path) -> None:
-    assert len(read_model(deep_file).parameters.layers) == 64
-
-
-def test_a_network_of_65_layers_is_refused(deep_file: Path) -> None:
-    fields, tensors = read_parts(deep_file)
-    fields["config"]["model"]["layers"] = 65
-    for name in ("kernel", "recurrent_kernel", "bias"):
-        tensors[f"rnn.64.{name}"] = tensors[f"rnn.63.{name}"]
-    write_parts(deep_file, fields, tensors)
-    check_refused(deep_file, ".")
+    assert len(read_model(path).parameters.layers) == 64
 
 
 # Damage
@@ -331,11 +316,6 @@ NESTED: list[Any] = functools.reduce(lambda inner, _: [inner], range(449), [])
             id="nested lists",
         ),
         pytest.param(
-            edit(lambda fields: fields["config"].update(recipe="x" * 100_000)),
-            "config of 1..,... characters; expected at",
-            id="long config",
-        ),
-        pytest.param(
             edit(lambda fields: fields.update(format=3)),
             "format 3; charlm .* reads format 4",
             id="old format",
@@ -391,7 +371,6 @@ def test_metadata_that_does_not_describe_a_network_is_refused(
         ("units", 0),
         ("units", 4.0),
         ("units", True),
-        ("units", 2**62),
         ("units", (1 << 21) + 1),
         ("layers", 65),
         ("layers", [2]),

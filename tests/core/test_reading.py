@@ -71,13 +71,3 @@ def test_the_stepper_computes_the_same_as_a_step(network: Any) -> None:
         (logits,), state = parameters.step(np.array([index]), state)
         stepper.advance(index)
         np.testing.assert_allclose(stepper.logits, logits, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("network", reference.NETWORKS, ids=str)
-def test_a_forbidden_id_has_a_logit_of_minus_infinity(network: Any) -> None:
-    parameters = random_parameters(**network)
-    _, state = parameters.unroll(IDS[::-1, None], parameters.zero_state(1))
-    expected = Stepper(parameters, state).logits.copy()
-    expected[[1, 4]] = -np.inf
-    logits = Stepper(parameters, state, forbidden=[1, 4]).logits
-    np.testing.assert_array_equal(logits, expected)

@@ -10,24 +10,9 @@ from arrays import check_close
 from models import random_parameters
 
 from charlm.core import rnn
-from charlm.core.rnn import nats, recur
+from charlm.core.rnn import nats
 
 IDS = np.random.default_rng(1).integers(0, 5, (7, 3))  # [T, B]
-
-
-def test_two_units_have_the_known_states() -> None:
-    random = np.random.RandomState(0)
-    kernel = random.random((2, 1))
-    recurrent_kernel = random.random((2, 2))
-    bias = random.random(2)
-    x = np.array([1.0, 2.0, 3.0, 4.0])[:, None]
-    inputs = (x * kernel[:, 0] + bias)[:, None, :]
-    states = recur(inputs, recurrent_kernel.T, np.zeros((1, 2)))
-    expected = [
-        [0.75582339, 0.98644211, 0.99682389, 0.99895519],
-        [0.92270988, 0.99692686, 0.99944992, 0.99986996],
-    ]
-    np.testing.assert_allclose(states[:, 0].T, expected, atol=5e-9)
 
 
 @pytest.mark.parametrize("network", reference.NETWORKS, ids=str)

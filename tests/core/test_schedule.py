@@ -85,8 +85,3 @@ def test_the_rate_rises_linearly_before_it_falls_along_half_a_cosine(
     ]
     schedule = schedule_of(steps=total, warmup_steps=warmup_steps, final_fraction=final)
     np.testing.assert_allclose(schedule.rates(0, total), expected, atol=1e-6)
-
-
-def test_a_constant_rate_stays_at_its_peak_after_the_warm_up() -> None:
-    schedule = schedule_of(steps=30, final_fraction=1, warmup_steps=3)
-    np.testing.assert_allclose(schedule.rates(0, 30), [0.25, 0.5, 0.75, *27 * [1.0]])

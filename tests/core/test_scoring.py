@@ -12,7 +12,6 @@ from charlm.core import reading, scoring
 from charlm.core.rnn import Parameters
 from charlm.core.scoring import (
     Score,
-    ScoringProtocol,
     estimate_stream,
     mean_score,
     score_ids,
@@ -45,25 +44,8 @@ def test_a_stream_scores_each_id_after_all_ids_before_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(reading, "BLOCK", block)
-    losses = np.concatenate(list(score_stream(parameters, TEXT)))
+    losses = np.concatenate([*score_ids(parameters, TEXT, protocol="stream", window=7)])
     np.testing.assert_allclose(losses, reference.nats(parameters, TEXT.tolist()), atol=2e-5)
-
-
-@pytest.mark.parametrize(
-    ("protocol", "lengths"),
-    [("stream", [60]), ("windows", [*8 * [8], 4])],
-)
-def test_a_text_is_scored_by_its_protocol(
-    protocol: ScoringProtocol,
-    lengths: list[int],
-    parameters: Parameters,
-) -> None:
-    """Windows of seven characters share their first id with the window before."""
-    expected: list[float] = []
-    for length in lengths:
-        expected += reference.nats(parameters, TEXT[len(expected) :][:length].tolist())
-    losses = np.concatenate([*score_ids(parameters, TEXT, protocol=protocol, window=7)])
-    np.testing.assert_allclose(losses, expected, atol=2e-5)
 
 
 @pytest.mark.parametrize("most", [128, 3, 1], ids=["together", "by threes", "one by one"])
@@ -78,7 +60,7 @@ def test_a_window_is_scored_from_the_zero_state(
     expected = []
     for start in range(0, len(TEXT) - 1, window):
         expected += reference.nats(parameters, TEXT[start : start + window + 1].tolist())
-    losses = np.concatenate(list(score_windows(parameters, TEXT, window=window)))
+    losses = np.concatenate([*score_ids(parameters, TEXT, protocol="windows", window=window)])
     np.testing.assert_allclose(losses, expected, atol=2e-5)
 
 

@@ -8,10 +8,8 @@ import pytest
 from fake_runs import TEXT, Clock, begin, engine_of
 
 from charlm.core.checkpoints import LoopState
-from charlm.core.engine import StepMetrics
-from charlm.core.evaluating import DivergenceError
 from charlm.core.loop import Callback, End, Training
-from charlm.runs.callbacks import Divergence, EarlyStopping, TargetLoss
+from charlm.runs.callbacks import EarlyStopping, TargetLoss
 from charlm.runs.choosing import training_text
 from charlm.runs.timing import END_SECONDS, TimeLimit
 
@@ -83,24 +81,6 @@ def test_only_a_run_that_has_ended_is_evaluated_at_its_end(
 
 
 # Each on its own
-
-
-@pytest.mark.parametrize(
-    ("losses", "norms", "message"),
-    [
-        ([1.0, math.nan], [1.0, 1.0], "the loss is nan and the gradient norm 1.0 at step 12: "),
-        ([1.0, 1.0], [math.inf, 1.0], "the loss is 1.0 and the gradient norm inf at step 11: "),
-    ],
-)
-def test_a_diverged_step_is_named(
-    losses: list[float],
-    norms: list[float],
-    message: str,
-    training: Training,
-) -> None:
-    training.state = LoopState(step=12)
-    with pytest.raises(DivergenceError, match=message):
-        Divergence().on_steps(training, StepMetrics(losses, norms, 1.0))
 
 
 @pytest.mark.parametrize(("evaluations", "ends"), [(1, False), (2, True), (3, True)])

@@ -54,11 +54,6 @@ def test_a_run_that_a_process_writes_is_training(scored: Path) -> None:
         assert summarize(scored).state == "training"
 
 
-def test_a_run_with_an_end_is_done(scored: Path) -> None:
-    (scored / "ended.json").touch()
-    assert summarize(scored).state == "done"
-
-
 def test_a_summary_has_the_values_of_the_files_of_a_run(
     tmp_path: Path, trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:

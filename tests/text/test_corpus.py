@@ -13,7 +13,6 @@ from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.text.corpus import (
     Corpus,
-    count_ids,
     open_corpus,
     resolve_corpus_settings,
     split_positions,
@@ -62,10 +61,6 @@ def test_the_ids_are_mapped_from_disk(corpus: Corpus) -> None:
 def test_the_ids_are_read_only(corpus: Corpus) -> None:
     with pytest.raises(ValueError, match="read-only"):
         corpus.ids[0] = 1
-
-
-def test_ids_are_counted() -> None:
-    assert count_ids(np.array([3, 1, 3], np.uint8), 5).tolist() == [0, 1, 0, 2, 0]
 
 
 # Damaged files

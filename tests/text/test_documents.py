@@ -269,10 +269,6 @@ def test_an_old_word_document_is_no_utf_16(encoding: str) -> None:
         decoded(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", encoding)
 
 
-def test_a_text_in_utf_16_has_zero_bytes() -> None:
-    assert decoded(b"a\0b\0", "utf-16-le") == "ab"
-
-
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
 def test_a_byte_order_mark_of_utf_16_is_heeded(encoding: str) -> None:
     assert decoded("\ufeffabé".encode(encoding)) == "abé"

@@ -141,11 +141,6 @@ def test_the_automatic_min_count_depends_on_the_text(counts: Any, min_count: int
     assert resolve_min_count(CorpusConfig(), counts) == CorpusConfig(min_count=min_count)
 
 
-def test_a_min_count_that_is_set_does_not_depend_on_the_text() -> None:
-    counts = counts_of((50, 100_000), (250, 1), (50, 4), (50, 5))
-    assert resolve_min_count(CorpusConfig(min_count=7), counts).min_count == 7
-
-
 def test_the_automatic_min_count_is_recorded(tmp_path: Path) -> None:
     accents = "".join(map(chr, range(0x100, 0x200)))
     corpus = make_corpus(tmp_path, "ab\n" * 700_000 + accents + "éé\x85")
