@@ -260,24 +260,6 @@ def test_an_unknown_name_is_answered(line: str, answer: str) -> None:
     assert command.stderr.endswith(f"Error: {answer}\n")
 
 
-@pytest.mark.parametrize(
-    ("line", "meant"),
-    [
-        ("config show mybook", "mybook.yaml"),
-        ("sample mybook.safetensor", "mybook.safetensors"),
-        ("runs mybok.safetensor", None),
-        ("runs books", "books2"),
-    ],
-)
-def test_a_file_of_the_same_kind_is_suggested(line: str, meant: str | None) -> None:
-    make_run(Path("runs/rill"))
-    Path("books2").mkdir()
-    for suffix in ("txt", "yaml", "safetensors"):
-        Path(f"mybook.{suffix}").touch()
-    hint = run_line(line).stderr.strip().partition("; did you mean ")[2]
-    assert hint == (f"{meant}?" if meant else "")
-
-
 def test_each_error_in_a_file_has_a_line() -> None:
     Path("wrong.yaml").write_text('sed: 1\nmodel: {units: many}\n"\\e[31m": 2', encoding="utf-8")
     command = charlm("config", "show", "wrong.yaml")

@@ -77,14 +77,6 @@ def test_the_network_is_scored_on_the_text_that_it_recites(recital: Path) -> Non
     assert result["characters"] == len(POEM) + 1  # the end of the text is predicted, too
 
 
-@pytest.mark.slow
-def test_the_network_is_inspected_with_the_text_that_it_recites(recital: Path) -> None:
-    command = charlm("inspect", recital, "--out", "report.html")
-    assert command.exit_code == 0, command.stderr
-    page = Path("report.html").read_text(encoding="utf-8")
-    assert "training text of the run" in page
-
-
 def test_training_ends_when_the_text_is_recited(recital: Path) -> None:
     """The recipe would read the text 4,000 times."""
     assert read_model(recital / "last.safetensors").facts["epoch"] < 3000

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from corpora import make_corpus
 from fake_engine import FakeEngines
-from fake_runs import LONG_TEXT, train
+from fake_runs import LONG_TEXT
 
 from charlm.config.schema import Config, SamplingConfig
 from charlm.core.evaluating import (
@@ -72,11 +72,3 @@ def test_a_sample_is_the_text_that_charlm_sample_generates(trained: TrainedModel
     request = TextRequest(30, Sampler(temperature=0.8, top_k=2), seed=3, prompt="ab")
     generated = "".join(generate_text(trained, request))
     assert generate_sample(Config(seed=3, sampling=settings), trained) == f"ab{generated}"
-
-
-def test_without_validation_text_the_training_loss_decides_the_best_model(tmp_path: Path) -> None:
-    trained = train(tmp_path / "run", "corpus.validation_fraction=0")
-    evaluated = [line for line in trained.metrics if line["step"] % 10 == 0]
-    lowest = min(line["nats_per_char"] for line in evaluated)
-    assert trained.model("best.safetensors").facts["score"]["nats_per_char"] == lowest
-    assert trained.outcome.nats_per_char == lowest

@@ -6,7 +6,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import keras
 import pytest
 import tensorflow as tf
 
@@ -62,15 +61,3 @@ def test_each_operation_has_a_thread_and_each_core_an_operation() -> None:
 def test_the_slow_optimizer_of_graphs_is_switched_off() -> None:
     factory.start()
     assert tf.config.optimizer.get_experimental_options()["disable_meta_optimizer"] is True
-
-
-def test_the_number_format_of_keras_is_set_again() -> None:
-    try:
-        keras.config.set_floatx("float64")
-        keras.config.set_dtype_policy("mixed_bfloat16")
-        factory.import_tensorflow()
-        assert keras.config.floatx() == "float32"
-        assert keras.config.dtype_policy().name == "float32"
-    finally:
-        keras.config.set_floatx("float32")
-        keras.config.set_dtype_policy("float32")

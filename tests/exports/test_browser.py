@@ -124,23 +124,6 @@ def test_the_same_seed_gives_the_text_of_charlm_also_in_parts(
     assert "seed 7" in browser.text_of("status")
 
 
-def test_the_keyboard_starts_and_stops_the_text(browser: Browser, model: Model) -> None:
-    browser.fill(prompt="The ", length=100_000, pace=30)
-    keys = pytest.importorskip("selenium.webdriver", reason="missing: selenium").Keys
-    browser.find("prompt").send_keys(keys.CONTROL, keys.ENTER)
-    has_some = (
-        "document.getElementById('text').textContent.length > 8 ? done() : setTimeout(look, 20)"
-    )
-    browser.driver.execute_async_script(
-        f"const done = arguments[0], look = () => {has_some}; look()"
-    )
-    assert browser.find("write").text == "Stop"
-    browser.press("Escape")
-    assert browser.find("write").text == "Write"
-    assert "stopped" in browser.text_of("status")
-    assert len(browser.text_of("text")) < 100_000
-
-
 def test_the_page_is_accessible(browser: Browser, tmp_path: Path) -> None:
     for width in (400, 1280):
         metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500}

@@ -33,7 +33,6 @@ from run_folders import event_steps, read_metrics
 from charlm.core.checkpoints import saved_steps
 from charlm.core.model_file import read_model
 from charlm.runs.run import read_outcome
-from charlm.storage import is_run
 
 KILL, HANG_UP, INTERRUPT, TERMINATE = signal.SIGKILL, signal.SIGHUP, signal.SIGINT, signal.SIGTERM
 GRACE_SECONDS, MACHINE_SECONDS = 60, 600
@@ -136,7 +135,6 @@ KILLS = [
         for seed in (1, 2, 3)
     ),
 ]
-SIGNALLED = ("the text is read", "TensorFlow is loaded", "n-grams are counted", "the run has begun")
 
 
 def write_many_texts(folder: Path) -> Path:
@@ -187,27 +185,6 @@ def test_a_killed_start_can_be_repeated(
         process.kill()
     run_to_its_end(line, variables)
     assert differences(uninterrupted_start, tmp_path / "run") == set()
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("moment", SIGNALLED)
-def test_a_start_that_gets_two_signals_ends_cleanly(moment: str, tmp_path: Path) -> None:
-    pattern, seconds = MOMENTS[moment]
-    rng = random.Random(0)
-    run = tmp_path / "run"
-    with started(nightly_command(write_many_texts(tmp_path), run, *START)) as (process,):
-        wait_for_moment(process, tmp_path, pattern, later_seconds=rng.uniform(0, seconds))
-        process.send_signal(INTERRUPT)
-        time.sleep(rng.uniform(0, 0.3))
-        process.send_signal(TERMINATE)
-        _, said = process.communicate(timeout=GRACE_SECONDS)
-    allowed = {128 + INTERRUPT, 128 + TERMINATE}
-    if (run / "ended.json").exists():  # the signals came after its last step
-        allowed.add(0)
-    assert process.returncode in allowed, said
-    assert [line for line in said.splitlines() if not line.startswith("charlm: ")] == []
-    assert not run.exists() or is_run(run)
-    assert [*tmp_path.glob(".*.tmp")] == []
 
 
 # A training

@@ -66,13 +66,6 @@ def test_scores_of_different_texts_are_not_subtracted(losses: NDArray[np.float32
         difference(first, second, on=[plays, letters])
 
 
-def test_the_name_of_a_text_does_not_matter(losses: NDArray[np.float32]) -> None:
-    first, second = map(mean_score, losses[:, None])
-    texts = [Measured(name, "x", (0, 2999)) for name in ("plays", "copy")]
-    found = difference(first, second, on=texts)
-    assert found.value == pytest.approx(float(losses[0].mean() - losses[1].mean()), abs=1e-5)
-
-
 def test_equal_losses_have_a_standard_error_of_zero() -> None:
     assert loss_of(mean_score([np.ones(2400)])).error == 0
 

@@ -217,12 +217,6 @@ def test_a_text_below_20_characters_is_refused(
 # Checks before the text is read
 
 
-@pytest.mark.parametrize("key", ["steps", "epochs"])
-def test_minutes_with_another_length_are_refused(key: str, choosing: Choosing) -> None:
-    with pytest.raises(CharlmError, match=rf"^minutes 3: training\.{key} sets the length too; "):
-        choosing.plan(500, f"training.{key}=0", minutes=3)
-
-
 MOMENTUM = "training.optimizer.momentum=0.9"
 """A setting that recipes with Muon accept and recipes with Adam refuse."""
 
@@ -230,11 +224,6 @@ MOMENTUM = "training.optimizer.momentum=0.9"
 def test_an_override_that_some_recipe_accepts_is_accepted_without_a_recipe() -> None:
     config = Request(overrides=parse_overrides([MOMENTUM])).check()
     assert config.training.optimizer.momentum == 0.9
-
-
-def test_an_override_that_the_named_recipe_does_not_accept_is_refused() -> None:
-    with pytest.raises(CharlmError, match="adam has no momentum"):
-        Request("tiny", parse_overrides([MOMENTUM])).check()
 
 
 # The length

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 import pytest
-from run_folders import contents, make_run, names
+from run_folders import contents, make_run
 
 from charlm.errors import CharlmError
 from charlm.runs.run import free_folder
@@ -40,10 +40,3 @@ def test_an_interrupted_start_leaves_no_folder_of_runs() -> None:
     with contextlib.suppress(KeyboardInterrupt), free_folder(None, text_name="plays"):
         raise KeyboardInterrupt
     assert not Path("runs").exists()
-
-
-def test_an_interrupted_start_leaves_the_files_of_others() -> None:
-    with contextlib.suppress(KeyboardInterrupt), free_folder(None, text_name="plays") as folder:
-        (folder / "thesis").touch()
-        raise KeyboardInterrupt
-    assert names(folder) == ["thesis"]

@@ -13,12 +13,18 @@ from charlm.config.schema import CorpusConfig
 from charlm.errors import CharlmError
 from charlm.text.corpus import (
     Corpus,
+    count_ids,
     open_corpus,
     resolve_corpus_settings,
     split_positions,
 )
 
 # Splits
+
+
+def test_ids_are_counted_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.text.corpus.BLOCK", 2)
+    assert count_ids(np.array([0, 2, 2, 2, 0]), 4).tolist() == [2, 0, 3, 0]
 
 
 @pytest.mark.parametrize(

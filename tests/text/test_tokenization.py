@@ -271,17 +271,6 @@ def test_a_single_short_text_may_have_settings_of_its_own(
     assert corpus.manifest.validation_fraction == fraction
 
 
-@pytest.mark.parametrize(("name", "file"), [("file", "file"), ("folder", "folder/file")])
-def test_an_existing_path_is_not_replaced(name: str, file: str) -> None:
-    write_texts(Path(), "abc")
-    Path(file).parent.mkdir(exist_ok=True)
-    Path(file).write_text("precious")
-    message = f"{name}: already exists; choose a new or empty folder"
-    with pytest.raises(CharlmError, match=message):
-        tokenize(["sources"], Path(name), CorpusConfig())
-    assert Path(file).read_text() == "precious"
-
-
 def fail_for_folders(descriptor: int) -> None:
     """Fail to write a folder to disk."""
     if stat.S_ISDIR(os.fstat(descriptor).st_mode):
