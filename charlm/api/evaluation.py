@@ -193,6 +193,7 @@ def score_lines(
             finite.
 
     """
+    source = Path(check_path("text", text))
     model = load(model, on_event=on_event)
     config = model.config.corpus
     check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
@@ -206,7 +207,7 @@ def score_lines(
         whole = own[1:-1]  # the first and the last line may be cut
         usual = np.sort([_score(nats) for nats in _line_nats(model, whole)])
     numbers = Counter[str]()
-    for document, lines in read_lines(Path(check_path("text", text)), config):
+    for document, lines in read_lines(source, config):
         for line, nats in zip(lines, _line_nats(model, lines), strict=True):
             numbers[document] += 1
             score = _score(nats)
