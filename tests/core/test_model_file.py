@@ -1,7 +1,6 @@
 """The file of a trained model: written, read back, and refused if it is damaged."""
 
 import errno
-import functools
 import json
 import math
 import os
@@ -23,20 +22,18 @@ from limits import memory_limit
 from models import (
     as_model,
     change_model,
-    make_random_model,
     random_parameters,
     read_parts,
     write_parts,
 )
 from reference import NETWORKS
-from run_folders import cut, replace_by_folder
+from run_folders import cut
 
 from charlm.core.model_file import (
     TrainedModel,
     model_bytes,
     read_fields,
     read_model,
-    read_tensors,
     write_model,
 )
 from charlm.core.rnn import ACTIVATIONS
@@ -83,34 +80,7 @@ def test_a_fact_that_is_not_a_number_is_not_written(trained: TrainedModel) -> No
         model_bytes(replace(trained, facts={"temperature": math.nan}))
 
 
-def test_a_file_is_the_same_each_time(model_file: Path, trained: TrainedModel) -> None:
-    assert {model_bytes(trained) for _ in range(20)} == {model_file.read_bytes()}
-
-
-def test_other_programs_can_read_a_file(model_file: Path, trained: TrainedModel) -> None:
-    fields, tensors = read_parts(model_file)
-    assert fields["vocabulary"] == {
-        "characters": ["\n", "a", "b", None, None],
-        "unknown_id": 3,
-        "end_of_text_id": 4,
-    }
-    assert fields["config"]["model"]["units"] == 4
-    assert bytes_of(tensors) == bytes_of(trained.parameters.tensors)
-
-
 NUMPY_DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
-
-
-@pytest.mark.parametrize("dtype", NUMPY_DTYPES)
-def test_a_checkpoint_can_have_tensors_of_any_dtype(
-    dtype: str, trained: TrainedModel, tmp_path: Path
-) -> None:
-    path = tmp_path / "step-3.safetensors"
-    tensors = {**trained.parameters.tensors, "x": np.arange(3).astype(dtype)}
-    path.write_bytes(model_bytes(trained, tensors=tensors))
-    _, _, found = read_tensors(path)
-    assert found["x"].dtype == np.dtype(dtype)
-    assert found["x"].tolist() == tensors["x"].tolist()
 
 
 def test_the_other_tensors_of_a_checkpoint_are_not_held_in_memory(
@@ -127,36 +97,23 @@ def test_the_other_tensors_of_a_checkpoint_are_not_held_in_memory(
     ("sampling", "facts", "temperature"),
     [
         pytest.param({"temperature": 0}, {"temperature": 0.8}, 0.0, id="set to zero"),
-        pytest.param({}, {"temperature": 0.0}, 0.0, id="zero chosen"),
         pytest.param({"temperature": None}, {"temperature": 0.8}, 0.8, id="chosen"),
-        pytest.param({"temperature": None}, {}, 0.7, id="open"),
         pytest.param({"temperature": -1}, {"temperature": "x"}, 0.7, id="damaged"),
         pytest.param([], {}, 0.7, id="not a mapping"),
     ],
 )
 def test_a_model_has_a_sampling_temperature(
-    sampling: Any,
-    facts: dict[str, Any],
-    temperature: float,
-    trained: TrainedModel,
-    tmp_path: Path,
+    sampling: Any, facts: dict[str, Any], temperature: float, trained: TrainedModel
 ) -> None:
-    path = tmp_path / "m.safetensors"
     config = {**trained.config, "sampling": sampling}
-    write_model(path, replace(trained, config=config, facts=facts))
-    assert read_model(path).sampling_temperature == temperature
+    model = replace(trained, config=config, facts=facts)
+    assert model.sampling_temperature == temperature
 
 
 def test_fields_are_read_without_the_tensors(model_file: Path) -> None:
     model_file.write_bytes(model_file.read_bytes()[:-1] + b"\x7f")
     assert read_fields(model_file)["step"] == 7
     check_refused(model_file, "damaged: the SHA-256 of its tensors")
-
-
-def test_a_network_can_have_64_layers(tmp_path: Path) -> None:
-    path = tmp_path / "deep.safetensors"
-    write_model(path, make_random_model(layers=64, units=1))
-    assert len(read_model(path).parameters.layers) == 64
 
 
 # Damage
@@ -187,14 +144,9 @@ def lengthen_header(size: int) -> Change:
     return change
 
 
-def write(data: bytes) -> Change:
-    """Return a change to other contents."""
-    return lambda path: path.write_bytes(data)
-
-
 def save(**metadata: str) -> Change:
     """Return a change to a safetensors file with other metadata."""
-    return write(safetensors.numpy.save({"x": np.zeros(3)}, metadata or None))
+    return lambda path: path.write_bytes(safetensors.numpy.save({"x": np.zeros(3)}, metadata))
 
 
 def edit(change: Callable[[Fields], object]) -> Change:
@@ -212,20 +164,12 @@ def rnn(**fields: Any) -> Change:
     return network(rnn={"use_bias": True, **fields})
 
 
-def vocabulary(**fields: Any) -> Change:
-    """Return a change of the vocabulary."""
-    return edit(lambda metadata: metadata["vocabulary"].update(fields))
-
-
-def tensor(name: str, value: Any = None) -> Change:
-    """Return a change that replaces a tensor, or removes it."""
+def tensor(name: str, value: Any) -> Change:
+    """Return a change that adds or replaces a tensor."""
 
     def change(path: Path) -> None:
         fields, tensors = read_parts(path)
-        del tensors[name]
-        if value is not None:
-            tensors[name] = value
-        write_parts(path, fields, tensors)
+        write_parts(path, fields, {**tensors, name: value})
 
     return change
 
@@ -234,9 +178,7 @@ def float8(name: str) -> Change:
     """Return a change that gives the file a tensor of four 8-bit floating-point numbers."""
 
     def change(path: Path) -> None:
-        fields, tensors = read_parts(path)
-        tensors[name] = np.zeros(4, np.uint8)
-        write_parts(path, fields, tensors)
+        tensor(name, np.zeros(4, np.uint8))(path)
         data = path.read_bytes()
         size = int.from_bytes(data[:8], "little")
         header = data[8 : 8 + size].decode().rstrip().replace('"U8"', '"F8_E4M3"').encode()
@@ -246,57 +188,23 @@ def float8(name: str) -> Change:
     return change
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (Path.unlink, "cannot be read: No such file"),
-        (replace_by_folder, "cannot be read: Is a directory"),
-        (replace_by_pipe, "not a regular file"),
-    ],
-    ids=["missing", "folder", "pipe"],
-)
-def test_a_path_that_is_not_a_file_is_refused(
-    change: Change, message: str, model_file: Path
-) -> None:
-    change(model_file)
-    check_refused(model_file, message)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(write(b""), id="empty"),
-        pytest.param(cut, id="cut"),
-        pytest.param(write(b"\2" + bytes(7)), id="short header"),
-        pytest.param(lambda path: os.truncate(path, 1 << 40), id="huge"),
-    ],
-)
-def test_a_file_of_another_kind_is_refused(change: Change, model_file: Path) -> None:
-    change(model_file)
-    check_refused(model_file, "damaged, or not a model file of charlm")
-
-
-def test_a_header_has_at_most_33_554_432_bytes(model_file: Path) -> None:
-    lengthen_header(1 << 25)(model_file)
-    check_refused(model_file, "damaged, or not a model file of charlm: ")
-
-
-def test_a_long_header_is_refused(model_file: Path) -> None:
-    lengthen_header((1 << 25) + 1)(model_file)
-    check_refused(model_file, "its header has more than 33,554,432 bytes")
-
-
-NESTED: list[Any] = functools.reduce(lambda inner, _: [inner], range(449), [])
-"""450 nested lists, which json reads but YAML cannot write."""
+OTHER_FILE = "damaged, or not a model file of charlm: "
+NO_NETWORK = "does not describe a network"
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param(save(other="3"), "its metadata lacks the entry charlm", id="other entry"),
+        pytest.param(replace_by_pipe, "not a regular file", id="pipe"),
+        pytest.param(cut, OTHER_FILE, id="cut"),
+        pytest.param(lambda path: os.truncate(path, 1 << 40), OTHER_FILE, id="huge"),
+        pytest.param(lengthen_header(1 << 25), OTHER_FILE, id="header as long as possible"),
         pytest.param(
-            save(charlm="[" * 100_000), "the SHA-256 of its metadata is wrong", id="not JSON"
+            lengthen_header((1 << 25) + 1),
+            "its header has more than 33,554,432 bytes",
+            id="long header",
         ),
+        pytest.param(save(other="3"), "its metadata lacks the entry charlm", id="other entry"),
         pytest.param(
             save(charlm='{"format": 4}'), "the SHA-256 of its metadata is wrong", id="not sealed"
         ),
@@ -306,28 +214,25 @@ NESTED: list[Any] = functools.reduce(lambda inner, _: [inner], range(449), [])
             id="NaN",
         ),
         pytest.param(
-            edit(lambda fields: fields.update(temperature=10**400)),
-            "metadata: found a whole number of more than 64",
-            id="large number",
-        ),
-        pytest.param(
-            edit(lambda fields: fields["config"].update(recipe=NESTED)),
-            "metadata: lists or mappings nested more than 32",
-            id="nested lists",
-        ),
-        pytest.param(
             edit(lambda fields: fields.update(format=3)),
             "format 3; charlm .* reads format 4",
             id="old format",
         ),
-        pytest.param(edit(lambda fields: fields.pop("format")), "format None", id="no format"),
+        pytest.param(rnn(use_bias=1), NO_NETWORK, id="number as a truth value"),
+        pytest.param(edit(lambda fields: fields.pop("vocabulary")), NO_NETWORK, id="no vocabulary"),
+        pytest.param(
+            rnn(activation="softmax"),
+            "activation 'softmax'; must be one of tanh, relu, sigmoid",
+            id="activation",
+        ),
+        pytest.param(
+            edit(lambda fields: fields["vocabulary"].update(characters=["a"] * 5)),
+            "not a vocabulary: a character",
+            id="same character",
+        ),
     ],
 )
-def test_damaged_metadata_is_refused(
-    change: Change,
-    message: str,
-    model_file: Path,
-) -> None:
+def test_a_damaged_file_is_refused(change: Change, message: str, model_file: Path) -> None:
     change(model_file)
     check_refused(model_file, message)
 
@@ -349,31 +254,12 @@ def test_a_config_has_at_most_100_000_characters(
 
 
 @pytest.mark.parametrize(
-    "change",
-    [
-        pytest.param(network(rnn={"use_bias": 1}), id="number as a truth value"),
-        pytest.param(rnn(activation=["tanh"]), id="list of activations"),
-        pytest.param(edit(lambda fields: fields.pop("vocabulary")), id="no vocabulary"),
-        pytest.param(edit(lambda fields: fields.update(config="model: {}")), id="config as text"),
-        pytest.param(vocabulary(characters=5), id="number of characters"),
-    ],
-)
-def test_metadata_that_does_not_describe_a_network_is_refused(
-    change: Change, model_file: Path
-) -> None:
-    change(model_file)
-    check_refused(model_file, "does not describe a network")
-
-
-@pytest.mark.parametrize(
     ("field", "value"),
     [
         ("units", 0),
-        ("units", 4.0),
         ("units", True),
         ("units", (1 << 21) + 1),
         ("layers", 65),
-        ("layers", [2]),
         ("embedding", (1 << 21) + 1),
     ],
 )
@@ -388,52 +274,18 @@ def test_a_size_of_the_network_out_of_range_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        pytest.param(
-            rnn(activation="softmax"),
-            "activation 'softmax'; must be one of tanh, relu, sigmoid",
-            id="activation",
-        ),
-        pytest.param(
-            vocabulary(characters=["a"] * 5), "not a vocabulary: a character", id="same character"
-        ),
-        pytest.param(vocabulary(unknown_id="3"), "not a vocabulary", id="id as text"),
-    ],
-)
-def test_a_field_with_a_wrong_value_is_refused(
-    change: Change, message: str, model_file: Path
-) -> None:
-    change(model_file)
-    check_refused(model_file, message)
-
-
-@pytest.mark.parametrize(
     ("change", "name", "problem"),
     [
-        (float8("rnn.0.bias"), "rnn.0.bias", "found dtype F8_E4M3; expected float32"),
         (float8("optimizer/x"), "optimizer/x", "found dtype F8_E4M3; expected a dtype of NumPy"),
         (network(units=1 << 21), "rnn.0.kernel", "shape (5, 4); its config says (5, 2097152)"),
         (network(layers=64), "rnn.2.kernel", "missing; its config says (4, 4)"),
-        (network(embedding=1 << 21), "embedding", "missing; its config says (5, 2097152)"),
-        (tensor("rnn.1.bias"), "rnn.1.bias", "missing; its config says (4,)"),
-        (tensor("rnn.0.bias", np.zeros(3, np.float32)), "rnn.0.bias", "shape ("),
         (
             tensor("rnn.0.bias", np.zeros(4, np.float16)),
             "rnn.0.bias",
             "found dtype F16; expected float32",
         ),
     ],
-    ids=[
-        "float8",
-        "float8 of an optimizer",
-        "large layer",
-        "missing layer",
-        "missing embedding",
-        "missing bias",
-        "short bias",
-        "float16",
-    ],
+    ids=["float8 of an optimizer", "large layer", "missing layer", "float16"],
 )
 def test_a_tensor_that_does_not_fit_the_config_is_refused(
     change: Change, name: str, problem: str, model_file: Path
@@ -442,20 +294,10 @@ def test_a_tensor_that_does_not_fit_the_config_is_refused(
     check_refused(model_file, re.escape(f"tensor {name}: {problem}"))
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        pytest.param("rnn.0.bias", np.full(4, np.nan, np.float32), id="NaN"),
-        pytest.param("logits.bias", np.full(5, -np.inf, np.float32), id="infinity"),
-    ],
-)
-def test_a_weight_that_is_not_finite_is_refused(
-    name: str,
-    value: Any,
-    model_file: Path,
-) -> None:
-    tensor(name, value)(model_file)
-    check_refused(model_file, rf"{re.escape(name)}: .* not finite")
+@pytest.mark.parametrize("value", [np.nan, -np.inf])
+def test_a_weight_that_is_not_finite_is_refused(value: float, model_file: Path) -> None:
+    tensor("logits.bias", np.full(5, value, np.float32))(model_file)
+    check_refused(model_file, r"logits\.bias: .* not finite")
 
 
 def fail_to_read(*_arguments: object) -> None:

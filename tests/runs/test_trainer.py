@@ -6,11 +6,10 @@ import signal
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import pytest
 from corpora import make_corpus
-from fake_engine import FakeEngines, Faults, crash_after, interrupt_after
+from fake_engine import FakeEngines, Faults, interrupt_after
 from fake_runs import (
     LONG_TEXT,
     SMALL,
@@ -83,12 +82,6 @@ def text(tmp_path: Path) -> Path:
     return path
 
 
-def fixed_files(run: Path) -> dict[str, Any]:
-    """Return the contents and times of the files that never change."""
-    paths = [run / "config.yaml", *(run / "corpus").iterdir()]
-    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in paths}
-
-
 NGRAMS = "training.ngram_weight=0.5"
 
 
@@ -118,16 +111,6 @@ def test_a_run_appears_when_it_is_complete(text: Path, tmp_path: Path) -> None:
     assert not is_held(run)
 
 
-def test_the_decision_is_reported_before_the_start(text: Path, tmp_path: Path) -> None:
-    """An epoch has 20 steps, and a step takes a second."""
-    clock = Clock()
-    command = Command(timed_steps(clock), clock)
-    command.start(text, tmp_path / "run")
-    kinds = [event for event in command.events if isinstance(event, Decided | Started)]
-    expected = Decided("tiny", "", 50, 2.5, evaluations=5, seconds=50.0, minutes=None)
-    assert kinds == [expected, Started(tmp_path / "run", 0, 50)]
-
-
 @pytest.mark.parametrize(
     ("settings", "length"),
     [
@@ -142,9 +125,13 @@ def test_the_decision_is_reported_before_the_start(text: Path, tmp_path: Path) -
 def test_a_training_begins_with_its_text_recipe_network_and_length(
     settings: tuple[str, ...], length: str, text: Path, tmp_path: Path
 ) -> None:
+    """An epoch has 20 steps, and a step takes a second."""
     clock = Clock()
     command = Command(timed_steps(clock), clock)
     command.start(text, tmp_path / "run", *settings)
+    decision = Decided("tiny", "", 50, 2.5, evaluations=5, seconds=50.0, minutes=None)
+    kinds = [event for event in command.events if isinstance(event, Decided | Started)]
+    assert kinds == [decision, Started(tmp_path / "run", 0, 50)]
     assert [event.message for event in command.events if isinstance(event, Note)] == [
         "text: text: 364 characters, a vocabulary of 6, 1 document",
         "recipe tiny",
@@ -264,18 +251,10 @@ def test_a_signal_before_the_first_step_leaves_a_run_that_can_be_continued(
 # A run that continues
 
 
-def test_a_run_never_changes(tmp_path: Path) -> None:
-    stopped = train(tmp_path / "run", faults=interrupt_after(25)).folder
-    before = fixed_files(stopped)
-    with contextlib.suppress(ZeroDivisionError):
-        resume(stopped, faults=crash_after(35))
-    resume(stopped)
-    assert fixed_files(stopped) == before
-
-
-def state_of(run: Path) -> dict[Path, tuple[int, int]]:
-    """Return the time and the size of everything in a run."""
-    return {path: (path.stat().st_mtime_ns, path.stat().st_size) for path in run.rglob("*")}
+def test_a_finished_run_can_be_the_start_of_another(reference: Trained) -> None:
+    run = reference.folder
+    hint = f"if the text has grown, go on from its weights: charlm train TEXT --init {run}"
+    assert resume(run).notes == [f"{run}: this run has ended (all steps done); {hint}"]
 
 
 def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
