@@ -227,6 +227,11 @@ def test_the_sum_of_all_exponents_is_the_mean_logarithm_of_the_determinant(
     assert result.exponents.sum() == pytest.approx(expected)
 
 
+def test_at_most_eight_exponents_are_computed() -> None:
+    result = lyapunov(traced(random_parameters(units=5, layers=2), random_ids(20)))
+    assert len(result.exponents) == len(result.standard_errors) == 8
+
+
 @pytest.mark.parametrize(
     ("length", "positions"),
     [(2, SampledCharacters(2, 2, 1)), (15, SampledCharacters(4, 15, 12))],
