@@ -292,6 +292,19 @@ def test_keras_does_not_follow_the_speed_of_the_kernel(
     assert (resolved.training.kernel, resolved.training.precision) == ("keras", "float32")
 
 
+def test_a_resumed_run_with_dropout_uses_keras() -> None:
+    model = ModelConfig(rnn=RnnConfig(dropout=0.5))
+    config = Config(model=model, training=TrainingConfig(kernel="compiled"))
+    events: list[Event] = []
+    resolved = KerasEngines(events.append).resolve(config, is_recorded=True)
+    assert resolved.training.kernel == "keras"
+    message = (
+        "training.kernel: using keras, because the compiled kernel does not support "
+        "model.rnn.dropout; results will not be bit-identical"
+    )
+    assert events == [Note(message, is_warning=True)]
+
+
 def events_of_an_engine() -> list[Event]:
     """Return the events that report how an engine starts."""
     events: list[Event] = []
