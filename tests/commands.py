@@ -62,12 +62,8 @@ def suggestions(text: str) -> list[list[str]]:
 
 
 def messages(command: Result) -> list[str]:
-    """Return the lines of standard error without the progress bars."""
-    return [
-        line
-        for line in command.stderr.splitlines()
-        if line and not line.startswith(("counting:", "encoding:"))
-    ]
+    """Return the lines of standard error that are not empty."""
+    return [line for line in command.stderr.splitlines() if line]
 
 
 def all_commands() -> dict[str, click.Command]:
