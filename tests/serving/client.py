@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from threading import Thread
@@ -69,10 +69,8 @@ def ask(port: int, request: str, body: Any = None, **headers: str) -> Answer:
     method, path = request.split()
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     data = json.dumps(body) if isinstance(body, dict) else body
-    connection = HTTPConnection("127.0.0.1", port, timeout=SECONDS)
-    connection.request(method, path, data, named)
-    response = connection.getresponse()
-    fields = {name.lower(): value for name, value in response.getheaders()}
-    answer = Answer(response.status, fields, response.read())
-    connection.close()
-    return answer
+    with closing(HTTPConnection("127.0.0.1", port, timeout=SECONDS)) as connection:
+        connection.request(method, path, data, named)
+        response = connection.getresponse()
+        fields = {name.lower(): value for name, value in response.getheaders()}
+        return Answer(response.status, fields, response.read())
