@@ -417,7 +417,7 @@ def test_every_worker_draws_other_masks(compiled: bool) -> None:
     network = {"output_dropout": 0.5}
     updates = results_of(network, compiled=compiled)[-2]
     others = results_of(network, compiled=compiled, workers=SECOND_OF_TWO)[-2]
-    assert not np.allclose(updates, 2 * others)
+    assert np.abs(updates - 2 * others).max() > 0.1 * np.abs(updates).max()
 
 
 def test_drawing_masks_changes_the_seeds_of_all_workers_equally() -> None:
