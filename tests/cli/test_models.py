@@ -420,7 +420,7 @@ def test_an_empty_key_does_not_mean_that_requests_need_none(
 @pytest.mark.parametrize(
     "line",
     [
-        "sample m -n 20",
+        "sample m -n 20 -p ab",
         "evaluate m text.txt --baselines",
         "inspect m --text text.txt --out report.html",
         "export m --format html --out page.html",
