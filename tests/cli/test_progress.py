@@ -63,10 +63,12 @@ def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.usefixtures("bar")
 def test_the_progress_of_a_task_is_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay() as display:
-        display(Progress("report", 1, 3, "part", "runs/\x1b: units"))
+        display(Progress("report", 1, 3, "part", "runs/\x1b: memory"))
+        display(Progress("report", 2, 3, "part", "runs/\x1b: units"))
     shown = capsys.readouterr().err
     assert "report  33%|" in shown
-    assert r"| part 1 of 3, runs/\x1b: units" in shown
+    assert r"| part 1 of 3, runs/\x1b: memory" in shown
+    assert "runs/\x1b" not in shown
 
 
 @pytest.mark.usefixtures("bar")

@@ -24,6 +24,7 @@ from charlm.core.model_file import write_model
 RED = "\x1b[31m"
 """What makes a terminal write in red; X stands for it in the command lines."""
 SCORED = make_random_model(f"\n{RED}ab")
+SCORED.parameters.logits_bias[1] += 9
 LINES = [
     "evaluate X.safetensors X.txt",
     "evaluate X.safetensors X.txt --baselines",
@@ -54,7 +55,7 @@ def red_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = charlm("config", "show", "tiny", "-s", "training.steps=2").stdout
     Path(f"{RED}.yaml").write_text(recipe, encoding="utf-8")
     write_model(Path(f"{RED}.safetensors"), SCORED)
-    for name in ("a", RED):
+    for name in ("two\nlines", "a", RED):
         run = make_scored_run(Path("runs", name), SCORED, 1.5)
         charlm("tokenize", f"{RED}.txt", "--out", run / "corpus")
     with (run / "config.yaml").open("a", encoding="utf-8") as config:
@@ -73,6 +74,7 @@ def test_a_terminal_gets_no_control_characters(
     assert ended.value.code == 0, printed
     assert printed.replace("\n", "").replace("\t", "").isprintable()
     assert "\\x1b" in printed
+    assert "\nlines" not in printed
 
 
 def read_all(descriptor: int) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ import math
 import shutil
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,14 @@ def test_early_stopping_ends_a_run_after_evaluations_without_a_new_best(tmp_path
     trained = train(tmp_path / "run", "training.early_stopping=2", faults=FIRST_IS_BEST)
     assert trained.outcome.reason == "no new best in 2 evaluations"
     assert [*trained.validation()] == [10, 20, 30]
+
+
+def test_a_resumed_run_goes_on_counting_evaluations_without_a_new_best(tmp_path: Path) -> None:
+    faults = replace(FIRST_IS_BEST, after_call=interrupt_after(20).after_call)
+    stopped = train(tmp_path / "run", "training.early_stopping=2", faults=faults)
+    assert stopped.outcome.step == 20
+    resumed = resume(stopped.folder, faults=FIRST_IS_BEST)
+    assert [*resumed.validation()] == [10, 20, 30]
 
 
 # Events
