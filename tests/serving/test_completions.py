@@ -6,6 +6,7 @@ import time
 from dataclasses import replace
 from itertools import chain
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from models import as_model, overflowing_parameters
 
 pytest.importorskip("starlette", reason="missing: starlette")
 
+from charlm.core import generation
 from charlm.core.generation import TextRequest, generate_text
 from charlm.core.model_file import TrainedModel
 from charlm.core.sampler import Sampler
@@ -138,11 +140,16 @@ def test_a_request_waits_after_every_32_characters(endless: TrainedModel) -> Non
 
 
 @pytest.mark.parametrize("n", [1, 20])
-def test_a_prompt_is_read_once(n: int, endless: TrainedModel) -> None:
+def test_a_prompt_is_read_once(
+    n: int, endless: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Mock(wraps=generation.read_outputs)
+    monkeypatch.setattr(generation, "read_outputs", read)
     waits: list[None] = []
     streamed = completion(endless, waits, prompt=["a" * 300, "b"], n=n, max_tokens=1, logprobs=0)
     assert len(events_of(streamed)) == 2 * 2 * n
-    assert len(waits) == 2 + 10 + 1 + 1  # blocks of the prompts, and turns of their tokens
+    assert read.call_count == 2 + 1  # blocks of the prompts
+    assert len(waits) == 2 + 10 + 1 + 1  # the same, and turns of their tokens
 
 
 # Log-probabilities
