@@ -21,8 +21,6 @@ pytest.importorskip("uvicorn", reason="missing: uvicorn")
 from serving.client import SECONDS, ask
 
 from charlm.api.model import load
-from charlm.errors import CharlmError
-from charlm.serving.server import listen
 
 pytestmark = pytest.mark.slow
 
@@ -54,9 +52,7 @@ WARNED = "charlm: --host 0.0.0.0: other machines need no key, only a name in --a
 def test_a_server_answers_at_the_address_that_it_prints(
     host: str, warning: str, model_file: Path
 ) -> None:
-    try:
-        listen(host, 0).close()
-    except CharlmError:
+    if ":" in host and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     command = command_line("serve", model_file, "--host", host, "--port", 0)
     with started(command, env={**os.environ, "COLUMNS": "200"}) as (process,):
