@@ -15,9 +15,9 @@ from models import as_model, overflowing_parameters
 
 pytest.importorskip("starlette", reason="missing: starlette")
 
-from charlm.core import generation
 from charlm.core.generation import TextRequest, generate_text
 from charlm.core.model_file import TrainedModel
+from charlm.core.rnn import read_outputs
 from charlm.core.sampler import Sampler
 from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
@@ -143,8 +143,8 @@ def test_a_request_waits_after_every_32_characters(endless: TrainedModel) -> Non
 def test_a_prompt_is_read_once(
     n: int, endless: TrainedModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Mock(wraps=generation.read_outputs)
-    monkeypatch.setattr(generation, "read_outputs", read)
+    read = Mock(wraps=read_outputs)
+    monkeypatch.setattr("charlm.core.generation.read_outputs", read)
     waits: list[None] = []
     streamed = completion(endless, waits, prompt=["a" * 300, "b"], n=n, max_tokens=1, logprobs=0)
     assert len(events_of(streamed)) == 2 * 2 * n
