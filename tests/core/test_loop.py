@@ -27,6 +27,8 @@ from fake_runs import (
     TEXT,
     Clock,
     Trained,
+    begin,
+    check_same,
     check_same_end,
     engine_of,
     resume,
@@ -223,6 +225,15 @@ def test_a_run_whose_folder_was_replaced_writes_nothing_more(
 
 
 # Time limits
+
+
+def test_a_run_without_a_checkpoint_resumes_with_its_initial_weights(
+    reference: Trained, tmp_path: Path
+) -> None:
+    initial = reference.folder / "last.safetensors"
+    whole = train(tmp_path / "whole", init=initial)
+    run = begin(tmp_path / "run", text=whole.folder.parent / "text.txt", init=initial)
+    check_same(resume(run.folder), whole)
 
 
 # Other ends
