@@ -182,14 +182,13 @@ def train(
     init: Path | None = None,
     faults: Faults | None = None,
     clock: Callable[[], float] = time.perf_counter,
-    limit: TimeLimit | None = None,
 ) -> Trained:
     """Train a new run in folder/run with the settings SMALL and these overrides."""
     folder.mkdir()
     source = folder / "text.txt"
     source.write_text(text, encoding="utf-8")
     run = begin(folder / "run", *overrides, text=source, init=init)
-    return train_begun(run, faults=faults, clock=clock, limit=limit)
+    return train_begun(run, faults=faults, clock=clock)
 
 
 def begin(

@@ -1,9 +1,8 @@
 """Run folders without a training: the files that commands and summaries look at."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 from charlm.config.file import dump_config, parse_config
@@ -45,12 +44,11 @@ def make_scored_run(
     *,
     split: str = "validation",
     block_means: Sequence[float] = (),
-    more: Mapping[str, Any] = MappingProxyType({}),
     **model: Any,
 ) -> Path:
     """Make a run whose best model has a score; training 1,000 characters took two seconds."""
     run = make_run(folder, metrics=metrics_line(step=9, characters=1000, seconds=2.0), **model)
-    score = {"split": split, "nats_per_char": nats, "block_means": [*block_means], **more}
+    score = {"split": split, "nats_per_char": nats, "block_means": [*block_means]}
     facts = {"step": 7, "epoch": 1.0, "score": score}
     write_model(run / "best.safetensors", TrainedModel(**{**vars(trained), "facts": facts}))
     return run

@@ -1,4 +1,4 @@
-"""A folder full of things that commands must refuse."""
+"""A folder full of things that commands must refuse, and a wide terminal."""
 
 import shutil
 from pathlib import Path
@@ -40,3 +40,9 @@ def place(
     shutil.copytree(original_place, tmp_path / "place", symlinks=True)
     monkeypatch.chdir(tmp_path / "place")
     return tmp_path / "place"
+
+
+@pytest.fixture
+def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the terminal so wide that no line is wrapped."""
+    monkeypatch.setenv("COLUMNS", "1000")

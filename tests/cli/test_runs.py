@@ -26,11 +26,7 @@ from tensorboard import program
 
 from charlm.core.model_file import TrainedModel
 
-
-@pytest.fixture(autouse=True)
-def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the terminal wide enough for a whole row."""
-    monkeypatch.setenv("COLUMNS", "200")
+pytestmark = pytest.mark.usefixtures("wide_terminal")
 
 
 def set_age(run: Path, seconds: float) -> None:

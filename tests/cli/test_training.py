@@ -28,13 +28,8 @@ from charlm.text.corpus import open_corpus
 
 Report = Callable[..., Result]
 trains = pytest.mark.skipif(not CAN_TRAIN, reason="it trains")
+pytestmark = pytest.mark.usefixtures("wide_terminal")
 SHORT = "-c tiny -s training.steps=40 -s training.evaluations=2"
-
-
-@pytest.fixture(autouse=True)
-def wide_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the terminal so wide that no message is wrapped."""
-    monkeypatch.setenv("COLUMNS", "1000")
 
 
 @pytest.fixture
@@ -95,8 +90,7 @@ def test_every_command_that_a_training_suggests_works(
     recipe = charlm("config", "show", "tiny", "-s", "seed=5").stdout
     Path("my recipe.yaml").write_text(recipe, encoding="utf-8")
     Path("first run").symlink_to(trained_run)
-    recipe = "" if "-c" in options else "-c tiny"
-    first = charlm(*shlex.split(f"train {recipe} {SHORT} {options} --"), *texts, stdin=text)
+    first = charlm(*shlex.split(f"train {SHORT} {options} --"), *texts, stdin=text)
     assert first.exit_code == 0, first.stderr
     folder, _, said = first.stdout.partition(": ")
     longer, *others = suggestions(first.stderr)
@@ -133,7 +127,7 @@ def test_a_stopped_training_suggests_how_to_go_on(monkeypatch: pytest.MonkeyPatc
 
     with monkeypatch.context() as patch:
         patch.setattr(output, "describe", describe)
-        command = charlm(*shlex.split(f"train plays.txt -c tiny {SHORT} -r 'a b'"))
+        command = charlm(*shlex.split(f"train plays.txt {SHORT} -r 'a b'"))
     assert (command.exit_code, command.stdout) == (128 + signal.SIGTERM, "")
     stopped, continued = messages(command)
     assert stopped.startswith("stopped by SIGTERM: 20 steps in ")
@@ -226,7 +220,7 @@ def test_a_training_that_is_stopped_at_its_start_names_the_signal(
 @trains
 def test_a_training_is_printed_as_json() -> None:
     Path("abba.txt").write_text("abba\n" * 200, encoding="utf-8")
-    found = json_of(*shlex.split(f"train abba.txt -c tiny {SHORT} -r run -q"))
+    found = json_of(*shlex.split(f"train abba.txt {SHORT} -r run -q"))
     ended = json.loads(Path("run/ended.json").read_text("utf-8"))
     assert found.pop("total_seconds") > found["elapsed_seconds"]
     (warning,) = found.pop("warnings")

@@ -404,6 +404,3 @@ def test_any_text_is_a_config_or_refused_in_one_line(text: str) -> None:
         message = str(error)
     assert message.startswith("test: ")
     assert len(message.splitlines()) == 1
-
-
-# Dotted keys

@@ -37,7 +37,7 @@ from fake_runs import (
     train,
 )
 from models import weights_of
-from run_folders import contents, event_steps, read_events
+from run_folders import contents, event_steps
 
 from charlm.core.checkpoints import saved_steps
 from charlm.core.evaluating import DivergenceError, generate_sample
@@ -129,15 +129,6 @@ def whole(
     return request.param, train_kind(request.param, folder, reference)
 
 
-def check_events(run: Path, last: int = 50) -> None:
-    """Check that TensorBoard reads each step of a run, and a step twice only with one value."""
-    for name, interval in (("train", 2), ("validation", 10)):
-        events = read_events(run / name).Tensors("loss")
-        values = {(event.step, str(event.tensor_proto)) for event in events}
-        expected = [*range(interval, last + 1, interval)]
-        assert sorted(step for step, _ in values if step) == expected
-
-
 def slow(*values: Any) -> list[Any]:
     return [pytest.param(value, marks=pytest.mark.slow) for value in values]
 
@@ -153,21 +144,6 @@ def test_an_interrupted_run_ends_like_a_whole_one(
     assert resumed.outcome.reason == "all steps done"
     assert resumed.of_type(Started) == [Started(stopped.folder, step, 50)]
     check_same_end(resumed, expected)
-
-
-def fail_in_save(step: int) -> Faults:
-    """Fail after the logs of a step are written, and before its checkpoint."""
-    return Faults(state=lambda taken: 1 / (taken != step) - 1)
-
-
-KILLS = {
-    "before the first checkpoint": (crash_after(3), 0),
-    "in an epoch": (crash_after(13), 10),
-    "at the end": (crash_after(50), 40),
-    "after the first logs are written": (fail_in_save(10), 0),
-    "after the logs are written": (fail_in_save(30), 20),
-}
-"""Faults by their moment, and the step of the checkpoint that the run continues from."""
 
 
 def test_a_signal_ends_a_run_after_the_present_step(tmp_path: Path) -> None:

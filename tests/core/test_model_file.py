@@ -1,6 +1,5 @@
 """The file of a trained model: written, read back, and refused if it is damaged."""
 
-import errno
 import json
 import math
 import os
@@ -78,9 +77,6 @@ def test_a_model_of_any_architecture_is_read_back(
 def test_a_fact_that_is_not_a_number_is_not_written(trained: TrainedModel) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         model_bytes(replace(trained, facts={"temperature": math.nan}))
-
-
-NUMPY_DTYPES = ["?", "u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8", "f2", "f4", "f8"]
 
 
 def test_the_other_tensors_of_a_checkpoint_are_not_held_in_memory(
@@ -298,8 +294,3 @@ def test_a_tensor_that_does_not_fit_the_config_is_refused(
 def test_a_weight_that_is_not_finite_is_refused(value: float, model_file: Path) -> None:
     tensor("logits.bias", np.full(5, value, np.float32))(model_file)
     check_refused(model_file, r"logits\.bias: .* not finite")
-
-
-def fail_to_read(*_arguments: object) -> None:
-    """Fail as a broken disk does."""
-    raise OSError(errno.EIO, os.strerror(errno.EIO))

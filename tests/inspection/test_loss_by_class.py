@@ -54,9 +54,6 @@ def test_a_perfect_network_has_no_shares_of_the_loss() -> None:
     assert {row.share_of_loss for row in loss.by_class} == {0}
 
 
-# Means
-
-
 # The n-gram model
 
 

@@ -48,9 +48,6 @@ def scores_of(
     return score_units(states_of(parameters, ids), ids, features or features_of(ids, BRACKETS))
 
 
-# A unit that follows a feature
-
-
 # The best units
 
 IS_HIGH = np.random.default_rng(6).random(300) < 0.3

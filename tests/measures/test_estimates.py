@@ -80,15 +80,6 @@ def test_a_standard_error_needs_2400_characters(
     assert (error is not None) == is_known
 
 
-def simulated_blocks(count: int, *, correlation: float) -> NDArray[np.float64]:
-    """Return the means of blocks of 4,000 texts whose neighbouring blocks are correlated."""
-    rng = np.random.default_rng(1)
-    process = np.zeros((4000, 20 + count))
-    for time in range(1, process.shape[1]):
-        process[:, time] = correlation * process[:, time - 1] + rng.normal(size=len(process))
-    return process[:, 20:]
-
-
 # Some characters of a text
 
 POSITIONS = np.array([0, 299, 300, 650, 899, 1000, 1300, 1500, 2000, 2399])
