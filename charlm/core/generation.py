@@ -124,8 +124,9 @@ def choose_ids(model: TrainedModel, state: State, request: TextRequest) -> Itera
 class GeneratedText(Iterator[str]):
     """A text during generation: iterate over its chunks, or call `str` for the whole text.
 
-    The text does not include the prompt. A chunk has one or more characters. The last characters
-    are held back while they may belong to a stop text.
+    Added to a string, it is the whole text, too: `prompt + text`. The text does not include the
+    prompt. A chunk has one or more characters. The last characters are held back while they may
+    belong to a stop text.
 
     Args:
         ids: The ids of the text.
@@ -213,6 +214,12 @@ class GeneratedText(Iterator[str]):
         if not self.stopped_by:
             self._chunks.append(self.read(self._length))
         return "".join(self._chunks)
+
+    def __add__(self, end: str) -> str:
+        return str(self) + end
+
+    def __radd__(self, prompt: str) -> str:
+        return prompt + str(self)
 
 
 def generate_text(model: TrainedModel, request: TextRequest) -> GeneratedText:

@@ -149,6 +149,16 @@ def test_a_text_consists_of_the_chosen_ids(model: TrainedModel, prompt: str) -> 
     assert (str(text), text.stopped_by) == (expected, "length")
 
 
+def test_a_text_adds_to_strings_on_both_sides(model: TrainedModel) -> None:
+    request = TextRequest(30, Sampler(), seed=3, prompt="ab")
+    text = generate_text(model, request)
+    expected = f"ab{generate_text(model, request)}c"
+    assert "ab" + text + "c" == expected
+    assert "ab" + (text + "c") == expected
+    with pytest.raises(TypeError):
+        text + 1  # type: ignore[operator]
+
+
 def test_a_length_of_zero_has_no_end(trained: TrainedModel) -> None:
     text = generate_text(trained, TextRequest(0, Sampler(), seed=0, ignore_end=True))
     with memory_limit(60_000):
