@@ -68,9 +68,11 @@ def runs(
 
     The state of a run is training, done or stopped; charlm train --resume -r RUN continues a
     stopped run. The loss is that of the best model on the validation text, in nats per character,
-    with its standard error; "(train)" marks the loss of a run without validation text. "above best"
-    is the difference from the best of the runs on the same text. Unreadable runs are reported; the
-    exit code is 1 if you named such a run, or if no run can be shown.
+    with its standard error; "(train)" marks the loss of a run without validation text. "training
+    loss" is measured in the same way on as much of the training text: if it is far lower, the
+    network overfits. "above best" is the difference from the best of the runs on the same text.
+    Unreadable runs are reported; the exit code is 1 if you named such a run, or if no run can be
+    shown.
 
     Examples:
       charlm runs
@@ -80,12 +82,12 @@ def runs(
       charlm runs --samples
         compare texts that the runs generate
       charlm runs --group
-        show mean and standard deviation over seeds
+        show the mean over seeds of each setting, and whether settings differ
       charlm runs --json > runs.json
         print the numbers in full precision, for another program
 
     """
-    from charlm.runs.summary import compare_runs, compare_seeds, group_by_text, list_runs
+    from charlm.runs.summary import compare_groups, compare_runs, group_by_text, list_runs
 
     if is_grouped and has_samples:
         raise click.UsageError("--group and --samples cannot be used together")
@@ -96,7 +98,7 @@ def runs(
         unreadable.append(folder)
 
     summaries = list_runs(runs, report=report)
-    compare = compare_seeds if is_grouped else compare_runs
+    compare = compare_groups if is_grouped else compare_runs
     rows = [row for group in group_by_text(summaries) for row in compare(group)]
     if has_samples:
         for row in rows:
@@ -104,6 +106,9 @@ def runs(
     if as_json:
         print_json(rows)
     elif rows:
+        if len({row.get("name") for row in rows}) < len(rows) and not is_grouped:
+            for row in rows:
+                row["name"] = row["run"]
         _print_table(rows, _seed_cells if is_grouped else _run_cells)
     if not summaries or (runs and unreadable):
         context.exit(1)
@@ -121,7 +126,9 @@ def _sample(run: str) -> str | None:
 
 
 def _print_table(rows: Sequence[Row], cells: Callable[[Row], dict[str, str]]) -> None:
-    """Print a line for each row, the settings and the text if they differ, and a sample."""
+    """Print a line for each row, settings and text if they differ, a difference and a sample."""
+    from charlm.measures.estimates import SeedsDifference
+
     table = [cells(row) for row in rows]
     texts = {row["text"] for row in rows}
     head, *lines = align([[*table[0]], *([*row.values()] for row in table)], text_columns={0, 1})
@@ -133,6 +140,9 @@ def _print_table(rows: Sequence[Row], cells: Callable[[Row], dict[str, str]]) ->
         for key, value in values.items():
             settings.append(f"{key} {json.dumps(value, ensure_ascii=False)}")
         print_result(line, *wrap(", ".join(settings), terminal_width(), indent=2))
+        if row.get("above_previous"):
+            difference = SeedsDifference(**row["above_previous"])
+            print_result(*wrap(str(difference), terminal_width(), indent=2))
         if row.get("sample"):
             print_result(*row["sample"].split("\n"), "")
 
@@ -146,6 +156,7 @@ def _run_cells(row: Row) -> dict[str, str]:
         "state": row["state"],
         "step": NO_VALUE if row["step"] is None else f"{row['step']:,.0f}",
         "loss": loss if row["split"] in {"validation", None} else f"{loss} (train)",
+        "training loss": _with_error(row["train_nats_per_char"], None),
         "above best": _with_error(above["nats_per_char"], above["standard_error"]),
     }
 
@@ -153,9 +164,9 @@ def _run_cells(row: Row) -> dict[str, str]:
 def _seed_cells(row: Row) -> dict[str, str]:
     """Return the cells of runs that differ only in seeds by the titles of their columns."""
     return {
-        "runs": str(row["scored"]),
-        "mean loss ± standard deviation": _with_error(
-            row["nats_per_char"], row["standard_deviation"]
+        "seeds": str(row["scored"]),
+        "mean loss ± standard error over seeds": _with_error(
+            row["nats_per_char"], row["standard_error"]
         ),
     }
 

@@ -10,7 +10,16 @@ from charlm.checks import check_name, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.inspection.reading import Reading, limits_for
-from charlm.inspection.report import SECTIONS, Report, group_reports, inspect_text, render_page
+from charlm.inspection.report import (
+    SECTIONS,
+    Report,
+    differences,
+    errors_of,
+    group_reports,
+    inspect_text,
+    render_page,
+    summarize,
+)
 from charlm.inspection.style import to_plain
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
@@ -116,17 +125,21 @@ def to_json(reports: Sequence[Report]) -> dict[str, Any]:
     """Return reports as an object for `json.dumps`: a single report, or {"runs": [...]}.
 
     `groups` has an object for each group of runs that differ only in their seeds: the names of its
-    `runs`, the `settings` that differ, and some numbers, each with its standard error (see
-    `Group`).
+    `runs`, the `settings` that differ, some numbers, each with its standard error over the seeds or
+    over the text (`errors_over`), and how the loss differs from that of the group before.
     """
-    groups = [
-        {
-            "settings": to_plain(group.settings),
+    found = group_reports(reports)
+    groups = []
+    above = [None, *differences(found)]
+    for group, estimates, difference in zip(found, summarize(found), above, strict=True):
+        plain = {
+            "settings": group.settings,
             "runs": [report.reading.name for report in group.runs.values()],
-            **to_plain(group.estimates),
+            "errors_over": errors_of(found),
+            **estimates,
+            "above_previous": difference,
         }
-        for group in group_reports(reports)
-    ]
+        groups.append(to_plain(plain))
     objects = [report.data for report in reports]
     shown = objects[0] if len(objects) == 1 else {"runs": objects}
     return {**shown, "groups": groups}

@@ -15,7 +15,7 @@ from charlm.core.scoring import ERROR_BLOCK, MIN_BLOCKS, mean_score
 from charlm.core.vocabulary import Ids, Vocabulary
 from charlm.inspection.features import KINDS, RESERVED, character_kind, count_within, is_in_word
 from charlm.inspection.reading import Reading, SampledCharacters
-from charlm.inspection.style import Line, Section, table
+from charlm.inspection.style import Cell, Line, Section, table
 from charlm.measures.baselines import NGRAM, Comparison
 from charlm.measures.estimates import UNKNOWN, Estimate, loss_of, mean_at, over_runs
 from charlm.measures.ngrams import NGRAM_ORDER
@@ -154,28 +154,38 @@ TEXT = (
 )
 
 
+OVER_TEXT = (
+    "\N{PLUS-MINUS SIGN}: one standard error over the text, from blocks of "
+    f"{ERROR_BLOCK} characters; it is unknown for a class that occurs in fewer than {MIN_BLOCKS} "
+    "blocks."
+)
+OVER_SEEDS = "\N{PLUS-MINUS SIGN}: one standard error over the seeds."
+
+
 def details(results: Mapping[Line, LossByClass]) -> str:
-    """Return a table of the loss of each class for each run, and for the 8-gram model."""
-    losses = [*results.values()]
-    names = dict.fromkeys(line.group for line in results)
-    rows = []
-    for first in losses[0].classes:
-        found = {line: loss.nats_of(first.name) for line, loss in results.items()}
-        cells = [
-            over_runs([nats for line, nats in found.items() if line.group == name])
-            for name in names
-        ]
-        share = f"{first.share_of_loss:.0%}"
-        rows.append((first.name, first.characters, *cells, first.ngram_nats_per_char, share))
-    caption = (
-        f"Nats per character, based on the predictions of {losses[0].positions}. The standard "
-        f"error over the text is from blocks of {ERROR_BLOCK} characters; it is unknown for a "
-        f"class that occurs in fewer than {MIN_BLOCKS} blocks."
-    )
-    labels = names if len(losses) > 1 else ["network"]
-    head = ("class", "characters", *labels, NGRAM, "share of the loss")
-    verdict = losses[0].comparison if len(losses) == 1 else None
-    sentence = f"<p>This network is {verdict}.</p>" if verdict else ""
+    """Return a table of the loss of each class for each group, and for the 8-gram model."""
+    first, *others = results.values()
+    groups = dict.fromkeys(line.group for line in results)
+    has_seeds = len(groups) < len(results)
+    rows: list[Sequence[Cell]] = []
+    for each in first.classes:
+        losses = {line: loss.nats_of(each.name) for line, loss in results.items()}
+        cells = [*losses.values()]
+        ngram = each.ngram_nats_per_char
+        if has_seeds:
+            cells = [
+                over_runs([nats for line, nats in losses.items() if line.group == group])
+                for group in groups
+            ]
+            ngram = Estimate(ngram.value)
+        share = [] if others else [f"{each.share_of_loss:.0%}"]
+        rows.append((each.name, each.characters, *cells, ngram, *share))
+    caption = f"Nats per character, based on the predictions of {first.positions}. "
+    caption += OVER_SEEDS if has_seeds else OVER_TEXT
+    labels = [group or "network" for group in groups]
+    head = ("class", "characters", *labels, NGRAM, *([] if others else ["share of the loss"]))
+    is_compared = first.comparison is not None and not others
+    sentence = f"<p>This network is {first.comparison}.</p>" if is_compared else ""
     return sentence + table(head, rows, caption=caption)
 
 

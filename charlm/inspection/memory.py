@@ -10,9 +10,9 @@ decompositions (Benettin et al. 1980). Vectors are rows. Axes: K lags, P predict
 characters, D units of all layers, H units of a layer, n exponents, L layers.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from charlm.inspection.style import (
     ORANGE,
     SERIES,
     Axes,
+    Cell,
     Figure,
     Line,
     Section,
@@ -44,20 +45,19 @@ from charlm.measures.gradients import (
     lag_curve,
     log_growth,
     push_forward,
+    reach,
     slope,
 )
 
 MAX_LAG = 128
 """Largest lag."""
-VISIBLE = 1e-3
-"""Smallest size of a gradient that counts as visible, as a share of its size at lag 0."""
 BLOCKS = 8
-"""Number of blocks of neighbouring predictions for the standard errors of half-lives and slopes."""
+"""Number of blocks of neighbouring predictions for the standard errors of slopes."""
 EXPONENT_BLOCK = 100
 """Number of characters in a block for the standard errors of exponents; growth factors more than a
 block apart are nearly independent."""
 MOST_EXPONENTS = 8
-"""Maximum number of exponents of the whole state."""
+"""Maximum number of exponents of the state or of a layer."""
 PASSES = 6
 """Number of times that the first fifth of a text is read before exponents are measured."""
 ROUNDING = 1e-6
@@ -68,15 +68,11 @@ ROUNDING = 1e-6
 class LayerGradient(LagCurve):
     """The gradient at one layer by lag."""
 
-    half_life: Estimate
-    """Lag in characters where `median` reaches 1/2, see `half_life`; unknown if it does not. Its
-    error, from blocks of predictions, is unknown for a half-life below 1, or if a block has no
-    half-life."""
+    reach: int
+    """Last lag with a `median` of at least a tenth; at most the largest lag that was followed."""
     slope: Estimate
     """Slope of ln `median` over the second half of the lags, in nats per character; unknown if the
     median is 0 there. Its error, from blocks of predictions, is unknown if a block has no slope."""
-    visible_to: int
-    """Last lag with a `median` of at least VISIBLE; at most the largest lag that was followed."""
     blocks: int
     """Number of blocks of neighbouring predictions behind the standard errors."""
     positions: SampledCharacters
@@ -101,6 +97,9 @@ class ImpulseResponse:
     kl: Values
     """Mean of KL(p || q) in nats, where p predicts the next character in the unchanged text and q
     in the text with the replacement, float64 [K]."""
+    reach: int
+    """How far a difference lasts: the last lag with a `state` of at least a tenth; at most the
+    largest lag that was followed."""
     positions: SampledCharacters
     """The characters that were replaced, one at a time; those without an effect are left out."""
 
@@ -182,37 +181,17 @@ def gradient_by_lag(trace: Trace, *, positions: int) -> tuple[LayerGradient, ...
     for layer, norms in enumerate(gradient_norms(trace, steps, lags=lags)):
         whole = lag_curve(layer, norms)
         blocks = np.array_split(norms, min(BLOCKS, len(steps)), axis=1)
-        medians = [lag_curve(layer, block).median for block in blocks]
-        life = half_life(whole.median)
-        is_long = life is not None and life >= 1
+        slopes = [far_slope(lag_curve(layer, block).median) for block in blocks]
+        error = None if None in slopes else standard_error(np.array(slopes, np.float64))
         gradient = LayerGradient(
             **vars(whole),
-            half_life=Estimate(life, _error(half_life, medians) if is_long else None),
-            slope=Estimate(far_slope(whole.median), _error(far_slope, medians)),
-            visible_to=int(np.flatnonzero(whole.median >= VISIBLE).max(initial=0)),
+            reach=reach(whole.median),
+            slope=Estimate(far_slope(whole.median), error),
             blocks=len(blocks),
             positions=SampledCharacters.of(steps + 1),
         )
         layers.append(gradient)
     return tuple(layers)
-
-
-def _error(measure: Callable[[Values], float | None], medians: Sequence[Values]) -> float | None:
-    """Return the standard error of a measure over blocks; None if it is unknown in a block."""
-    values = [measure(median) for median in medians]
-    return None if None in values else standard_error(np.array(values, np.float64))
-
-
-def half_life(curve: Values) -> float | None:
-    """Return the lag where a curve [K] that begins at 1 reaches 1/2; None if it does not.
-
-    The logarithm of the curve is interpolated between two lags.
-    """
-    for lag, (before, after) in enumerate(pairwise(curve.tolist())):
-        if after <= 0.5:
-            fall = np.log(before / after) if after else np.inf
-            return float(lag + np.log(2 * before) / fall)
-    return None
 
 
 def far_slope(curve: Values) -> float | None:
@@ -258,6 +237,7 @@ def impulse_response(trace: Trace, *, positions: int) -> ImpulseResponse:
         state_high=high,
         linear=np.median(linear / changes[0], axis=1),
         kl=kl.mean(1),
+        reach=reach(median),
         positions=SampledCharacters.of(steps[is_changed]),
     )
 
@@ -316,8 +296,9 @@ def _draw_replacements(ids: Integers, steps: Integers) -> Integers:
 def lyapunov(trace: Trace) -> Lyapunov:
     """Compute the largest Lyapunov exponents along a text, except for its first fifth.
 
-    The first fifth is read several times before, so that the random first directions turn into
-    those that grow most. They do so slowly if several directions grow at nearly the same rate.
+    The first fifth is read several times before, so that the first directions turn into those that
+    grow most. They do so slowly if several directions grow at nearly the same rate; then other
+    first directions give other exponents. The first directions are random, but always the same.
 
     Args:
         trace: The trace of one text; T >= 2.
@@ -325,30 +306,25 @@ def lyapunov(trace: Trace) -> Lyapunov:
     """
     length = len(trace.ids)
     counted = range(max(1, length // 5), length)
-    parameters = trace.parameters
-    count = min(MOST_EXPONENTS, parameters.state_size)
-    exponents, errors = _exponents(trace, None, count, counted)
+    exponents, errors = _exponents(trace, None, counted)
     layers = []
-    for layer in range(parameters.architecture.layers):
-        exponent, error = np.ravel(_exponents(trace, layer, 1, counted))
-        layers.append(LayerExponent(layer, Estimate.of(exponent, error)))
+    for layer in range(len(trace.outputs)):
+        of_layer, errors_of_layer = _exponents(trace, layer, counted)
+        layers.append(LayerExponent(layer, Estimate.of(of_layer[0], errors_of_layer[0])))
     return Lyapunov(exponents, errors, tuple(layers), SampledCharacters.of(counted))
 
 
-def _exponents(
-    trace: Trace, layer: int | None, count: int, counted: range
-) -> tuple[Values, Values]:
+def _exponents(trace: Trace, layer: int | None, counted: range) -> tuple[Values, Values]:
     """Return the largest exponents of the state or of a layer, and their standard errors.
 
     Args:
         trace: The trace of one text.
         layer: The layer, or None for the whole state.
-        count: Number of exponents n.
         counted: The steps that are measured; those before them are the warm-up.
 
     """
     steps = chain([*range(1, counted.start)] * PASSES, counted)
-    logs = log_growth(trace, steps, count=count, layer=layer)[-len(counted) :]
+    logs = log_growth(trace, steps, count=MOST_EXPONENTS, layer=layer)[-len(counted) :]
     places = np.arange(len(counted))
     estimates = [mean_at(column, places, block=EXPONENT_BLOCK) for column in logs.T]
     exponents, errors = as_arrays(estimates)
@@ -367,11 +343,13 @@ TEXT = (
     "the text is replaced by another one, chosen at random, and the text continues as before. The "
     "change of the prediction is the Kullback-Leibler divergence sum of p ln (p / q), where p "
     "predicts the next character in the text as it is, and q after the replacement. Exponent: the "
-    "largest Lyapunov exponent is the mean logarithm of the factor per character by which a small "
-    "difference grows or shrinks on this text. Below 0, the network forgets how it started; above "
-    "0, in a state that stays bounded, it is chaotic. Minus infinity means that every difference "
-    "disappears completely. Far back, the gradient at a layer has the slope of the largest "
-    "exponent of this layer and of the layers above it, through which it also arrives."
+    "largest Lyapunov exponent is the rate far back, the mean logarithm of the factor per "
+    "character by which a small difference finally grows or shrinks on this text; at first it "
+    "changes at another rate. Below 0, the network forgets how it started; above 0, in a bounded "
+    "state, it is chaotic. Minus infinity means that every difference disappears "
+    "completely. Layers are counted from rnn.0, which reads the characters. Far back, the gradient "
+    "at a layer has the slope of the largest exponent of this layer and of the layers above it, "
+    "through which it also arrives."
 )
 CAPTION = (
     "Gradient: its size at the state h, relative to k = 0, the median of the losses of {gradient}. "
@@ -386,12 +364,14 @@ ALONE = (
     "character."
 )
 TOGETHER = " A line is a run; the gradient is that of the lowest layer."
-HEAD = ("layer", "half-life", "slope", "visible to", "largest exponent")
+HEAD = ("layer", "reach", "slope", "largest exponent")
 TABLE = (
-    "Half-life: the k at which the gradient has fallen to 1/2. Slope: of ln(gradient) over the "
-    "second half of the lags, per character. Visible to: the last k with at least 1/1000 of the "
-    "gradient. Exponent: in nats per character, of the layer on its own or of the whole state. "
-    "\N{PLUS-MINUS SIGN}: one standard error over the text, from blocks of neighbouring characters."
+    "Reach: the last k at which the gradient has at least a tenth of its size at k = 0; for the "
+    "whole state, the change after a replacement. Slope: of ln(gradient) over the second half of "
+    "the lags, per character. Exponent: in nats per character, of the layer on its own or of the "
+    "whole state. \N{PLUS-MINUS SIGN}: one standard error over the text, from blocks of "
+    "neighbouring characters. Exponents are measured from one fixed random start; if many "
+    "differences fade at nearly the same rate, another start changes them by more than that."
 )
 GROWING = (
     "The largest exponent is above 0: small differences grow, including rounding errors. The "
@@ -419,7 +399,7 @@ def plot(figure: Figure, results: Mapping[Line, Memory]) -> None:
             _plot_alone(gradient, state, memory)
         else:
             lowest = memory.gradient_by_lag[0]
-            curve(gradient, lowest.lag, lowest.median, colour=line.colour, label=line.label)
+            curve(gradient, lowest.lag, lowest.median, colour=line.colour, label=line.group)
         response = memory.impulse_response
         curve(state, response.lag, response.state, colour=line.colour)
         curve(prediction, response.lag, response.kl, colour=line.colour)
@@ -457,28 +437,20 @@ def caption(results: Mapping[Line, Memory]) -> str:
 
 
 def details(results: Mapping[Line, Memory]) -> str:
-    """Return the table of half-lives and exponents, and a warning if differences grow."""
-    rows: list[Sequence[object]] = []
+    """Return the table of reaches and exponents, and a warning if differences grow."""
+    rows: list[Sequence[Cell]] = []
     for line, memory in results.items():
         found = memory.lyapunov
-        rows.append((f"{line.label} whole state".strip(), None, None, None, found.largest))
+        if len(found.layers) > 1:
+            whole = memory.impulse_response.reach, None, found.largest
+            rows.append((f"{line.label} whole state".strip(), *whole))
         for gradient, exponent in zip(memory.gradient_by_lag, found.layers, strict=True):
-            row = (
-                f"{line.label} rnn.{gradient.layer}".strip(),
-                shown_half_life(gradient.half_life),
-                gradient.slope,
-                gradient.visible_to,
-                exponent.exponent,
-            )
-            rows.append(row)
-    numbers = table(HEAD, rows, caption=TABLE, is_folded=len(results) > 1)
+            numbers = gradient.reach, gradient.slope, exponent.exponent
+            rows.append((f"{line.label} rnn.{gradient.layer}".strip(), *numbers))
+    summary = "Reach and exponents of each layer" if len(results) > 1 else ""
+    shown = table(HEAD, rows, caption=TABLE, summary=summary)
     is_growing = any(grows(memory.lyapunov) for memory in results.values())
-    return f"{numbers}<p>{GROWING}</p>" if is_growing else numbers
-
-
-def shown_half_life(life: Estimate) -> Estimate | str:
-    """Return a half-life as the cell of a table."""
-    return "< 1" if life.value is not None and life.value < 1 else life
+    return f"{shown}<p>{GROWING}</p>" if is_growing else shown
 
 
 def grows(found: Lyapunov) -> bool:
@@ -487,7 +459,7 @@ def grows(found: Lyapunov) -> bool:
     if exponent.value is None or exponent.error is None:
         return False
     blocks = found.positions.count // EXPONENT_BLOCK
-    return exponent.value > student(2, blocks=blocks) * exponent.error
+    return exponent.value > student(2, freedom=blocks - 1) * exponent.error
 
 
 SECTION = Section(

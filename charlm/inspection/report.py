@@ -7,6 +7,7 @@ import html
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from itertools import pairwise
 from string import Template
 from typing import Any
 
@@ -19,10 +20,27 @@ from charlm.core.reading import one_thread
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, Progress, ignore
 from charlm.inspection import loss_by_class, memory, surprise, units, usable_context, weights
-from charlm.inspection.memory import shown_half_life
 from charlm.inspection.reading import Reading
-from charlm.inspection.style import SERIES, Figure, Line, Section, draw, table, theme_css, to_plain
-from charlm.measures.estimates import UNKNOWN, Estimate, Measured, check_same, over_runs
+from charlm.inspection.style import (
+    SERIES,
+    Cell,
+    Figure,
+    Line,
+    Section,
+    draw,
+    table,
+    theme_css,
+    to_plain,
+)
+from charlm.measures.estimates import (
+    UNKNOWN,
+    Estimate,
+    Measured,
+    SeedsDifference,
+    check_same,
+    compare_seeds,
+    over_runs,
+)
 from charlm.runs.folder import CORPUS, run_of
 from charlm.runs.summary import SEED, differing_settings, group_by_seed
 from charlm.text.corpus import is_corpus
@@ -42,23 +60,30 @@ SECTIONS: Mapping[str, Section] = {
     )
 }
 """The sections by name, in the order of the page."""
-LONGEST_LABEL = 40
+LONGEST_LABEL = 60
 """Length in characters of the longest label that a legend shows."""
 HELP = (
     "A loss of L nats per character corresponds to guessing among exp(L) equally likely "
-    "characters. Half-life: the number of characters after which the gradient at the top layer has "
-    "halved. Largest exponent: the mean logarithm of the factor per character by which a small "
-    "difference of the top layer on its own grows. Characters of the text are counted from 1. "
-    "\N{PLUS-MINUS SIGN} of a single run is one standard error over texts: how much a number would "
-    "vary between texts like this one, for the same network."
+    "characters. Context used: the number of characters before a prediction that improve it. "
+    "Difference lasts: the number of characters after which a replaced character still changes the "
+    "state by a tenth of its first change. Largest exponent: the rate, per character, at which a "
+    "small difference of the state finally grows or, below 0, fades. Characters of the text are "
+    "counted from 1."
 )
-RUNS_ERROR = (
-    "\N{PLUS-MINUS SIGN} of several runs is one standard error over the runs: how much their mean "
-    "would vary with other seeds, on the same text."
-)
-TABLE = "The runs, and what they are compared by."
-COLUMNS = ("nats per character", "context used", "half-life", "largest exponent")
-"""Headings of the numbers that groups are compared by."""
+ERRORS = {
+    "text": "\N{PLUS-MINUS SIGN} is one standard error over the text: how much a number would vary "
+    "between texts like this one, for the same network.",
+    "seeds": "\N{PLUS-MINUS SIGN} is one standard error over the seeds: how much the mean of a row "
+    "would vary with other seeds, on the same text.",
+}
+"""The meaning of errors in the first table, by what varies."""
+COLUMNS = {
+    "nats_per_char": "nats per character",
+    "context_used": "context used",
+    "difference_lasts": "difference lasts",
+    "largest_exponent": "largest exponent",
+}
+"""Headings of the numbers that groups are compared by, by their keys in the JSON."""
 NO_RUN = (
     "The training text of this model is not in its folder, so its training cannot be repeated. To "
     "compare it with a network of your own: charlm train mytext.txt"
@@ -189,46 +214,64 @@ class Group:
         check_same(report.measured for report in self.runs.values())
 
     @property
-    def estimates(self) -> dict[str, Estimate]:
-        """The mean of each of the `estimates_of` the runs."""
-        of_runs = [estimates_of(report.results) for report in self.runs.values()]
-        return {name: over_runs([run[name] for run in of_runs]) for name in of_runs[0]}
+    def estimates(self) -> list[dict[str, Estimate]]:
+        """The `estimates_of` each run."""
+        return [estimates_of(report.results) for report in self.runs.values()]
+
+
+def errors_of(groups: Sequence[Group]) -> str:
+    """Return what varies in the errors of groups: the seeds if a group has several runs."""
+    return "seeds" if any(len(group.runs) > 1 for group in groups) else "text"
+
+
+def summarize(groups: Sequence[Group]) -> list[dict[str, Estimate]]:
+    """Return the means of each group by the keys of COLUMNS, with one kind of error."""
+    if errors_of(groups) == "text":
+        return [group.estimates[0] for group in groups]
+    return [
+        {name: over_runs([run[name] for run in group.estimates]) for name in COLUMNS}
+        for group in groups
+    ]
+
+
+def differences(groups: Sequence[Group]) -> list[SeedsDifference | None]:
+    """Return how the loss of each group but the first differs from that of the group before."""
+    losses = [[run["nats_per_char"].value for run in group.estimates] for group in groups]
+    return [compare_seeds(after, before) for before, after in pairwise(losses)]
 
 
 def estimates_of(results: Mapping[str, Any]) -> dict[str, Estimate]:
-    """Return the numbers of a run that groups are compared by; unknown if a section is missing.
-
-    Half-life and exponent are those of the top layer.
-    """
-    names = ("nats_per_char", "context_used", "half_life", "largest_exponent")
-    estimates = dict.fromkeys(names, UNKNOWN)
+    """Return the numbers of a run by the keys of COLUMNS; unknown if a section is missing."""
+    estimates = dict.fromkeys(COLUMNS, UNKNOWN)
     if loss := results.get("loss_by_class"):
         estimates["nats_per_char"] = loss.nats_per_char
     if context := results.get("usable_context"):
         estimates["context_used"] = Estimate(context.used)
     if found := results.get("memory"):
-        estimates["half_life"] = found.gradient_by_lag[-1].half_life
-        estimates["largest_exponent"] = found.lyapunov.layers[-1].exponent
+        estimates["difference_lasts"] = Estimate(found.impulse_response.reach)
+        estimates["largest_exponent"] = found.lyapunov.largest
     return estimates
 
 
 def group_reports(reports: Sequence[Report]) -> list[Group]:
     """Return the groups of runs that read the same text and differ only in their seed.
 
-    A run is labelled by the settings that differ between all runs, or by its name if these are the
-    same for several runs or too long for a legend.
+    Tables name a run by the settings that differ between all runs, or by its name if these are the
+    same for several runs. Legends name the group, or its first run if its settings are too long.
     """
     groups = group_by_seed(reports)
     keys = [*groups[0][0], *({SEED} & {*differing_settings(reports)})]
     labels = {_label(report.settings, keys) for report in reports}
-    are_named = len(labels) < len(reports) or max(map(len, labels)) > LONGEST_LABEL
     made = []
     for index, (settings, group) in enumerate(groups):
         colour = SERIES[index % len(SERIES)]
-        name = _label(settings, settings) or group[0].reading.name
+        name = _label(settings, settings)
+        if len(groups) > 1 and not 0 < len(name) <= LONGEST_LABEL:
+            name = group[0].reading.name
         runs = {}
         for report in group:
-            label = report.reading.name if are_named else _label(report.settings, keys)
+            is_named = len(labels) < len(reports)
+            label = report.reading.name if is_named else _label(report.settings, keys)
             runs[Line(label, name, colour)] = report
         made.append(Group(settings, runs))
     return made
@@ -253,8 +296,6 @@ def render_page(reports: Sequence[Report]) -> str:
     groups = group_reports(reports)
     notes = dict.fromkeys(f"Text: {report.reading.text_name}." for report in reports)
     notes |= dict.fromkeys(note for report in reports for note in report.notes)
-    has_several = any(len(group.runs) > 1 for group in groups)
-    explanation = f"{HELP} {RUNS_ERROR}" if has_several else HELP
     style = theme_css() + VIEWER_STYLE + _asset("page.css")
     script = VIEWER_SCRIPT + _asset("page.js")
     shown = [section for section in SECTIONS.values() if results_of(groups, section.name)]
@@ -270,12 +311,11 @@ def render_page(reports: Sequence[Report]) -> str:
         title=safe(", ".join(report.reading.name for report in reports)),
         style=style,
         summary=_table_of(groups),
-        help=safe(explanation),
         notes="".join(f'<p class="help">{safe(note)}</p>' for note in notes),
         links="".join(links),
         sections="".join(first),
         dynamics="".join(dynamics),
-        experiments=_experiments(reports[0]),
+        experiments=_experiments(reports[0]) if len(reports) == 1 else "",
         script=script,
     )
 
@@ -285,16 +325,22 @@ def _asset(name: str) -> str:
 
 
 def _table_of(groups: Sequence[Group]) -> str:
-    """Return the table of the groups of runs: the settings that differ, and their numbers."""
+    """Return the table of the groups: the settings that differ, their numbers and differences."""
     keys = groups[0].settings
-    rows = []
-    for group in groups:
+    rows: list[Sequence[Cell]] = []
+    for group, estimates in zip(groups, summarize(groups), strict=True):
         names = ", ".join(report.reading.name for report in group.runs.values())
-        settings = [str(group.settings[key]) for key in keys]
-        nats, context, half_life, exponent = group.estimates.values()
-        rows.append((names, *settings, nats, context, shown_half_life(half_life), exponent))
+        values = [group.settings[key] for key in keys]
+        settings = [value if type(value) is int else str(value) for value in values]
+        rows.append((*settings, len(group.runs), *estimates.values(), names))
     heads = [key.rpartition(".")[2] for key in keys]
-    return table(("runs", *heads, *COLUMNS), rows, caption=TABLE)
+    caption = f"{HELP} {ERRORS[errors_of(groups)]}"
+    shown = table((*heads, "seeds", *COLUMNS.values(), "runs"), rows, caption=caption)
+    for group, difference in zip(groups[1:], differences(groups), strict=True):
+        if difference is not None:
+            line, *_ = group.runs
+            shown += f"<p>{safe(f'{line.group}: {difference}.')}</p>"
+    return shown
 
 
 def _experiments(report: Report) -> str:
@@ -321,9 +367,13 @@ def _experiments(report: Report) -> str:
         compare = f"charlm inspect {folder} {new} --out comparison.html"
         commands = safe(f"{begin} -s {settings} -r {new}\n{compare}")
         parts.append(f"<p>{text}</p><pre><code>{commands}</code></pre>")
-    return "".join(parts)
+    return EXPERIMENTS.format("".join(parts))
 
 
+EXPERIMENTS = (
+    '<section id="experiments"><h2>Experiments</h2><p>Each is a new run; the second command '
+    "compares it with this one.</p>{}</section>"
+)
 LAYERS = "Another number of layers: which layer remembers longer, and what does the loss gain?"
 WINDOWS = (
     "Windows of a quarter, and as many characters in each step: how much of its context does the "

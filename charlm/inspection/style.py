@@ -9,10 +9,10 @@ import contextlib
 import io
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,13 +83,16 @@ class Line:
     """The look of a run in a figure."""
 
     label: str
-    """Label in the legend, different for each run; empty for a single run."""
+    """Label in tables, different for each run; empty for a single run."""
     group: str
-    """Label of its group: the runs that differ only in their seeds."""
+    """Label in legends of its group, the runs that differ only in their seeds; empty for a single
+    group."""
     colour: str
     """Colour of its group."""
 
 
+Cell = Estimate | float | str | None
+"""A cell of a table; None = a missing number."""
 Plot = Callable[[Figure, Mapping[Line, Any]], None]
 """A function that draws the measurements of one or more runs on an empty figure."""
 
@@ -227,11 +230,7 @@ def fit_logarithmic(axes: Axes) -> None:
 
 DIGITS = 7
 """Significant digits of a number in the JSON."""
-ERROR_KEYS = {
-    "ngram_nats_per_char": "ngram_standard_error",
-    "half_life": "half_life_error",
-    "slope": "slope_error",
-}
+ERROR_KEYS = {"ngram_nats_per_char": "ngram_standard_error", "slope": "slope_error"}
 """Keys of the errors of some fields in the JSON; the others are called standard_error."""
 MINUS = "\N{MINUS SIGN}"
 NO_NUMBER = "\N{EN DASH}"
@@ -274,65 +273,81 @@ def _items(value: Any) -> dict[str, Any]:
     return items
 
 
-def number(value: float | None, *, digits: int = 4) -> str:
-    """Return a number with some significant digits; a dash for None and NaN.
-
-    Integers are shown in full, with commas.
-    """
-    if value is None or math.isnan(value):
-        return NO_NUMBER
-    if math.isinf(value):
-        return f"{MINUS if value < 0 else ''}\N{INFINITY}"
-    text = f"{value:,}" if isinstance(value, int) else f"{value:.{digits}g}"
-    return text.replace("-", MINUS)
-
-
-def with_error(estimate: Estimate) -> str:
-    """Return a number with its standard error, both to the second digit of the error.
-
-    Without an error, the number has only two digits. An error that is only rounding is left out.
-    """
-    value = estimate.value
-    error = estimate.error
-    if value is None or error is None:
-        return number(value, digits=2)
-    if error < 1e-6:
-        return number(value)
-    places = max(0, 1 - math.floor(math.log10(error)))
-    return f"{value:.{places}f} \N{PLUS-MINUS SIGN} {error:.{places}f}".replace("-", MINUS)
-
-
 def table(
     head: Sequence[str],
-    rows: Iterable[Sequence[object]],
+    rows: Sequence[Sequence[Cell]],
     *,
     caption: str,
-    is_folded: bool = False,
+    summary: str = "",
 ) -> str:
-    """Return a table in HTML, with numbers aligned to the right.
+    """Return a table in HTML, with the numbers of a column aligned at their decimal points.
 
     Args:
         head: Headings of the columns.
         rows: Cells of each row: numbers, None for a missing number, estimates or strings.
         caption: Sentences that describe the columns and their standard errors.
-        is_folded: Whether the reader must open the table.
+        summary: The line that the reader clicks to open the table; empty = it is open.
 
     """
-    cells = "".join(f'<th scope="col">{safe(name)}</th>' for name in head)
-    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
+    columns = [*zip(*rows, strict=True)]
+    places = [_places(column) for column in columns]
+    cells = ""
+    for name, column in zip(head, columns, strict=True):
+        kind = "" if isinstance(column[0], str) else ' class="number"'
+        cells += f'<th scope="col"{kind}>{safe(name)}</th>'
+    body = "".join(f"<tr>{''.join(map(_cell, row, places))}</tr>" for row in rows)
     shown = (
-        f'<p class="help">{safe(caption)}</p><div class="scroll" tabindex="0" role="region" '
-        f'aria-label="{safe(head[0])}"><table><thead><tr>{cells}</tr></thead>'
-        f"<tbody>{body}</tbody></table></div>"
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{safe(head[0])}"><table>'
+        f"<thead><tr>{cells}</tr></thead><tbody>{body}</tbody></table></div>"
+        f'<p class="help">{safe(caption)}</p>'
     )
-    summary = "<summary>Show the numbers</summary>"
-    return f"<details>{summary}{shown}</details>" if is_folded else shown
+    return f"<details><summary>{safe(summary)}</summary>{shown}</details>" if summary else shown
 
 
-def _cell(value: Any) -> str:
-    match value:
-        case str():
-            return f"<td>{safe(value)}</td>"
-        case Estimate():
-            return f'<td class="number">{with_error(value)}</td>'
-    return f'<td class="number">{number(value)}</td>'
+def _places(column: Sequence[Cell]) -> int:
+    """Return the number of decimals that shows two digits of most errors in a column, one of each.
+
+    Without errors, it shows four digits of the largest number.
+    """
+    estimates = [_as_estimate(cell) for cell in column if not isinstance(cell, str)]
+    errors = sorted(each.error for each in estimates if _is_known(each.error))
+    values = [abs(each.value) for each in estimates if _is_known(each.value)]
+    if errors:
+        middle = errors[len(errors) // 2]
+        return max(0, 1 - _magnitude(middle), -_magnitude(errors[0]))
+    return max(0, 3 - _magnitude(max(values, default=1)))
+
+
+def _magnitude(number: float) -> int:
+    """Return the largest power of ten that is not above a positive number, as its exponent."""
+    return math.floor(math.log10(number))
+
+
+def _cell(cell: Cell, places: int) -> str:
+    if isinstance(cell, str):
+        return f"<td>{safe(cell)}</td>"
+    estimate = _as_estimate(cell)
+    text = _number(estimate.value, places)
+    if _is_known(estimate.error):
+        text += f" \N{PLUS-MINUS SIGN} {_number(estimate.error, places)}"
+    return f'<td class="number">{text}</td>'
+
+
+def _as_estimate(number: Estimate | float | None) -> Estimate:
+    return number if isinstance(number, Estimate) else Estimate(number)
+
+
+def _is_known(number: float | None) -> TypeGuard[float]:
+    """Return whether a number is finite, and more than rounding."""
+    return number is not None and 1e-6 <= abs(number) < math.inf
+
+
+def _number(value: float | None, places: int) -> str:
+    """Return a number with some decimals, integers in full; a dash for None and NaN."""
+    if value is None or math.isnan(value):
+        return NO_NUMBER
+    if math.isinf(value):
+        text = "-\N{INFINITY}" if value < 0 else "\N{INFINITY}"
+    else:
+        text = f"{value:,}" if isinstance(value, int) else f"{value:,.{places}f}"
+    return text.replace("-", MINUS)

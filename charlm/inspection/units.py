@@ -260,16 +260,13 @@ def measure(reading: Reading) -> Units:
 # The page
 
 TEXT = (
-    "The unit that follows each feature of the text most closely. AUC is the probability that the "
-    "output is higher at a character with the feature than at one without; for a number, such as "
-    "the position in the line, the strength is a rank correlation. Outputs are measured after the "
-    'character has been read. "Given the character" means that only positions with the same '
-    "character are compared, so that a unit cannot score by recognising the character alone. For "
-    "chance, the feature is shifted along the text by a random distance, and the strength of the "
-    "best of all units is measured again. The position in the word counts from 1 and is 0 outside "
-    "words. A word is a sequence of letters, which may contain apostrophes. A heading is a line of "
-    "up to 40 characters that follows an empty line and ends with a colon. Quotes and brackets "
-    "extend to their closing sign, or to an empty line."
+    "For each feature of the text, the unit whose output follows it most closely; a unit is one "
+    "number of the state. Its strength is 0 if it ignores the feature, and 1 if it tells exactly "
+    "where the feature is: AUC is the probability that the output is higher at a character with "
+    "the feature than at one without. For a feature that is a number, the strength is a rank "
+    'correlation. "Given the character" compares only positions with the same character, so that '
+    "recognising the character is not enough. For chance, the feature is shifted along the text by "
+    "a random distance, and the best of all units is measured again."
 )
 MARKERS = {
     "strength": "o",
@@ -305,7 +302,7 @@ def plot(figure: Figure, results: Mapping[Line, Units]) -> None:
                 color=MUTED if name.startswith("chance") else line.colour,
                 fillstyle="none",
                 linestyle="",
-                label=line.label if len(results) > 1 and name == "strength" else name,
+                label=line.group if line.group and name == "strength" else name,
             )
     points.set_yticks(range(len(rows)), rows)
     points.set(xlim=(0, 1), ylim=(len(rows), -1), xlabel="strength, 0 to 1")
@@ -338,10 +335,12 @@ def details(results: Mapping[Line, Units]) -> str:
         rows.append((feature.feature, unit, best.score, *numbers, feature.units_beyond_chance))
     head = ("feature", "best unit", "AUC or correlation", *MARKERS, "units beyond chance")
     caption = (
-        "The best unit for each feature. Units beyond chance: all units with both strengths above "
-        "chance. A dash: the character alone determines the feature."
+        "Units beyond chance: all units with both strengths above chance. A dash: the character "
+        "alone determines the feature. The position in the word counts from 1 and is 0 outside "
+        "words. A heading is a line of up to 40 characters that follows an empty line and ends "
+        "with a colon. Quotes and brackets extend to their closing sign, or to an empty line."
     )
-    return table(head, rows, caption=caption, is_folded=True)
+    return table(head, rows, caption=caption, summary="The best unit for each feature")
 
 
 SECTION = Section(

@@ -141,7 +141,7 @@ def context_used(gains: Values, errors: Values, *, characters: int) -> int | Non
     """
     if np.isnan(errors).any():
         return None
-    by_chance = student(2, blocks=characters // ERROR_BLOCK) * errors
+    by_chance = student(2, freedom=max(1, characters // ERROR_BLOCK - 1)) * errors
     is_small = gains <= np.maximum(USED, by_chance)
     used = int(np.flatnonzero(~is_small).max(initial=-1)) + 1
     if used and by_chance[-1] > USED:
@@ -188,7 +188,7 @@ def plot(figure: Figure, results: Mapping[Line, UsableContext]) -> None:
         k = context.characters
         band = _band(context.nats, context.standard_errors) if is_alone else None
         gain_band = _band(context.gains, context.gain_errors) if is_alone else None
-        curve(loss, k, context.nats, band, colour=line.colour, label=line.label or "network")
+        curve(loss, k, context.nats, band, colour=line.colour, label=line.group or "network")
         positive = np.where(context.gains > 0, context.gains, np.nan)
         curve(gain, k, positive, gain_band, colour=line.colour)
         if context.used is not None:

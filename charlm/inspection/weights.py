@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from charlm.core.architecture import Shape
 from charlm.inspection.reading import Reading
-from charlm.inspection.style import ORANGE, Figure, Line, Section, add_axes, table
+from charlm.inspection.style import MUTED, Figure, Line, Section, add_axes, table
 
 SYMBOLS = {
     "embedding": "E",
@@ -72,13 +72,12 @@ def plot_spectrum(figure: Figure, results: Mapping[Line, Sequence[RecurrentSpect
     axes = add_axes(figure, *(f"V of rnn.{layer}" for layer in range(layers)))
     angles = np.linspace(0, 2 * np.pi, 200)
     for layer, each in enumerate(axes):
-        each.plot(np.cos(angles), np.sin(angles), color=ORANGE)
+        each.plot(np.cos(angles), np.sin(angles), color=MUTED)
         each.set(aspect="equal", xlabel="real", ylabel="imaginary")
         for line, spectra in results.items():
             if layer < len(spectra):
                 values = spectra[layer].eigenvalues
-                label = line.label if layer == 0 else None
-                each.plot(values.real, values.imag, ".", ms=3, color=line.colour, label=label)
+                each.plot(values.real, values.imag, ".", ms=3, color=line.colour, label=line.group)
 
 
 def spectrum_details(results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> str:
@@ -90,7 +89,7 @@ def spectrum_details(results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> str
     ]
     caption = "The spectral radius of V: the largest modulus of an eigenvalue."
     head = ("layer", "spectral radius")
-    return table(head, rows, caption=caption, is_folded=len(results) > 1)
+    return table(head, rows, caption=caption, summary="Spectral radii" if len(results) > 1 else "")
 
 
 SPECTRUM = Section(
@@ -146,10 +145,13 @@ def network_details(results: Mapping[Line, Network]) -> str:
     total = ("all", "", "", network.parameters)
     run = f" of {line.label}" if line.label else ""
     head = ("tensor", "symbol", "shape", "weights")
-    weights = table(head, [*rows, total], caption=f"The weights{run}.", is_folded=True)
+    caption = "The symbols are those of the equation; layers are counted from rnn.0."
+    weights = table(head, [*rows, total], caption=caption, summary=f"The weights{run}")
     settings = [(key, str(value)) for key, value in network.settings.items()]
-    caption = f"The settings{run}."
-    return weights + table(("setting", "value"), settings, caption=caption, is_folded=True)
+    caption = "All settings; training.parts depends on the number of cores."
+    return weights + table(
+        ("setting", "value"), settings, caption=caption, summary=f"The settings{run}"
+    )
 
 
 NETWORK = Section(

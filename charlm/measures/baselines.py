@@ -103,7 +103,7 @@ class Comparison:
         """
         if self.standard_error is None:
             return False
-        errors = student(3, blocks=self.characters // ERROR_BLOCK)
+        errors = student(3, freedom=self.characters // ERROR_BLOCK - 1)
         return abs(self.margin_nats) > max(errors * self.standard_error, 5e-5)
 
     def __str__(self) -> str:

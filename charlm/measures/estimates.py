@@ -81,9 +81,9 @@ def difference(score: Score, other: Score, *, on: Iterable[object]) -> Estimate:
 
 
 def over_runs(estimates: Sequence[Estimate]) -> Estimate:
-    """Return the mean of several runs with its standard error; a single run keeps its own."""
+    """Return the mean of one or more runs with its standard error over the runs."""
     if len(estimates) == 1:
-        return estimates[0]
+        return Estimate(estimates[0].value)
     values = np.array([each.value for each in estimates], np.float64)  # None becomes NaN
     with np.errstate(invalid="ignore"):  # the error of an infinite mean is unknown
         return Estimate.of(values.mean(), values.std(ddof=1) / math.sqrt(len(values)))
@@ -152,22 +152,69 @@ def error_of_sum(deviations: Values) -> float | None:
     return math.sqrt(inflation * count / (count - 1) * total)
 
 
-def student(errors: float, *, blocks: int) -> float:
-    """Return the number of standard errors from few blocks that is as improbable as `errors`.
+def student(errors: float, *, freedom: float) -> float:
+    """Return the number of estimated standard errors that is as improbable as `errors` known ones.
 
-    The standard error itself is uncertain if it is based on few blocks: two of them cover 95% of
-    many means from many blocks, but 2.4 are needed for 8 blocks. The quantile of Student's t
-    distribution is computed by its expansion (Abramowitz and Stegun 1964, 26.7.5).
+    A standard error from few numbers is itself uncertain: two of them cover 95% of many means from
+    many numbers, but 2.4 are needed for 8 numbers. The substitution t = sqrt(f) tan(a) turns the
+    density of Student's t distribution with f degrees of freedom into cos(a)^(f - 1).
 
     Args:
-        errors: A number of standard errors that are known exactly, a quantile of the normal
-            distribution, 0 to 3.
-        blocks: Number of blocks, MIN_BLOCKS or more.
+        errors: A quantile of the normal distribution, 0 to 3.
+        freedom: Degrees of freedom f, 1 or more.
 
     """
-    freedom = blocks - 1
-    z = errors
-    first = (z**3 + z) / 4
-    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
-    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
-    return z + first / freedom + second / freedom**2 + third / freedom**3
+    angles = np.linspace(0, np.pi / 2, 100_001)
+    density = np.cos(angles) ** (freedom - 1)
+    within = np.cumsum(density) - (density + density[0]) / 2
+    angle = np.interp(math.erf(errors / math.sqrt(2)), within / within[-1], angles)
+    return math.sqrt(freedom) * math.tan(angle)
+
+
+@dataclass(frozen=True)
+class SeedsDifference:
+    """The difference of the mean losses of two groups of runs with different seeds."""
+
+    nats_per_char: float
+    """Mean loss of the first group minus that of the second."""
+    standard_error: float
+    """Standard error over the seeds."""
+    t: float
+    """The difference divided by its error: Welch's statistic."""
+    degrees_of_freedom: float
+    is_beyond_chance: bool
+    """Whether seeds alone cause such a difference in fewer than 5% of cases."""
+
+    def __str__(self) -> str:
+        """Return the difference as a sentence about the row of a table."""
+        side = "higher" if self.t > 0 else "lower"
+        return (
+            f"{abs(self.nats_per_char):.4f} ± {self.standard_error:.4f} nats {side} than the row "
+            f"above: {'more than chance' if self.is_beyond_chance else 'may be chance'} (Student's "
+            f"t = {abs(self.t):.1f}, {self.degrees_of_freedom:.1f} degrees of freedom, 95%)"
+        )
+
+
+def compare_seeds(
+    losses: Sequence[float | None], others: Sequence[float | None]
+) -> SeedsDifference | None:
+    """Compare the losses of two groups of runs by Welch's test (Welch 1947).
+
+    Returns:
+        The difference; None if a group has fewer than two known losses, or all losses of each group
+        are equal.
+
+    """
+    groups = [[loss for loss in group if loss is not None] for group in (losses, others)]
+    counts = np.array([len(group) for group in groups])
+    if counts.min() < 2:
+        return None
+    variances = np.array([np.var(group, ddof=1) for group in groups]) / counts
+    variance = variances.sum()
+    if not variance:
+        return None
+    nats = float(np.mean(groups[0]) - np.mean(groups[1]))
+    error = math.sqrt(variance)
+    freedom = float(variance**2 / (variances**2 / (counts - 1)).sum())
+    is_beyond_chance = abs(nats / error) > student(1.96, freedom=freedom)
+    return SeedsDifference(nats, error, nats / error, freedom, is_beyond_chance)

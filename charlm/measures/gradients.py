@@ -39,7 +39,8 @@ its zero state."""
 STRIDE = 6
 """Number of characters between two states that are counted in the histogram."""
 REACHED = 0.1
-"""Smallest gradient that counts as reaching back, as a share of its size at lag 0."""
+"""Smallest size that counts when asking how far a gradient or a difference lasts, as a share of its
+size at lag 0."""
 SQUARINGS = 8
 """Number of squarings of a matrix for its spectral radius; each squaring halves the error."""
 
@@ -173,7 +174,8 @@ def log_growth(
     Args:
         trace: The trace of one text, with weights in float64.
         steps: The steps t, in this order.
-        count: Number of differences n, which begin in random directions.
+        count: Maximum number of differences n, which begin in directions that are random, but
+            always the same.
         layer: A layer on its own; None = the whole state.
 
     Returns:
@@ -183,7 +185,7 @@ def log_growth(
     """
     parameters = trace.parameters
     units = parameters.state_size if layer is None else parameters.layers[layer].units
-    random = np.random.default_rng(0).standard_normal((units, count))
+    random = np.random.default_rng(0).standard_normal((units, min(count, units)))
     basis = np.linalg.qr(random)[0]
     logs = []
     for step in steps:
@@ -318,7 +320,6 @@ def probe(parameters: Parameters, windows: Ids) -> list[LayerProbe]:
     return probes
 
 
-def reach(curve: LagCurve) -> int:
-    """Return the first lag with a median gradient below a tenth, or else the curve's length."""
-    below = np.flatnonzero(np.nan_to_num(curve.median, nan=0.0) < REACHED)
-    return int(below[0]) if len(below) else len(curve.median)
+def reach(curve: Values) -> int:
+    """Return the last lag of a curve [K] with at least REACHED; 0 if there is none."""
+    return int(np.flatnonzero(curve >= REACHED).max(initial=0))

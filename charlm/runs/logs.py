@@ -44,11 +44,11 @@ DESCRIPTIONS: Mapping[str, str] = {
     f"network on the validation text. {NGRAM}: an n-gram model (interpolated modified Kneser-Ney) "
     "on the validation text.",
     "optimization/gradient_norm": "Norm of the gradient at the logged step, before clipping.",
-    "reach_of_gradient": "How far the gradient of a prediction reaches: the first lag k, in "
-    "characters, at which |dL_t/dh_(t-k)| / |dL_t/dh_t| (median over windows) is below a tenth. "
-    "48 means 48 or more.",
+    "reach_of_gradient": "How far the gradient of a prediction reaches: the last lag k, in "
+    "characters, at which |dL_t/dh_(t-k)| / |dL_t/dh_t| (median over 16 windows of the validation "
+    "text) is at least a tenth. 47 means 47 or more.",
     "saturation": "Share of outputs at which the slope of the activation is below 0.19 times its "
-    "maximum: |h| > 0.9 for tanh, an output of 0 for relu.",
+    "maximum, in 16 windows of the validation text: |h| > 0.9 for tanh, 0 for relu.",
     "spectral_radius": "Largest absolute eigenvalue of the recurrent kernel V.",
     "state": "Outputs h of the units while the network reads validation text.",
 }
@@ -216,7 +216,7 @@ class Probes(Callback):
             probes = probe(parameters, self._windows)
             radii = [spectral_radius(layer.recurrent_kernel) for layer in parameters.layers]
         for index, (radius, layer) in enumerate(zip(radii, probes, strict=True)):
-            gradient_reach = float(reach(layer.gradient))
+            gradient_reach = float(reach(layer.gradient.median))
             self.log.show_scalar(f"spectral_radius/layer_{index}", radius, step=step)
             self.log.show_scalar(f"saturation/layer_{index}", layer.saturated_share, step=step)
             self.log.show_scalar(f"reach_of_gradient/layer_{index}", gradient_reach, step=step)

@@ -183,6 +183,9 @@ class Outcome:
     """Loss of the best model; None if there is no such model."""
     standard_error: float | None
     """Standard error of this loss; None = unknown."""
+    train_nats_per_char: float | None
+    """Loss of the best model on the start of the training text, measured as its validation loss and
+    on as many characters; None = not measured."""
     best_step: int
     """Step of the best model."""
     split: str

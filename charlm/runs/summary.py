@@ -8,7 +8,6 @@ yet are None.
 import hashlib
 import json
 import os
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,8 +21,17 @@ from charlm.core.checkpoints import saved_steps
 from charlm.core.model_file import read_architecture, read_fields
 from charlm.core.scoring import Score
 from charlm.errors import CharlmError
-from charlm.measures.estimates import Measured, difference, loss_of
-from charlm.runs.folder import CORPUS, ENDED_FILE, check_is_run, find_run, find_runs, run_names
+from charlm.measures.estimates import (
+    UNKNOWN,
+    Estimate,
+    Measured,
+    compare_seeds,
+    difference,
+    loss_of,
+    over_runs,
+)
+from charlm.runs.folder import CORPUS, check_is_run, find_run, find_runs, run_names
+from charlm.runs.run import read_outcome
 from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held, open_file
 from charlm.text.corpus import is_corpus, read_manifest
 
@@ -47,6 +55,9 @@ class RunSummary:
     """Last step in the log or of the newest checkpoint, whichever is later."""
     score: Score | None
     """Score of the best model on the validation text, or else on the training text."""
+    train_nats_per_char: float | None
+    """Loss of the best model on the training text, see `Outcome`; None before the end of the
+    run."""
     best_step: float | None
     """Step of the best model."""
     seconds: float | None
@@ -87,11 +98,13 @@ def summarize(folder: Path) -> RunSummary:
         steps = [number for number in (step, *saved) if number is not None]
         best = folder / BEST
         model = read_fields(best) if best.exists() else {}
+        outcome = read_outcome(folder)
         return RunSummary(
             folder,
-            state=_state_of(folder),
+            state=_state_of(folder, has_ended=outcome is not None),
             step=max(steps, default=None),
             score=Score.from_fields(model.get("score")),
+            train_nats_per_char=outcome.train_nats_per_char if outcome else None,
             best_step=to_number(model.get("step")),
             seconds=seconds,
             characters_per_second=speed,
@@ -105,10 +118,10 @@ def summarize(folder: Path) -> RunSummary:
         raise CharlmError(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
 
 
-def _state_of(folder: Path) -> State:
+def _state_of(folder: Path, *, has_ended: bool) -> State:
     if is_held(folder):
         return "training"
-    return "done" if (folder / ENDED_FILE).is_file() else "stopped"
+    return "done" if has_ended else "stopped"
 
 
 def _read_text(corpus: Path) -> Measured:
@@ -219,7 +232,8 @@ def group_by_text(runs: Sequence[Run]) -> list[list[Run]]:
 def group_by_seed(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
     """Group runs that were measured on the same text and differ only in NOT_GROUPED.
 
-    A run with an unknown text is the only one in its group.
+    The groups are in the order of the settings that differ. A run with an unknown text is the only
+    one in its group.
 
     Returns:
         For each group, the settings that differ between the groups, and its runs.
@@ -230,7 +244,14 @@ def group_by_seed(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]
     )
     differing = differing_settings([group[0] for group in groups])
     keys = [key for key in differing if key not in NOT_GROUPED]
-    return [({key: group[0].settings.get(key) for key in keys}, group) for group in groups]
+    found = [({key: group[0].settings.get(key) for key in keys}, group) for group in groups]
+    return sorted(found, key=lambda each: [*map(_order, each[0].values())])
+
+
+def _order(value: Any) -> tuple[bool, float, str]:
+    """Return a key that sorts values of a setting: numbers by size, then others as text."""
+    is_number = isinstance(value, int | float)
+    return (not is_number, value if is_number else 0, str(value or ""))
 
 
 def _group(runs: Sequence[Run], key: Callable[[Run], object]) -> list[list[Run]]:
@@ -274,6 +295,7 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
             "split": run.score and run.score.split,
             "nats_per_char": run.nats_per_char,
             "standard_error": run.score and loss_of(run.score).error,
+            "train_nats_per_char": run.train_nats_per_char,
             "above_best": above,
             "best_step": run.best_step,
             "seconds": run.seconds,
@@ -289,17 +311,25 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
     return rows
 
 
-def compare_seeds(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
-    """Return mean and standard deviation of the runs on one text that differ only in seeds."""
-    rows = []
+def compare_groups(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
+    """Return the means of the runs on one text that differ only in seeds, and their differences.
+
+    The standard errors are over the seeds. `above_previous` compares a row with the one before it.
+    """
+    rows: list[dict[str, Any]] = []
+    before: list[float | None] = []
     for settings, runs in group_by_seed(group):
         first = runs[0]
-        scores = [run.nats_per_char for run in runs if run.nats_per_char is not None]
+        losses = [run.nats_per_char for run in runs]
+        known = [Estimate(loss) for loss in losses if loss is not None]
+        mean = over_runs(known) if known else UNKNOWN
+        above = compare_seeds(losses, before)
         rows.append(
             {
-                "scored": len(scores),
-                "nats_per_char": statistics.mean(scores) if scores else None,
-                "standard_deviation": statistics.stdev(scores) if len(scores) > 1 else None,
+                "scored": len(known),
+                "nats_per_char": mean.value,
+                "standard_error": mean.error,
+                "above_previous": above and vars(above),
                 "text": first.measured and first.measured.text,
                 "text_sha256": first.measured and first.measured.sha256,
                 "recipe": first.recipe,
@@ -307,6 +337,7 @@ def compare_seeds(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
                 "runs": [str(run.folder) for run in runs],
             }
         )
+        before = losses
     return rows
 
 

@@ -79,9 +79,9 @@ class TimeLimit(Callback):
         end = self.clock() + training.step_seconds + evaluation_seconds
         return End("time limit", "time limit") if end > self.end - END_SECONDS else None
 
-    def is_over(self) -> bool:
-        """Return whether there is no more time to choose the temperature."""
-        return self.clock() > self.end - EXIT_SECONDS
+    def is_over(self, seconds: float = 0.0) -> bool:
+        """Return whether there is no time for something that takes some seconds, and to exit."""
+        return self.clock() + seconds > self.end - EXIT_SECONDS
 
 
 def time_engine(

@@ -9,9 +9,11 @@ import numpy as np
 
 from charlm.config.file import load_config
 from charlm.config.recipes import find_recipe
+from charlm.core import BEST
 from charlm.core.architecture import architecture
 from charlm.core.engine import Engine, EngineFactory, SoftTargets
 from charlm.core.loop import Callback, End, Training
+from charlm.core.model_file import read_model
 from charlm.core.scoring import Score
 from charlm.errors import CharlmError
 from charlm.events import Decided, Ended, Note
@@ -215,14 +217,21 @@ def train_run(
         on_event=session.on_event,
         clock=session.clock,
     )
-    temperature = None
+    temperature = train_nats = None
     with session.interruption.deferred():
         end = _run(training)
         has_model = end.kind != "signal" and training.best is not None
+        is_over = (lambda _=0: False) if limit is None else limit.is_over
+        seconds = training.evaluation_seconds or 0.0
+        if has_model and text.validation is not None and not is_over(seconds):
+            best = read_model(run.folder / BEST).parameters
+            score = engine.score(best, text.training[: len(text.validation)])
+            train_nats = score.nats_per_char
         if has_model and run.config.sampling.chooses_temperature:
-            is_over = (lambda: False) if limit is None else limit.is_over
             temperature = set_temperature(run, lock, is_over=is_over)
-    outcome = _outcome(training, end, ngram, temperature)
+    outcome = replace(
+        _outcome(training, end, ngram), temperature=temperature, train_nats_per_char=train_nats
+    )
     if end.kind == "time limit":
         session.warn(f"slower than planned: {outcome.step:,} of {training.schedule.total:,} steps")
     if limit is not None and session.clock() > limit.end:
@@ -255,10 +264,8 @@ def _run(training: Training) -> End:
         raise
 
 
-def _outcome(
-    training: Training, end: End, ngram: Score | None, temperature: float | None
-) -> Outcome:
-    """Return the outcome of a session of training."""
+def _outcome(training: Training, end: End, ngram: Score | None) -> Outcome:
+    """Return the outcome of a session of training, before what is measured at its end."""
     state, best, text = training.state, training.best, training.text
     error = None if best is None else loss_of(best).error
     could_go_on = end.kind in {"all steps", "time limit"}
@@ -276,7 +283,8 @@ def _outcome(
         standard_error=error,
         best_step=state.best_step,
         split=text.split,
-        temperature=temperature,
+        train_nats_per_char=None,
+        temperature=None,
         baselines={} if ngram is None else {NGRAM: ngram.nats_per_char},
         is_uncertain=is_short and state.best_step not in {0, state.step},
         is_improving=could_go_on and is_last and error is not None,

@@ -1,6 +1,7 @@
 """`charlm runs`: the runs under runs/, as a table and as JSON."""
 
 import json
+import math
 import os
 import re
 import shutil
@@ -25,6 +26,7 @@ from run_folders import make_run, make_scored_run
 from tensorboard import program
 
 from charlm.core.model_file import TrainedModel
+from charlm.runs.run import read_outcome
 
 pytestmark = pytest.mark.usefixtures("wide_terminal")
 
@@ -38,18 +40,20 @@ def set_age(run: Path, seconds: float) -> None:
 
 
 @pytest.fixture
-def two_runs(trained: TrainedModel) -> None:
+def two_runs(trained: TrainedModel, trained_run: Path) -> None:
     """Make a scored run and a newer one without a score."""
     set_age(make_scored_run(Path("runs/old"), trained, 1.5), 0)
-    (make_run(Path("runs/new")) / "ended.json").touch()
+    outcome = read_outcome(trained_run)
+    assert outcome is not None
+    replace(outcome, folder=make_run(Path("runs/new")), train_nats_per_char=1.25).write()
 
 
 @pytest.mark.usefixtures("two_runs")
 def test_the_table_has_a_row_for_each_run() -> None:
     assert charlm("runs").stdout == (
-        "run  state    step    loss  above best\n"
-        "new  done        -       -           -\n"
-        "old  stopped     9  1.5000           -\n"
+        "run  state    step    loss  training loss  above best\n"
+        "new  done        -       -         1.2500           -\n"
+        "old  stopped     9  1.5000              -           -\n"
     )
 
 
@@ -193,25 +197,41 @@ def runs_with_seeds(trained: TrainedModel) -> None:
 
 
 MEAN = statistics.mean([1.5, 1.6, 1.75])
-DEVIATION = statistics.stdev([1.5, 1.6, 1.75])
+ERROR = statistics.stdev([1.5, 1.6, 1.75]) / math.sqrt(3)
 
 
 @pytest.mark.usefixtures("runs_with_seeds")
-def test_the_json_of_groups_has_mean_and_standard_deviation() -> None:
-    seeds, other = json_of("runs", "0", "1", "2", "3", "unscored", "--group")
+def test_the_json_of_groups_has_means_in_the_order_of_the_setting() -> None:
+    other, seeds = json_of("runs", "0", "1", "2", "3", "unscored", "--group")
     assert seeds["scored"] == 3
     assert seeds["nats_per_char"] == pytest.approx(MEAN)
-    assert seeds["standard_deviation"] == pytest.approx(DEVIATION)
+    assert seeds["standard_error"] == pytest.approx(ERROR)
     assert sorted(seeds["runs"]) == ["runs/0", "runs/1", "runs/2", "runs/unscored"]
-    assert (other["scored"], other["standard_deviation"]) == (1, None)
+    assert (other["scored"], other["standard_error"]) == (1, None)
     assert other["settings"] == {"model.units": 7}
+    assert seeds["above_previous"] is None
 
 
 @pytest.mark.usefixtures("runs_with_seeds")
 def test_a_group_is_a_row() -> None:
-    heads, first = charlm("runs", "--group").stdout.splitlines()[:2]
-    assert re.split("  +", heads) == ["runs", "mean loss ± standard deviation"]
-    assert first.split() == ["3", f"{MEAN:.4f}", "±", f"{DEVIATION:.4f}"]
+    heads, _, _, second, *_ = charlm("runs", "--group").stdout.splitlines()
+    assert re.split("  +", heads) == ["seeds", "mean loss ± standard error over seeds"]
+    assert second.split() == ["3", f"{MEAN:.4f}", "±", f"{ERROR:.4f}"]
+
+
+@pytest.mark.usefixtures("runs_with_seeds")
+def test_a_group_is_compared_with_the_row_above(trained: TrainedModel) -> None:
+    make_scored_run(Path("runs/4"), trained, 1.2)
+    shutil.copytree("runs/3/corpus", "runs/4/corpus")
+    config = charlm("config", "show", "runs/3/config.yaml", "-s", "seed=2").stdout
+    Path("runs/4/config.yaml").write_text(config, encoding="utf-8")
+    difference = json_of("runs", "--group")[1]["above_previous"]
+    assert difference["nats_per_char"] == pytest.approx(MEAN - 1.1)
+    error = math.sqrt(ERROR**2 + 0.1**2)
+    assert difference["standard_error"] == pytest.approx(error)
+    assert difference["t"] == pytest.approx((MEAN - 1.1) / error)
+    sentence = "0.5167 ± 0.1236 nats higher than the row above: may be chance"
+    assert f"\n  {sentence}" in charlm("runs", "--group").stdout
 
 
 # Settings and damaged runs
@@ -239,6 +259,13 @@ def test_damaged_runs_are_in_the_table() -> None:
     table = charlm("runs").stdout
     assert len(table.splitlines()) == 5
     assert "  later.version 3\n" in table
+
+
+def test_runs_with_the_same_name_are_listed_by_their_paths(trained: TrainedModel) -> None:
+    for student in ("ann", "bob"):
+        make_scored_run(Path(f"{student}/runs/mine"), trained, 1.5)
+    rows = charlm("runs", "ann/runs/mine", "bob/runs/mine").stdout.splitlines()[1:]
+    assert sorted(row.split()[0] for row in rows) == ["ann/runs/mine", "bob/runs/mine"]
 
 
 def test_different_settings_are_listed_below_each_run(trained: TrainedModel) -> None:

@@ -116,7 +116,7 @@ def test_the_table_has_the_mean_of_runs_that_differ_in_seeds() -> None:
     }
     head, whole, *_ = cells(details(runs))
     assert head[2:4] == ["a", "b"]
-    assert whole[2:4] == ["6.5 ± 1.5", "6"]
+    assert whole[2:4] == ["6.5 ± 1.5", "6.000"]
 
 
 def test_a_class_may_be_missing_in_a_run() -> None:
@@ -125,4 +125,4 @@ def test_a_class_may_be_missing_in_a_run() -> None:
         line: divide_loss(np.ones(len(ids) - 1), ids, VOCABULARY) for line, ids in lines.items()
     }
     rows = {row[0]: row for row in cells(details(runs))}
-    assert rows["upper case"][2:4] == ["1", "\N{EN DASH}"]
+    assert rows["upper case"][2:4] == ["1.000", "\N{EN DASH}"]

@@ -19,13 +19,11 @@ from charlm.inspection.memory import (
     far_slope,
     gradient_by_lag,
     grows,
-    half_life,
     impulse_response,
     lyapunov,
-    shown_half_life,
 )
 from charlm.inspection.reading import SampledCharacters
-from charlm.measures.estimates import Estimate, as_arrays
+from charlm.measures.estimates import Estimate
 from charlm.measures.gradients import Trace, gradient_norms, lag_curve
 
 # The gradient of a single unit
@@ -36,16 +34,16 @@ def unit(weight: float, length: int = 60) -> Trace:
     return traced(one_layer(np.array([[weight]])), random_ids(length))
 
 
-def test_a_linear_unit_has_an_exact_half_life_and_slope() -> None:
+def test_a_linear_unit_has_an_exact_reach_and_slope() -> None:
     (curve,) = gradient_by_lag(unit(0.5), positions=9)
-    values, errors = as_arrays([curve.half_life, curve.slope])
-    assert values == pytest.approx([1, math.log(0.5)])
-    assert errors == pytest.approx([0, 0], abs=1e-12)
+    assert curve.reach == 3  # 1/8 is more than a tenth, 1/16 is less
+    assert curve.slope.value == pytest.approx(math.log(0.5))
+    assert curve.slope.error == pytest.approx(0, abs=1e-12)
 
 
-def test_a_gradient_is_visible_down_to_a_thousandth() -> None:
-    (curve,) = gradient_by_lag(unit(0.5), positions=9)
-    assert curve.visible_to == 9  # 1/512 is visible, 1/1024 is not
+def test_a_difference_of_a_linear_unit_lasts_as_long_as_its_gradient() -> None:
+    response = impulse_response(unit(0.5), positions=9)
+    assert response.reach == 3
 
 
 def test_predictions_are_followed_back_by_128_characters() -> None:
@@ -88,56 +86,12 @@ def curves_of_blocks(random_trace: Trace) -> list[NDArray[np.float64]]:
     return [lag_curve(0, of_layers[0]).median for of_layers in norms]
 
 
-def test_the_error_of_a_half_life_is_based_on_blocks(
-    random_trace: Trace, curves_of_blocks: list[NDArray[np.float64]]
-) -> None:
-    (curve,) = gradient_by_lag(random_trace, positions=80)
-    half_lives = [half_life(median) or math.nan for median in curves_of_blocks]
-    assert curve.half_life.error == pytest.approx(reference.standard_error(half_lives))
-
-
 def test_the_error_of_a_slope_is_based_on_blocks(
     random_trace: Trace, curves_of_blocks: list[NDArray[np.float64]]
 ) -> None:
     (curve,) = gradient_by_lag(random_trace, positions=80)
     slopes = [np.polyfit(range(64, 129), np.log(median[64:]), 1)[0] for median in curves_of_blocks]
     assert curve.slope.error == pytest.approx(reference.standard_error(slopes))
-
-
-def test_a_half_life_below_one_character_has_no_error() -> None:
-    (curve,) = gradient_by_lag(unit(0.25), positions=9)
-    assert curve.half_life.value == pytest.approx(0.5)
-    assert curve.half_life.error is None
-
-
-@pytest.mark.parametrize(
-    ("life", "shown"),
-    [
-        pytest.param(0.0, "< 1", id="zero"),
-        pytest.param(0.99, "< 1", id="below one"),
-        pytest.param(1.0, Estimate(1.0, 0.1), id="one"),
-        pytest.param(None, Estimate(None, 0.1), id="unknown"),
-    ],
-)
-def test_a_half_life_below_one_character_is_not_written_out(life: float | None, shown: Any) -> None:
-    assert shown_half_life(Estimate(life, 0.1)) == shown
-
-
-@pytest.mark.parametrize(
-    ("gradients", "expected"),
-    [
-        pytest.param(
-            [1, 0.8, 0.4, 0.3], 1 + math.log(0.8 / 0.5) / math.log(0.8 / 0.4), id="between two"
-        ),
-        pytest.param([1, 0.9, 0], 1, id="falls to zero"),
-        pytest.param([1, 2, 0.7], None, id="never"),
-        pytest.param([1, 0.25], 0.5, id="below a character"),
-    ],
-)
-def test_the_half_life_equals_its_definition(
-    gradients: list[float], expected: float | None
-) -> None:
-    assert half_life(np.array(gradients)) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from charlm.config.schema import merge
 from charlm.errors import CharlmError
 from charlm.inspection.reading import SampledCharacters
 from charlm.inspection.report import SECTIONS, Group, Report, group_reports, render_page, results_of
-from charlm.inspection.style import Line, draw, with_error
+from charlm.inspection.style import Cell, Line, draw, table
 from charlm.measures.estimates import Estimate
 
 Elements = list[tuple[str, dict[str, str], list[Any]]]
@@ -124,8 +124,10 @@ def test_a_page_has_no_control_characters(hostile_page: str) -> None:
     [
         pytest.param(1.23456, 0.0234, "1.235 ± 0.023", id="two digits of the error"),
         pytest.param(-0.5, 0.25, "\u22120.50 ± 0.25", id="negative"),
-        pytest.param(1.23456, None, "1.2", id="unknown error"),
+        pytest.param(12.3456, None, "12.35", id="unknown error"),
         pytest.param(1.23456, 0.0, "1.235", id="no error"),
+        pytest.param(1.23456, math.inf, "1.235", id="infinite error"),
+        pytest.param(0.0, None, "0.000", id="zero"),
         pytest.param(9, None, "9", id="count"),
         pytest.param(None, None, "\N{EN DASH}", id="missing"),
         pytest.param(-math.inf, None, "\u2212∞", id="minus infinity"),
@@ -134,7 +136,19 @@ def test_a_page_has_no_control_characters(hostile_page: str) -> None:
 def test_a_number_has_no_more_digits_than_its_error_allows(
     mean: float | None, error: float | None, shown: str
 ) -> None:
-    assert with_error(Estimate(mean, error)) == shown
+    page = table(["loss"], [[Estimate(mean, error)]], caption="")
+    assert rows_of(page)[1] == [shown]
+
+
+def test_the_numbers_of_a_column_have_the_same_decimals() -> None:
+    rows: list[list[Cell]] = [
+        [Estimate(1.5, 0.0123)],
+        [Estimate(1.25, 0.001)],
+        [Estimate(2, None)],
+        [None],
+    ]
+    column = [cell for (cell,) in rows_of(table(["loss"], rows, caption=""))[1:]]
+    assert column == ["1.500 ± 0.012", "1.250 ± 0.001", "2", "\N{EN DASH}"]
 
 
 # Sections
@@ -246,11 +260,17 @@ def test_a_group_has_one_colour() -> None:
 
 def test_the_table_has_a_row_for_each_group(class_page: str) -> None:
     head, *rows = rows_of(class_page)
-    assert head[:4] == ["runs", "sequence_length", "nats per character", "context used"]
-    assert [[*row[:2], row[3]] for row in rows] == [
-        ["short-1, short-2, short-3", "4", "3.00 ± 0.58"],
-        ["long-1", "64", "2"],
+    assert head[:4] == ["sequence_length", "seeds", "nats per character", "context used"]
+    assert [[*row[:2], row[3], row[-1]] for row in rows] == [
+        ["4", "3", "3.00 ± 0.58", "short-1, short-2, short-3"],
+        ["64", "1", "2", "long-1"],
     ]
+
+
+def test_groups_are_in_the_order_of_their_settings() -> None:
+    lengths = [64, 4, 16]
+    runs = [run(f"{each}", training={"sequence_length": each}) for each in lengths]
+    assert names_of(group_reports(runs)) == [["4"], ["16"], ["64"]]
 
 
 def test_an_unknown_number_of_a_run_is_unknown_for_its_group() -> None:
@@ -259,21 +279,62 @@ def test_an_unknown_number_of_a_run_is_unknown_for_its_group() -> None:
     assert rows_of(render_page([CLASS[0], changed]))[1][2] == "\N{EN DASH}"
 
 
-def test_both_meanings_of_the_error_are_explained_where_both_occur(class_page: str) -> None:
-    assert "of several runs is one standard error over the runs" in class_page
+def test_the_errors_of_groups_are_over_the_seeds(class_page: str) -> None:
+    assert "is one standard error over the seeds" in class_page
+    assert "is one standard error over the text" not in class_page
+
+
+def test_the_errors_of_single_runs_are_over_the_text() -> None:
+    page = render_page([CLASS[0], CLASS[3]])
+    assert "is one standard error over the text" in page
+    assert "over the seeds" not in page
+
+
+def loss(seed: int, nats: float, **settings: Any) -> Report:
+    """Return a report on a run with a loss, whose error over the text is 0.5."""
+    measured = run(f"{seed}", seed=seed, **settings)
+    losses = replace(report().get("loss_by_class"), nats_per_char=Estimate(nats, 0.5))
+    return replace(measured, results={**measured.results, "loss_by_class": losses})
+
+
+LOSSES = [
+    *(loss(seed, nats, **LONG) for seed, nats in ((1, 1.0), (2, 1.25), (3, 1.5))),
+    *(loss(seed, nats, **SHORT) for seed, nats in ((1, 2.0), (2, 2.5))),
+]
+
+
+def test_a_page_says_whether_groups_differ() -> None:
+    # Welch: 1 / sqrt(0.125 / 2 + 0.0625 / 3) = 3.46; at 1.68 degrees of freedom, 5.1 are chance
+    assert (
+        "sequence_length 64: 1.0000 ± 0.2887 nats lower than the row above: may be chance "
+        "(Student&#x27;s t = 3.5, 1.7 degrees of freedom, 95%)."
+    ) in render_page(LOSSES)
+
+
+def test_a_table_of_losses_has_the_error_over_seeds() -> None:
+    page = render_page(LOSSES)
+    assert "2.25 ± 0.25" in page
+    assert "2.25 ± 0.50" not in page
 
 
 @pytest.mark.parametrize("name", ["usable_context", "units", "memory", "spectrum"])
-def test_a_figure_has_a_line_for_each_run(name: str) -> None:
-    reports = [replace(run(f"{seed}", seed=seed), results=report().results) for seed in (1, 2)]
+def test_a_legend_has_one_entry_for_each_group(name: str) -> None:
+    reports = [replace(each, results=report().results) for each in CLASS]
     plot = SECTIONS[name].plot
     assert plot is not None
     (legend,) = draw(plot, results_of(group_reports(reports), name)).legends
     labels = [text.get_text() for text in legend.get_texts()]
-    assert {"seed 1", "seed 2"} <= {*labels}
+    assert [label for label in labels if "length" in label] == [
+        "sequence_length 4",
+        "sequence_length 64",
+    ]
 
 
 # Experiments
+
+
+def test_several_runs_have_no_experiments(class_page: str) -> None:
+    assert "Experiments" not in class_page
 
 
 def test_a_run_without_its_text_cannot_be_repeated() -> None:

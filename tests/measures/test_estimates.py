@@ -1,5 +1,7 @@
 """Estimates and their standard errors, compared with the variation of simulated texts."""
 
+import math
+
 import numpy as np
 import pytest
 import reference
@@ -10,9 +12,12 @@ from charlm.errors import CharlmError
 from charlm.measures.estimates import (
     Estimate,
     Measured,
+    compare_seeds,
     difference,
     loss_of,
     mean_at,
+    over_runs,
+    student,
 )
 
 
@@ -107,3 +112,41 @@ def test_blocks_of_some_characters_can_have_another_size() -> None:
 def test_an_infinite_mean_has_no_error() -> None:
     values = np.array([-np.inf, *VALUES[1:]])
     assert mean_at(values, POSITIONS) == Estimate(-np.inf)
+
+
+# Seeds
+
+
+@pytest.mark.parametrize(
+    ("errors", "freedom", "quantile"),
+    [(1.959964, 1, 12.7062), (1.959964, 4, 2.77645), (2, 7, 2.42884), (3, 30, 3.27033)],
+)
+def test_the_quantiles_are_those_of_students_distribution(
+    errors: float, freedom: float, quantile: float
+) -> None:
+    assert student(errors, freedom=freedom) == pytest.approx(quantile, rel=1e-4)
+
+
+def test_many_degrees_of_freedom_give_the_normal_distribution() -> None:
+    assert student(3, freedom=1e6) == pytest.approx(3, rel=1e-4)
+
+
+def test_groups_are_compared_by_the_test_of_welch() -> None:
+    found = compare_seeds([3.0, 4.0, 5.0, None], [1.0, 1.5])
+    assert found is not None
+    assert found.nats_per_char == 2.75
+    assert found.standard_error == pytest.approx(math.sqrt(1 / 3 + 0.125 / 2))
+    # Welch and Satterthwaite: (1/3 + 1/16)^2 / ((1/3)^2 / 2 + (1/16)^2 / 1)
+    assert found.degrees_of_freedom == pytest.approx(2.63504, rel=1e-4)
+    assert found.t == pytest.approx(4.3711, rel=1e-4)
+    assert found.is_beyond_chance  # 3.45 errors for 2.64 degrees
+
+
+@pytest.mark.parametrize("group", [[1.0], [1.0, None], [1.0, 1.0]], ids=str)
+def test_groups_without_a_spread_are_not_compared(group: list[float | None]) -> None:
+    assert compare_seeds(group, [2.0, 2.0]) is None
+
+
+@pytest.mark.parametrize(("value", "error"), [(2.0, 0.5), (2.0, None)])
+def test_a_single_run_has_no_error_over_runs(value: float, error: float | None) -> None:
+    assert over_runs([Estimate(value, error)]) == Estimate(value)

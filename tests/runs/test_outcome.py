@@ -39,6 +39,13 @@ def score_of(trained: Trained, name: str) -> Score:
     return estimate_stream(trained.model(name).parameters, ids)
 
 
+def training_nats(trained: Trained) -> float:
+    """Return the loss of the best model on as much of the training text as is validated."""
+    corpus = open_run(trained.folder).corpus
+    ids = corpus.split("train")[: len(corpus.split("validation"))]
+    return estimate_stream(trained.model("best.safetensors").parameters, ids).nats_per_char
+
+
 def test_the_outcome_as_json_has_the_results_of_the_run(best_first: Trained, ngram: Score) -> None:
     """An epoch of 29,484 characters has 1,842 steps."""
     fields = best_first.outcome.to_json()
@@ -52,6 +59,7 @@ def test_the_outcome_as_json_has_the_results_of_the_run(best_first: Trained, ngr
         "seconds": best_first.metrics[-1]["seconds"],
         "nats_per_char": best_first.validation()[10],
         "standard_error": loss_of(score_of(best_first, "best.safetensors")).error,
+        "train_nats_per_char": pytest.approx(training_nats(best_first)),
         "best_step": 10,
         "split": "validation",
         "temperature": best_first.model("best.safetensors").sampling_temperature,

@@ -143,7 +143,7 @@ def test_runs_on_one_known_text_that_differ_only_in_their_seeds_are_grouped() ->
         summary_of("8", units=3, seed=6, measured=None),
     ]
     groups = [names_of(group) for _, group in group_by_seed(runs)]
-    assert groups == ["1 2 5", "3", "4", "6", "7", "8"]
+    assert groups == ["1 2 5", "6", "7", "8", "3", "4"]
 
 
 def test_settings_that_differ_only_between_recipes_are_not_listed() -> None:
