@@ -18,7 +18,6 @@ PICTURES = Path(__file__).parents[2] / "docs/pictures"
 SECTIONS = {
     "usable-context": ("usable_context", ["runs/plays"]),
     "memory": ("memory", ["runs/plays"]),
-    "no-memory": ("memory", ["runs/no-memory"]),
     "gains": ("memory", ["runs/gain-0.5", "runs/gain-1", "runs/gain-2"]),
     "units": ("units", ["runs/plays"]),
 }
