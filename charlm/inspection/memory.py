@@ -341,9 +341,9 @@ HEAD = ("layer", "reach", "largest exponent")
 TABLE = (
     "Reach: the last k at which the gradient has at least a tenth of its size at k = 0; for the "
     "whole state, the change after a replacement. Exponent: in nats per character, of the layer on "
-    "its own or of the whole state. \N{PLUS-MINUS SIGN}: one standard error over the text, from blocks of "
-    "neighbouring characters. Exponents are measured from one fixed random start; if many "
-    "differences fade at nearly the same rate, another start changes them by more than that."
+    "its own or of the whole state. \N{PLUS-MINUS SIGN}: one standard error over the text, from "
+    "blocks of neighbouring characters. Exponents are measured from one fixed random start; if "
+    "many differences fade at nearly the same rate, another start changes them by more than that."
 )
 GROWING = (
     "The largest exponent is above 0: small differences grow, including rounding errors. The "
