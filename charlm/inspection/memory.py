@@ -37,7 +37,7 @@ from charlm.inspection.style import (
     fit_logarithmic,
     table,
 )
-from charlm.measures.estimates import Estimate, as_arrays, mean_at, student
+from charlm.measures.estimates import Estimate, as_arrays, mean_at
 from charlm.measures.gradients import (
     LagCurve,
     Trace,
@@ -312,17 +312,18 @@ TEXT = (
     "How much is left after k characters? Gradient: the loss of a prediction is followed back "
     "through the text. A falling line means that the loss teaches little about what came k "
     "characters earlier: the gradient vanishes; a rising line means that it explodes. Training "
-    "cuts it off at the border of a window, this figure does not. Replacement: one character of "
-    "the text is replaced by another one, chosen at random, and the text continues as before. The "
-    "change of the prediction is the Kullback-Leibler divergence sum of p ln (p / q), where p "
-    "predicts the next character in the text as it is, and q after the replacement. Exponent: the "
-    "largest Lyapunov exponent is the rate far back, the mean logarithm of the factor per "
-    "character by which a small difference finally grows or shrinks on this text; at first it "
-    "changes at another rate. Below 0, the network forgets how it started; above 0, in a bounded "
-    "state, it is chaotic. Minus infinity means that every difference disappears "
-    "completely. Layers are counted from rnn.0, which reads the characters. Far back, the gradient "
-    "at a layer has the slope of the largest exponent of this layer and of the layers above it, "
-    "through which it also arrives."
+    "cuts it off at the border of a window, this figure does not.</p><p>Replacement: one "
+    "character of the text is replaced by another one, chosen at random, and the text continues "
+    "as before. The change of the prediction is the Kullback-Leibler divergence sum of p ln (p / "
+    "q), where p predicts the next character in the text as it is, and q after the "
+    "replacement.</p><p>Exponent: the largest Lyapunov exponent is the rate far back, the mean "
+    "logarithm of the factor per character by which a small difference finally grows or shrinks "
+    "on this text; at first it changes at another rate. Below 0, the network forgets how it "
+    "started; above 0, in a bounded state, it is chaotic: rounding errors grow, too, so its "
+    "numbers differ between machines. Minus infinity means that every difference disappears "
+    "completely. Layers are counted from rnn.0, which reads the characters. Far back, the "
+    "gradient at a layer has the slope of the largest exponent of this layer and of the layers "
+    "above it, through which it also arrives."
 )
 CAPTION = (
     "Gradient: its size at the state h, relative to k = 0, the median of the losses of {gradient}. "
@@ -344,11 +345,6 @@ TABLE = (
     "its own or of the whole state. \N{PLUS-MINUS SIGN}: one standard error over the text, from "
     "blocks of neighbouring characters. Exponents are measured from one fixed random start; if "
     "many differences fade at nearly the same rate, another start changes them by more than that."
-)
-GROWING = (
-    "The largest exponent is above 0: small differences grow, including rounding errors. The "
-    "loss, and every other number that depends on the state, can differ between processors and "
-    "between float32 and float64."
 )
 
 
@@ -409,7 +405,7 @@ def caption(results: Mapping[Line, Memory]) -> str:
 
 
 def details(results: Mapping[Line, Memory]) -> str:
-    """Return the table of reaches and exponents, and a warning if differences grow."""
+    """Return the table of reaches and exponents."""
     rows: list[Sequence[Cell]] = []
     for line, memory in results.items():
         found = memory.lyapunov
@@ -420,18 +416,7 @@ def details(results: Mapping[Line, Memory]) -> str:
             name = f"{line.label} rnn.{gradient.layer}".strip()
             rows.append((name, gradient.reach, exponent.exponent))
     summary = "Reach and exponents of each layer" if len(results) > 1 else ""
-    shown = table(HEAD, rows, caption=TABLE, summary=summary)
-    is_growing = any(grows(memory.lyapunov) for memory in results.values())
-    return f"{shown}<p>{GROWING}</p>" if is_growing else shown
-
-
-def grows(found: Lyapunov) -> bool:
-    """Return whether the largest exponent is above 0 beyond chance; False without an error."""
-    exponent = found.largest
-    if exponent.value is None or exponent.error is None:
-        return False
-    blocks = found.positions.count // EXPONENT_BLOCK
-    return exponent.value > student(2, freedom=blocks - 1) * exponent.error
+    return table(HEAD, rows, caption=TABLE, summary=summary)
 
 
 SECTION = Section(
@@ -447,5 +432,4 @@ SECTION = Section(
     details=details,
     plot=plot,
     caption=caption,
-    is_dynamics=True,
 )

@@ -117,8 +117,6 @@ class Section:
     """Draws the figure; None = there is none."""
     caption: Callable[[Mapping[Line, Any]], str] = lambda _: ""
     """Returns the caption of the figure."""
-    is_dynamics: bool = False
-    """Whether it is shown under the heading "Dynamics"."""
 
     def to_html(self, results: Mapping[Line, Any]) -> str:
         """Return the section with its words, its figure and its tables."""

@@ -11,16 +11,12 @@ from models import one_layer_of, random_parameters
 
 from charlm.core.rnn import Parameters
 from charlm.inspection.memory import (
-    LayerExponent,
-    Lyapunov,
     divergence,
     gradient_by_lag,
-    grows,
     impulse_response,
     lyapunov,
 )
 from charlm.inspection.reading import SampledCharacters
-from charlm.measures.estimates import Estimate
 from charlm.measures.gradients import Trace
 
 # The gradient of a single unit
@@ -193,32 +189,6 @@ def test_a_layer_has_the_exponent_of_the_product_of_its_jacobians() -> None:
     assert [layer.layer for layer in layers] == [0, 1]
     for layer in layers:
         assert layer.exponent.value == pytest.approx(growth_of_layer(trace, layer.layer), abs=0.01)
-
-
-def exponents(
-    largest: float,
-    error: float,
-    *,
-    characters: int = 1000,
-) -> Lyapunov:
-    """Return an exponent of the whole state, which is that of its only layer."""
-    layer = LayerExponent(0, Estimate.of(largest, error))
-    sample = SampledCharacters(1, characters, characters)
-    return Lyapunov(np.array([largest]), np.array([error]), (layer,), sample)
-
-
-@pytest.mark.parametrize(
-    ("found", "is_clear"),
-    [
-        pytest.param(exponents(0.5, 0.21), True, id="2.4 errors of ten blocks"),
-        pytest.param(exponents(0.5, 0.23), False, id="2.2 errors of ten blocks"),
-        pytest.param(exponents(0.5, np.nan), False, id="unknown error"),
-        pytest.param(exponents(1e-3, 0.0), True, id="no error"),
-        pytest.param(exponents(0.0, 0.0), False, id="zero"),
-    ],
-)
-def test_only_a_clear_growth_is_announced(found: Lyapunov, is_clear: bool) -> None:
-    assert grows(found) is is_clear
 
 
 @pytest.mark.parametrize(
