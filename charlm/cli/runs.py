@@ -1,12 +1,15 @@
 """The commands `runs`, `inspect` and `tensorboard`."""
 
 import json
+import os
+import re
 import signal
 import sys
 import types
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import click
 
@@ -225,7 +228,7 @@ def inspect(*, as_json: bool, **options: Any) -> None:
 
 KEPT = "text=100000"
 """Option for the number of texts that TensorBoard keeps; 0, which means all, is broken in 2.21."""
-CHARTS = "?smoothing=0#timeseries"
+CHARTS = "?smoothing=0{}#timeseries"
 """Address of the TIME SERIES tab; smoothing is off because it draws a falling loss too high."""
 
 
@@ -266,10 +269,32 @@ def tensorboard(*, runs: Path | None, host: str, port: int | None) -> None:
     if port is not None:  # without this option, TensorBoard looks for a free port
         arguments += ["--port", str(port)]
     address = _launch(*arguments)
-    say(f"TensorBoard (Ctrl-C stops it): {address}{CHARTS}")
+    say(f"TensorBoard (Ctrl-C stops it): {address}{CHARTS.format(_colour_by_group(folder))}")
     say("to enlarge a chart, click the frame at its top right")
     say("to compare validation losses only, type validation into Filter runs")
     signal.pause()
+
+
+def _colour_by_group(folder: Path) -> str:
+    """Return the part of an address that gives runs which differ only in seeds one colour.
+
+    TensorBoard knows only the names of runs, so those of a group must begin alike.
+    """
+    from charlm.runs.summary import group_by_seed, list_runs
+
+    summaries = list_runs(folder, report=lambda *_: None)
+    groups = [[run.folder.name for run in group] for _, group in group_by_seed(summaries)]
+    names = [name for group in groups for name in group]
+    begins = []
+    for group in groups:
+        begin = os.path.commonprefix(group)  # noqa: RUF071
+        if sum(name.startswith(begin) for name in names) > len(group):
+            return ""
+        begins.append(re.escape(begin))
+    if len(groups) == len(names):
+        return ""
+    pattern = quote(f"regex:^({'|'.join(begins)})")
+    return f"&runFilter=validation&runColorGroup={pattern}"
 
 
 def _launch(*arguments: str) -> str:

@@ -37,7 +37,7 @@ from charlm.inspection.style import (
     fit_logarithmic,
     table,
 )
-from charlm.measures.estimates import Estimate, as_arrays, mean_at, standard_error, student
+from charlm.measures.estimates import Estimate, as_arrays, mean_at
 from charlm.measures.gradients import (
     LagCurve,
     Trace,
@@ -51,8 +51,6 @@ from charlm.measures.gradients import (
 
 MAX_LAG = 128
 """Largest lag."""
-BLOCKS = 8
-"""Number of blocks of neighbouring predictions for the standard errors of slopes."""
 EXPONENT_BLOCK = 100
 """Number of characters in a block for the standard errors of exponents; growth factors more than a
 block apart are nearly independent."""
@@ -70,11 +68,6 @@ class LayerGradient(LagCurve):
 
     reach: int
     """Last lag with a `median` of at least a tenth; at most the largest lag that was followed."""
-    slope: Estimate
-    """Slope of ln `median` over the second half of the lags, in nats per character; unknown if the
-    median is 0 there. Its error, from blocks of predictions, is unknown if a block has no slope."""
-    blocks: int
-    """Number of blocks of neighbouring predictions behind the standard errors."""
     positions: SampledCharacters
     """The characters whose losses were followed back."""
 
@@ -178,31 +171,11 @@ def gradient_by_lag(trace: Trace, *, positions: int) -> tuple[LayerGradient, ...
     steps = np.unique(np.linspace(first, last, min(positions, last + 1 - first)).astype(np.int64))
     lags = first + 1
     layers = []
+    sample = SampledCharacters.of(steps + 1)
     for layer, norms in enumerate(gradient_norms(trace, steps, lags=lags)):
-        whole = lag_curve(layer, norms)
-        blocks = np.array_split(norms, min(BLOCKS, len(steps)), axis=1)
-        slopes = [far_slope(lag_curve(layer, block).median) for block in blocks]
-        error = None if None in slopes else standard_error(np.array(slopes, np.float64))
-        gradient = LayerGradient(
-            **vars(whole),
-            reach=reach(whole.median),
-            slope=Estimate(far_slope(whole.median), error),
-            blocks=len(blocks),
-            positions=SampledCharacters.of(steps + 1),
-        )
-        layers.append(gradient)
+        curve = lag_curve(layer, norms)
+        layers.append(LayerGradient(**vars(curve), reach=reach(curve.median), positions=sample))
     return tuple(layers)
-
-
-def far_slope(curve: Values) -> float | None:
-    """Return the slope of the logarithm of a curve [K] over the second half of its lags.
-
-    The slope is None for fewer than 2 lags, or if the curve is not above 0 there.
-    """
-    far = curve[len(curve) // 2 :]
-    if len(far) < 2 or not (far > 0).all():
-        return None
-    return float(np.polyfit(np.arange(len(far)), np.log(far), 1)[0])
 
 
 # The impulse response
@@ -339,17 +312,18 @@ TEXT = (
     "How much is left after k characters? Gradient: the loss of a prediction is followed back "
     "through the text. A falling line means that the loss teaches little about what came k "
     "characters earlier: the gradient vanishes; a rising line means that it explodes. Training "
-    "cuts it off at the border of a window, this figure does not. Replacement: one character of "
-    "the text is replaced by another one, chosen at random, and the text continues as before. The "
-    "change of the prediction is the Kullback-Leibler divergence sum of p ln (p / q), where p "
-    "predicts the next character in the text as it is, and q after the replacement. Exponent: the "
-    "largest Lyapunov exponent is the rate far back, the mean logarithm of the factor per "
-    "character by which a small difference finally grows or shrinks on this text; at first it "
-    "changes at another rate. Below 0, the network forgets how it started; above 0, in a bounded "
-    "state, it is chaotic. Minus infinity means that every difference disappears "
-    "completely. Layers are counted from rnn.0, which reads the characters. Far back, the gradient "
-    "at a layer has the slope of the largest exponent of this layer and of the layers above it, "
-    "through which it also arrives."
+    "cuts it off at the border of a window, this figure does not.</p><p>Replacement: one "
+    "character of the text is replaced by another one, chosen at random, and the text continues "
+    "as before. The change of the prediction is the Kullback-Leibler divergence sum of p ln (p / "
+    "q), where p predicts the next character in the text as it is, and q after the "
+    "replacement.</p><p>Exponent: the largest Lyapunov exponent is the rate far back, the mean "
+    "logarithm of the factor per character by which a small difference finally grows or shrinks "
+    "on this text; at first it changes at another rate. Below 0, the network forgets how it "
+    "started; above 0, in a bounded state, it is chaotic: rounding errors grow, too, so its "
+    "numbers differ between machines. Minus infinity means that every difference disappears "
+    "completely. Layers are counted from rnn.0, which reads the characters. Far back, the "
+    "gradient at a layer has the slope of the largest exponent of this layer and of the layers "
+    "above it, through which it also arrives."
 )
 CAPTION = (
     "Gradient: its size at the state h, relative to k = 0, the median of the losses of {gradient}. "
@@ -364,19 +338,13 @@ ALONE = (
     "character."
 )
 TOGETHER = " A line is a run; the gradient is that of the lowest layer."
-HEAD = ("layer", "reach", "slope", "largest exponent")
+HEAD = ("layer", "reach", "largest exponent")
 TABLE = (
     "Reach: the last k at which the gradient has at least a tenth of its size at k = 0; for the "
-    "whole state, the change after a replacement. Slope: of ln(gradient) over the second half of "
-    "the lags, per character. Exponent: in nats per character, of the layer on its own or of the "
-    "whole state. \N{PLUS-MINUS SIGN}: one standard error over the text, from blocks of "
-    "neighbouring characters. Exponents are measured from one fixed random start; if many "
-    "differences fade at nearly the same rate, another start changes them by more than that."
-)
-GROWING = (
-    "The largest exponent is above 0: small differences grow, including rounding errors. The "
-    "loss, and every other number that depends on the state, can differ between processors and "
-    "between float32 and float64."
+    "whole state, the change after a replacement. Exponent: in nats per character, of the layer on "
+    "its own or of the whole state. \N{PLUS-MINUS SIGN}: one standard error over the text, from "
+    "blocks of neighbouring characters. Exponents are measured from one fixed random start; if "
+    "many differences fade at nearly the same rate, another start changes them by more than that."
 )
 
 
@@ -437,29 +405,18 @@ def caption(results: Mapping[Line, Memory]) -> str:
 
 
 def details(results: Mapping[Line, Memory]) -> str:
-    """Return the table of reaches and exponents, and a warning if differences grow."""
+    """Return the table of reaches and exponents."""
     rows: list[Sequence[Cell]] = []
     for line, memory in results.items():
         found = memory.lyapunov
         if len(found.layers) > 1:
-            whole = memory.impulse_response.reach, None, found.largest
-            rows.append((f"{line.label} whole state".strip(), *whole))
+            reached = memory.impulse_response.reach
+            rows.append((f"{line.label} whole state".strip(), reached, found.largest))
         for gradient, exponent in zip(memory.gradient_by_lag, found.layers, strict=True):
-            numbers = gradient.reach, gradient.slope, exponent.exponent
-            rows.append((f"{line.label} rnn.{gradient.layer}".strip(), *numbers))
+            name = f"{line.label} rnn.{gradient.layer}".strip()
+            rows.append((name, gradient.reach, exponent.exponent))
     summary = "Reach and exponents of each layer" if len(results) > 1 else ""
-    shown = table(HEAD, rows, caption=TABLE, summary=summary)
-    is_growing = any(grows(memory.lyapunov) for memory in results.values())
-    return f"{shown}<p>{GROWING}</p>" if is_growing else shown
-
-
-def grows(found: Lyapunov) -> bool:
-    """Return whether the largest exponent is above 0 beyond chance; False without an error."""
-    exponent = found.largest
-    if exponent.value is None or exponent.error is None:
-        return False
-    blocks = found.positions.count // EXPONENT_BLOCK
-    return exponent.value > student(2, freedom=blocks - 1) * exponent.error
+    return table(HEAD, rows, caption=TABLE, summary=summary)
 
 
 SECTION = Section(
@@ -475,5 +432,4 @@ SECTION = Section(
     details=details,
     plot=plot,
     caption=caption,
-    is_dynamics=True,
 )

@@ -37,7 +37,6 @@ from charlm.measures.estimates import (
     Estimate,
     Measured,
     SeedsDifference,
-    check_same,
     compare_seeds,
     over_runs,
 )
@@ -84,10 +83,6 @@ COLUMNS = {
     "largest_exponent": "largest exponent",
 }
 """Headings of the numbers that groups are compared by, by their keys in the JSON."""
-NO_RUN = (
-    "The training text of this model is not in its folder, so its training cannot be repeated. To "
-    "compare it with a network of your own: charlm train mytext.txt"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,10 +204,6 @@ class Group:
     runs: Mapping[Line, Report]
     """The runs by their look in figures."""
 
-    def __post_init__(self) -> None:
-        """Raise CharlmError if the runs read different texts."""
-        check_same(report.measured for report in self.runs.values())
-
     @property
     def estimates(self) -> list[dict[str, Estimate]]:
         """The `estimates_of` each run."""
@@ -300,11 +291,6 @@ def render_page(reports: Sequence[Report]) -> str:
     script = VIEWER_SCRIPT + _asset("page.js")
     shown = [section for section in SECTIONS.values() if results_of(groups, section.name)]
     links = [f'<li><a href="#{section.name}">{section.title}</a></li>' for section in shown]
-    first: list[str] = []
-    dynamics: list[str] = []
-    for section in shown:
-        part = dynamics if section.is_dynamics else first
-        part.append(section.to_html(results_of(groups, section.name)))
     return Template(_asset("page.html")).substitute(
         policy=content_policy(style, script),
         version=__version__,
@@ -313,8 +299,7 @@ def render_page(reports: Sequence[Report]) -> str:
         summary=_table_of(groups),
         notes="".join(f'<p class="help">{safe(note)}</p>' for note in notes),
         links="".join(links),
-        sections="".join(first),
-        dynamics="".join(dynamics),
+        sections="".join(each.to_html(results_of(groups, each.name)) for each in shown),
         experiments=_experiments(reports[0]) if len(reports) == 1 else "",
         script=script,
     )
@@ -327,15 +312,17 @@ def _asset(name: str) -> str:
 def _table_of(groups: Sequence[Group]) -> str:
     """Return the table of the groups: the settings that differ, their numbers and differences."""
     keys = groups[0].settings
+    has_seeds = errors_of(groups) == "seeds"
     rows: list[Sequence[Cell]] = []
     for group, estimates in zip(groups, summarize(groups), strict=True):
         names = ", ".join(report.reading.name for report in group.runs.values())
         values = [group.settings[key] for key in keys]
         settings = [value if type(value) is int else str(value) for value in values]
-        rows.append((*settings, len(group.runs), *estimates.values(), names))
-    heads = [key.rpartition(".")[2] for key in keys]
+        seeds = [len(group.runs)] if has_seeds else []
+        rows.append((*settings, *seeds, *estimates.values(), names))
+    heads = [key.rpartition(".")[2] for key in keys] + ["seeds"] * has_seeds
     caption = f"{HELP} {ERRORS[errors_of(groups)]}"
-    shown = table((*heads, "seeds", *COLUMNS.values(), "runs"), rows, caption=caption)
+    shown = table((*heads, *COLUMNS.values(), "runs"), rows, caption=caption)
     for group, difference in zip(groups[1:], differences(groups), strict=True):
         if difference is not None:
             line, *_ = group.runs
@@ -344,10 +331,10 @@ def _table_of(groups: Sequence[Group]) -> str:
 
 
 def _experiments(report: Report) -> str:
-    """Return three experiments with a run as commands; without its text it cannot be repeated."""
+    """Return three experiments with a run as commands; none if its text is not in its folder."""
     run = run_of(report.reading.path)
     if run is None or not is_corpus(run / CORPUS):
-        return f"<p>{safe(NO_RUN)}</p>"
+        return ""
     config = report.reading.trained.parse_config()
     length = config.training.sequence_length
     window = max(1, length // 4)

@@ -117,8 +117,6 @@ class Section:
     """Draws the figure; None = there is none."""
     caption: Callable[[Mapping[Line, Any]], str] = lambda _: ""
     """Returns the caption of the figure."""
-    is_dynamics: bool = False
-    """Whether it is shown under the heading "Dynamics"."""
 
     def to_html(self, results: Mapping[Line, Any]) -> str:
         """Return the section with its words, its figure and its tables."""
@@ -230,8 +228,6 @@ def fit_logarithmic(axes: Axes) -> None:
 
 DIGITS = 7
 """Significant digits of a number in the JSON."""
-ERROR_KEYS = {"ngram_nats_per_char": "ngram_standard_error", "slope": "slope_error"}
-"""Keys of the errors of some fields in the JSON; the others are called standard_error."""
 MINUS = "\N{MINUS SIGN}"
 NO_NUMBER = "\N{EN DASH}"
 
@@ -267,7 +263,8 @@ def _items(value: Any) -> dict[str, Any]:
         item = getattr(value, field.name)
         if isinstance(item, Estimate):
             items[field.name] = item.value
-            items[ERROR_KEYS.get(field.name, "standard_error")] = item.error
+            is_ngram = field.name.startswith("ngram")
+            items["ngram_standard_error" if is_ngram else "standard_error"] = item.error
         else:
             items[field.name] = item
     return items

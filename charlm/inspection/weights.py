@@ -80,16 +80,14 @@ def plot_spectrum(figure: Figure, results: Mapping[Line, Sequence[RecurrentSpect
                 each.plot(values.real, values.imag, ".", ms=3, color=line.colour, label=line.group)
 
 
-def spectrum_details(results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> str:
-    """Return a table of the spectral radii."""
-    rows = [
-        (f"{line.label} rnn.{spectrum.layer}".strip(), spectrum.spectral_radius)
-        for line, spectra in results.items()
-        for spectrum in spectra
-    ]
-    caption = "The spectral radius of V: the largest modulus of an eigenvalue."
-    head = ("layer", "spectral radius")
-    return table(head, rows, caption=caption, summary="Spectral radii" if len(results) > 1 else "")
+def spectrum_caption(results: Mapping[Line, Sequence[RecurrentSpectrum]]) -> str:
+    """Return the caption, with the spectral radii of a single run."""
+    caption = "Eigenvalues of V of each layer, with the unit circle. No text is read."
+    if len(results) == 1:
+        (spectra,) = results.values()
+        radii = ", ".join(f"{spectrum.spectral_radius:.3f}" for spectrum in spectra)
+        caption += f" Spectral radius, the largest modulus of each layer: {radii}."
+    return caption
 
 
 SPECTRUM = Section(
@@ -98,10 +96,8 @@ SPECTRUM = Section(
     equation="v V = λ v",
     text=SPECTRUM_TEXT,
     measure=measure_spectrum,
-    details=spectrum_details,
     plot=plot_spectrum,
-    caption=lambda _: "Eigenvalues of V of each layer, with the unit circle. No text is read.",
-    is_dynamics=True,
+    caption=spectrum_caption,
 )
 
 
@@ -164,5 +160,4 @@ NETWORK = Section(
     text=NETWORK_TEXT,
     measure=measure_network,
     details=network_details,
-    is_dynamics=True,
 )

@@ -290,23 +290,17 @@ def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
         row = {
             "name": run.folder.name,
             "run": str(run.folder),
-            "state": run.state,
-            "step": run.step,
+            **vars(run),
             "split": run.score and run.score.split,
             "nats_per_char": run.nats_per_char,
             "standard_error": run.score and loss_of(run.score).error,
-            "train_nats_per_char": run.train_nats_per_char,
             "above_best": above,
-            "best_step": run.best_step,
-            "seconds": run.seconds,
-            "characters_per_second": run.characters_per_second,
-            "parameters": run.parameters,
-            "age_seconds": run.age_seconds,
-            "recipe": run.recipe,
             "text": run.measured and run.measured.text,
             "text_sha256": run.measured and run.measured.sha256,
             "settings": {key: run.settings.get(key) for key in keys},
         }
+        for key in ("folder", "score", "measured"):
+            del row[key]
         rows.append(row)
     return rows
 

@@ -316,6 +316,31 @@ def test_tensorboard_is_launched_with_all_texts_of_the_runs(
     assert flags.samples_per_plugin == {"text": 100_000}
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
+@pytest.mark.parametrize(
+    ("names", "pattern"),
+    [
+        pytest.param(["len-4-1", "len-4-2", "len-16"], r"regex:^(len\-16|len\-4\-)", id="groups"),
+        pytest.param(["a", "b", "c"], None, id="seeds without a common name"),
+    ],
+)
+def test_tensorboard_gives_a_group_one_colour(
+    names: list[str], pattern: str | None, trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program.TensorBoard, "launch", lambda _: "http://127.0.0.1:6006/")
+    monkeypatch.setattr(signal, "pause", Mock(side_effect=KeyboardInterrupt))
+    monkeypatch.setitem(sys.modules, "tensorboard.compat.notf", None)
+    for name, override in zip(names, ("seed=1", "seed=2", "model.units=7"), strict=True):
+        run = make_scored_run(Path("runs", name), trained, 1.5)
+        make_corpus(run, "abba\n" * 9).folder.rename(run / "corpus")
+        config = charlm("config", "show", run / "config.yaml", "-s", override).stdout
+        (run / "config.yaml").write_text(config, encoding="utf-8")
+        (run / "events.out.tfevents.1").touch()
+    (address,) = re.findall(r"http://\S+", charlm("tensorboard", "runs").stderr)
+    query = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)
+    assert query.get("runColorGroup") == (pattern and [pattern])
+
+
 @pytest.mark.slow
 def test_tensorboard_reports_a_chosen_port_in_use(trained_run: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -161,7 +161,7 @@ def test_a_text_adds_to_strings_on_both_sides(model: TrainedModel) -> None:
 
 def test_a_length_of_zero_has_no_end(trained: TrainedModel) -> None:
     text = generate_text(trained, TextRequest(0, Sampler(), seed=0, ignore_end=True))
-    with memory_limit(60_000):
+    with memory_limit(30_000):
         assert sum(1 for _ in islice(text, 5000)) == 5000
     with pytest.raises(CharlmError, match="length=0 generates without end"):
         str(text)

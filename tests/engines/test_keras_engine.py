@@ -148,6 +148,9 @@ def test_a_worker_has_the_state_of_its_rows() -> None:
     engine = make("training.state_reset=0", workers=Workers(2, 1))
     engine.restore(whole.tensors())
     check_close([engine.state], [whole.state[:, B // 2 :]])
+    saved = engine.tensors()["state/rnn.0"]
+    assert not saved[: B // 2].any()  # the other worker adds these rows
+    check_close([saved[B // 2 :]], [whole.state[0, B // 2 :]])
     windows = IDS[BATCHES.positions(epoch=0, first=0, count=1)]
     engine.take_steps(windows, np.zeros(1, np.float32), reset_state=True)
     assert engine.state.shape == (2, B // 2, 8)

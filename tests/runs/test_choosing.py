@@ -264,6 +264,7 @@ def test_steps_and_evaluations_fill_a_minute_except_its_end(
     assert training.evaluations == plan.evaluations == evaluations
     assert plan.limit is not None
     assert plan.limit.end == 60
+    assert plan.limit.evaluation_seconds == plan.timing.evaluation_seconds
     is_noted = f"only {counted(evaluations, 'evaluation')} fit into 1 min" in choosing.notes
     assert is_noted == (evaluations == 1)
 

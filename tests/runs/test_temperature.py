@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fake_runs import Clock, Trained, begin, train, train_begun
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from charlm.core.generation import TextRequest
 from charlm.core.model_file import TrainedModel
@@ -35,9 +36,12 @@ class Generator:
         self.is_good = is_good
         self.few_letters = few_letters
         self.texts = 0
+        self.threads = set[int]()
 
     def __call__(self, _model: TrainedModel, request: TextRequest) -> Iterator[str]:
         self.texts += 1
+        pools = threadpool_info()
+        self.threads |= {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"}
         assert request.ignore_end  # every text has its full length
         is_good = self.is_good(request.sampler.temperature, request.seed)
         letters = string.ascii_letters if is_good else self.few_letters
@@ -128,6 +132,13 @@ def test_a_run_whose_time_is_over_compares_no_temperatures(tmp_path: Path) -> No
     run = begin(tmp_path / "run", LENGTH, text=source)
     trained = train_begun(run, limit=TimeLimit(1.0, 9.0, Clock(9.0)))
     assert trained.model("best.safetensors").sampling_temperature == 0.7
+
+
+def test_texts_are_generated_with_a_single_thread_for_products(choose: Choose) -> None:
+    generator = Generator(lambda *_: True)
+    with threadpool_limits(2, "blas"):
+        choose(generator)
+    assert generator.threads == {1}
 
 
 # The models of a run

@@ -48,14 +48,17 @@ def stop(process: Process) -> str:
 WARNED = "charlm: --host 0.0.0.0: other machines need no key, only a name in --allow-host; set "
 
 
-@pytest.mark.parametrize(("host", "warning"), [("::1", ""), ("0.0.0.0", WARNED)])
+@pytest.mark.parametrize(
+    ("host", "key", "warning"), [("::1", "", ""), ("0.0.0.0", "", WARNED), ("0.0.0.0", "k", "")]
+)
 def test_a_server_answers_at_the_address_that_it_prints(
-    host: str, warning: str, model_file: Path
+    host: str, key: str, warning: str, model_file: Path
 ) -> None:
     if ":" in host and not socket.has_dualstack_ipv6():
         pytest.skip("this machine has no IPv6")
     command = command_line("serve", model_file, "--host", host, "--port", 0)
-    with started(command, env={**os.environ, "COLUMNS": "200"}) as (process,):
+    keys = {"CHARLM_API_KEY": key} if key else {}
+    with started(command, env={**os.environ, "COLUMNS": "200", **keys}) as (process,):
         assert process.stdout is not None
         url = process.stdout.readline().strip()
         with urllib.request.urlopen(f"{url}/health", timeout=SECONDS) as answer:
