@@ -15,7 +15,7 @@ from charlm.config.recipes import find_recipe
 
 CELLS = json.loads(text_of("docs/lesson.ipynb"))["cells"]
 NUMBER = re.compile(r"(?<![\w.])-?\d+(?:,\d{3})*(?:\.\d+)?(?:e[+-]?\d+)?(?!\w)")
-READ = "dd98c646f06ea3bb"
+READ = "d23db414189568de"
 """Start of the SHA-256 of the outputs with which somebody last checked the claims."""
 NOT_A_RESULT = re.compile(
     r"""

@@ -238,4 +238,4 @@ def test_the_lesson_runs_from_top_to_bottom(
         output.get("text", "") for cell in lesson.cells for output in cell.get("outputs", ())
     )
     assert "[0.75582339 0.92270988]" in printed, "the numbers of the recurrence by hand"
-    assert "step 2,560 of 2,560" in printed
+    assert "step 1,536 of 1,536" in printed
