@@ -1,7 +1,6 @@
 """The commands `runs`, `inspect` and `tensorboard`."""
 
 import json
-import os
 import re
 import signal
 import sys
@@ -31,6 +30,7 @@ from charlm.cli.output import (
     wrap,
 )
 from charlm.errors import CharlmError
+from charlm.storage import METRICS_FILE
 
 SAMPLE_CHARACTERS = 300
 NO_VALUE = "-"
@@ -278,22 +278,19 @@ def tensorboard(*, runs: Path | None, host: str, port: int | None) -> None:
 def _colour_by_group(folder: Path) -> str:
     """Return the part of an address that gives runs which differ only in seeds one colour.
 
-    TensorBoard knows only the names of runs, so those of a group must begin alike.
+    TensorBoard gives one colour to names for which the same group of a pattern matches, here ().
     """
     from charlm.runs.summary import group_by_seed, list_runs
 
-    summaries = list_runs(folder, report=lambda *_: None)
-    groups = [[run.folder.name for run in group] for _, group in group_by_seed(summaries)]
-    names = [name for group in groups for name in group]
-    begins = []
-    for group in groups:
-        begin = os.path.commonprefix(group)  # noqa: RUF071
-        if sum(name.startswith(begin) for name in names) > len(group):
-            return ""
-        begins.append(re.escape(begin))
-    if len(groups) == len(names):
+    runs = [path.parent for path in folder.rglob(METRICS_FILE)]
+    groups = group_by_seed(list_runs(runs, report=lambda *_: None)) if runs else []
+    alternatives = []
+    for _, group in groups:
+        names = [re.escape(str(run.folder.relative_to(folder))) for run in group]
+        alternatives.append(f"(?:{'|'.join(names)})()")
+    if len(groups) == len(runs):
         return ""
-    pattern = quote(f"regex:^({'|'.join(begins)})")
+    pattern = quote(f"regex:^(?:{'|'.join(alternatives)})/")
     return f"&runFilter=validation&runColorGroup={pattern}"
 
 

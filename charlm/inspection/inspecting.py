@@ -10,16 +10,7 @@ from charlm.checks import check_name, check_path
 from charlm.errors import CharlmError
 from charlm.events import OnEvent, ignore
 from charlm.inspection.reading import Reading, limits_for
-from charlm.inspection.report import (
-    SECTIONS,
-    Report,
-    differences,
-    errors_of,
-    group_reports,
-    inspect_text,
-    render_page,
-    summarize,
-)
+from charlm.inspection.report import SECTIONS, Report, group_reports, inspect_text, render_page
 from charlm.inspection.style import to_plain
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
@@ -128,16 +119,14 @@ def to_json(reports: Sequence[Report]) -> dict[str, Any]:
     `runs`, the `settings` that differ, some numbers, each with its standard error over the seeds or
     over the text (`errors_over`), and how the loss differs from that of the group before.
     """
-    found = group_reports(reports)
     groups = []
-    above = [None, *differences(found)]
-    for group, estimates, difference in zip(found, summarize(found), above, strict=True):
+    for group in group_reports(reports):
         plain = {
             "settings": group.settings,
             "runs": [report.reading.name for report in group.runs.values()],
-            "errors_over": errors_of(found),
-            **estimates,
-            "above_previous": difference,
+            "errors_over": group.errors_over,
+            **group.estimates,
+            "above_previous": group.above_previous,
         }
         groups.append(to_plain(plain))
     objects = [report.data for report in reports]

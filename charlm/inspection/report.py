@@ -7,9 +7,8 @@ import html
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
-from itertools import pairwise
 from string import Template
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -203,32 +202,12 @@ class Group:
     """The settings that differ between the groups, by their dotted keys."""
     runs: Mapping[Line, Report]
     """The runs by their look in figures."""
-
-    @property
-    def estimates(self) -> list[dict[str, Estimate]]:
-        """The `estimates_of` each run."""
-        return [estimates_of(report.results) for report in self.runs.values()]
-
-
-def errors_of(groups: Sequence[Group]) -> str:
-    """Return what varies in the errors of groups: the seeds if a group has several runs."""
-    return "seeds" if any(len(group.runs) > 1 for group in groups) else "text"
-
-
-def summarize(groups: Sequence[Group]) -> list[dict[str, Estimate]]:
-    """Return the means of each group by the keys of COLUMNS, with one kind of error."""
-    if errors_of(groups) == "text":
-        return [group.estimates[0] for group in groups]
-    return [
-        {name: over_runs([run[name] for run in group.estimates]) for name in COLUMNS}
-        for group in groups
-    ]
-
-
-def differences(groups: Sequence[Group]) -> list[SeedsDifference | None]:
-    """Return how the loss of each group but the first differs from that of the group before."""
-    losses = [[run["nats_per_char"].value for run in group.estimates] for group in groups]
-    return [compare_seeds(after, before) for before, after in pairwise(losses)]
+    errors_over: Literal["seeds", "text"]
+    """What varies in the errors of `estimates`: the seeds if any group has several runs."""
+    estimates: Mapping[str, Estimate]
+    """The means of the numbers of the runs, by the keys of COLUMNS."""
+    above_previous: SeedsDifference | None
+    """How much higher the loss is than that of the group before."""
 
 
 def estimates_of(results: Mapping[str, Any]) -> dict[str, Estimate]:
@@ -253,6 +232,8 @@ def group_reports(reports: Sequence[Report]) -> list[Group]:
     groups = group_by_seed(reports)
     keys = [*groups[0][0], *({SEED} & {*differing_settings(reports)})]
     labels = {_label(report.settings, keys) for report in reports}
+    has_seeds = len(groups) < len(reports)
+    before: list[float | None] = []
     made = []
     for index, (settings, group) in enumerate(groups):
         colour = SERIES[index % len(SERIES)]
@@ -264,7 +245,19 @@ def group_reports(reports: Sequence[Report]) -> list[Group]:
             is_named = len(labels) < len(reports)
             label = report.reading.name if is_named else _label(report.settings, keys)
             runs[Line(label, name, colour)] = report
-        made.append(Group(settings, runs))
+        found = [estimates_of(report.results) for report in group]
+        losses = [estimates["nats_per_char"].value for estimates in found]
+        means = {key: over_runs([estimates[key] for estimates in found]) for key in COLUMNS}
+        made.append(
+            Group(
+                settings,
+                runs,
+                errors_over="seeds" if has_seeds else "text",
+                estimates=means if has_seeds else found[0],
+                above_previous=compare_seeds(losses, before),
+            )
+        )
+        before = losses
     return made
 
 
@@ -312,21 +305,21 @@ def _asset(name: str) -> str:
 def _table_of(groups: Sequence[Group]) -> str:
     """Return the table of the groups: the settings that differ, their numbers and differences."""
     keys = groups[0].settings
-    has_seeds = errors_of(groups) == "seeds"
+    has_seeds = groups[0].errors_over == "seeds"
     rows: list[Sequence[Cell]] = []
-    for group, estimates in zip(groups, summarize(groups), strict=True):
+    for group in groups:
         names = ", ".join(report.reading.name for report in group.runs.values())
         values = [group.settings[key] for key in keys]
         settings = [value if type(value) is int else str(value) for value in values]
         seeds = [len(group.runs)] if has_seeds else []
-        rows.append((*settings, *seeds, *estimates.values(), names))
+        rows.append((*settings, *seeds, *group.estimates.values(), names))
     heads = [key.rpartition(".")[2] for key in keys] + ["seeds"] * has_seeds
-    caption = f"{HELP} {ERRORS[errors_of(groups)]}"
+    caption = f"{HELP} {ERRORS[groups[0].errors_over]}"
     shown = table((*heads, *COLUMNS.values(), "runs"), rows, caption=caption)
-    for group, difference in zip(groups[1:], differences(groups), strict=True):
-        if difference is not None:
+    for group in groups:
+        if group.above_previous is not None:
             line, *_ = group.runs
-            shown += f"<p>{safe(f'{line.group}: {difference}.')}</p>"
+            shown += f"<p>{safe(f'{line.group}: {group.above_previous}.')}</p>"
     return shown
 
 

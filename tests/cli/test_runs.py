@@ -320,17 +320,24 @@ def test_tensorboard_is_launched_with_all_texts_of_the_runs(
 @pytest.mark.parametrize(
     ("names", "pattern"),
     [
-        pytest.param(["len-4-1", "len-4-2", "len-16"], r"regex:^(len\-16|len\-4\-)", id="groups"),
-        pytest.param(["a", "b", "c"], None, id="seeds without a common name"),
+        pytest.param(
+            ["a", "b/c", "d"], r"regex:^(?:(?:d)()|(?:b/c|a)())/", id="two seeds of a setting"
+        ),
+        pytest.param(["a", None, "d"], None, id="one seed of each setting"),
     ],
 )
 def test_tensorboard_gives_a_group_one_colour(
-    names: list[str], pattern: str | None, trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
+    names: list[str | None],
+    pattern: str | None,
+    trained: TrainedModel,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(program.TensorBoard, "launch", lambda _: "http://127.0.0.1:6006/")
     monkeypatch.setattr(signal, "pause", Mock(side_effect=KeyboardInterrupt))
     monkeypatch.setitem(sys.modules, "tensorboard.compat.notf", None)
     for name, override in zip(names, ("seed=1", "seed=2", "model.units=7"), strict=True):
+        if name is None:
+            continue
         run = make_scored_run(Path("runs", name), trained, 1.5)
         make_corpus(run, "abba\n" * 9).folder.rename(run / "corpus")
         config = charlm("config", "show", run / "config.yaml", "-s", override).stdout
