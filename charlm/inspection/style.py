@@ -211,7 +211,8 @@ def curve(
         dashes: Dashes of the line, as matplotlib names them.
 
     """
-    axes.plot(x, y, color=colour, label=label, linestyle=dashes)
+    marker = "." if np.count_nonzero(y > 0) == 1 else ""  # a line of one point is invisible
+    axes.plot(x, y, color=colour, label=label, linestyle=dashes, marker=marker)
     if band is not None:
         low, high = band
         axes.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
