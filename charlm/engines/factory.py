@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -102,8 +103,11 @@ def import_tensorflow() -> None:
         os.environ.setdefault(name, value)
     os.environ["KERAS_BACKEND"] = "tensorflow"  # TensorFlow imports Keras
     # A signal would interrupt an import in the main thread, and leave half-imported modules.
-    with _silence(), ThreadPoolExecutor(1) as thread:
-        thread.submit(importlib.import_module, "tensorflow").result()
+    thread = ThreadPoolExecutor(1)
+    with _silence():
+        imported = thread.submit(importlib.import_module, "tensorflow")
+        thread.shutdown(wait=False)  # so that a signal is answered during the import
+        imported.result()
     _set_keras()
 
 
@@ -193,6 +197,8 @@ class KerasEngines(EngineFactory):
 
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> Engine:
         """Return an engine with random weights."""
+        if "tensorflow" not in sys.modules:
+            self.on_event(Note("starting TensorFlow, which takes 3 to 20 s"))
         if not start():
             note = Note(
                 "training will be slower: this program is already using TensorFlow, which keeps "

@@ -90,6 +90,7 @@ def start_run(
                 session=session,
             )
             write_run(temporary, plan.config, initial=plan.initial)
+            session.interruption.is_deferred = True  # the run begins
         run = Run(folder, plan.config, replace(plan.corpus, folder=folder / CORPUS))
         _announce(plan, session)
         return train_run(
@@ -216,12 +217,12 @@ def train_run(
         clock=session.clock,
     )
     temperature = None
-    with session.interruption.deferred():
-        end = _run(training)
-        has_model = end.kind != "signal" and training.best is not None
-        if has_model and run.config.sampling.chooses_temperature:
-            is_over = (lambda: False) if limit is None else limit.is_over
-            temperature = set_temperature(run, lock, is_over=is_over)
+    session.interruption.is_deferred = True
+    end = _run(training)
+    has_model = end.kind != "signal" and training.best is not None
+    if has_model and run.config.sampling.chooses_temperature:
+        is_over = (lambda: False) if limit is None else limit.is_over
+        temperature = set_temperature(run, lock, is_over=is_over)
     outcome = _outcome(training, end, ngram, temperature)
     if end.kind == "time limit":
         session.warn(f"slower than planned: {outcome.step:,} of {training.schedule.total:,} steps")
