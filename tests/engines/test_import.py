@@ -12,7 +12,7 @@ IMPORT = """
 import os, sys
 from charlm.engines import factory
 try:
-    {call}
+    factory.import_tensorflow()
 except BaseException as error:
     print(type(error).__name__)
 sys.stdout.flush()
@@ -29,14 +29,12 @@ for _ in range(1000): pass  # here the signal would be handled
 """
 
 
-def load(
-    module: str, *, before: str = "", call: str = "factory.import_tensorflow()"
-) -> "subprocess.CompletedProcess[str]":
+def load(module: str, *, before: str = "") -> "subprocess.CompletedProcess[str]":
     """Load a module instead of TensorFlow, in a process that first runs other lines."""
     Path("tensorflow.py").write_text(module, encoding="utf-8")
     path = os.pathsep.join([str(Path.cwd()), *filter(None, sys.path)])
     environment = {**os.environ, "PYTHONPATH": path}
-    command = [sys.executable, "-c", before + IMPORT.format(call=call)]
+    command = [sys.executable, "-c", before + IMPORT]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
@@ -64,19 +62,6 @@ def test_a_signal_is_answered_during_the_import() -> None:
 def test_a_signal_without_a_handler_ends_the_import() -> None:
     process = load(SEND, before="import signal\nsignal.signal(signal.SIGINT, signal.SIG_DFL)\n")
     assert (process.returncode, process.stdout) == (-signal.SIGINT, "")
-
-
-def test_an_ignored_signal_stays_ignored_during_the_import() -> None:
-    ignore = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
-    process = load(SEND + "raise ImportError", before=ignore)
-    assert process.stdout.split() == ["ImportError"]
-
-
-def test_tensorflow_can_be_imported_in_a_thread_which_cannot_handle_signals() -> None:
-    before = "from concurrent.futures import ThreadPoolExecutor\n"
-    call = "ThreadPoolExecutor().submit(factory.import_tensorflow).result()"
-    process = load("raise ImportError", before=before, call=call)
-    assert process.stdout.split() == ["ImportError"]
 
 
 VARIABLES = """
