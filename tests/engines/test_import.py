@@ -12,7 +12,7 @@ IMPORT = """
 import os, sys
 from charlm.engines import factory
 try:
-    factory.import_tensorflow()
+    factory.import_tensorflow(lambda note: open(note.message, "w").close())
 except BaseException as error:
     print(type(error).__name__)
 sys.stdout.flush()
@@ -57,6 +57,18 @@ def test_a_signal_is_answered_during_the_import() -> None:
     process = load(f"{COMPLAIN}{SEND}import threading; threading.Event().wait()")
     assert process.stdout.split() == ["KeyboardInterrupt"]
     assert process.stderr == ""
+
+
+WAIT = """
+import os, time
+while not os.path.exists("still starting TensorFlow, which can take 20 s"): time.sleep(0.01)
+raise ImportError
+"""
+
+
+def test_a_long_import_is_noted() -> None:
+    shorten = "from charlm.engines import factory\nfactory.SILENT_SECONDS = 0.01\n"
+    assert load(WAIT, before=shorten).stdout.split() == ["ImportError"]
 
 
 def test_a_signal_without_a_handler_ends_the_import() -> None:
