@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     "--prompt",
     default="",
     show_default=False,
-    help="Text to continue.  [default: a new line]",
+    help="Text to continue.  [default: begin a new text, or else a paragraph or a line]",
 )
 @click.option(
     "-n",

@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,6 +27,8 @@ MIN_WIDTH = 40
 """Smallest terminal width that output is laid out for, in columns."""
 PREFIX_COLUMNS = len("charlm: ")
 """Width of the prefix of every line."""
+SILENT_SECONDS = 3.0
+"""Time without a line after which progress is printed as a line if there is no bar."""
 MIN_SAMPLE_COLUMNS = 12
 """Smallest width of a sample that is worth showing."""
 TRAINING = ""
@@ -218,6 +221,7 @@ class ProgressDisplay:
         self._has_bar = shows_progress()
         self._bar: tqdm[NoReturn] | None = None
         self._task = ""
+        self._printed = time.monotonic()
         self.warnings: list[str] = []
         """Messages of the warnings so far."""
 
@@ -232,6 +236,12 @@ class ProgressDisplay:
         if isinstance(event, events.Note) and event.is_warning:
             self.warnings.append(event.message)
         lines = describe(event)
+        now = time.monotonic()
+        is_silent = not self._has_bar and now - self._printed > SILENT_SECONDS
+        if is_silent and isinstance(event, Progress):
+            lines = [f"{event.task}: {event.unit} {event.done:,} of {event.total:,}"]
+        if lines:
+            self._printed = now
         if lines and self._bar is not None:
             self._bar.clear()  # the next event draws it again, below the lines
         for line in lines:

@@ -78,20 +78,20 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
         raise click.UsageError("--resume with a text also needs --run, the folder of the run")
     started = time.perf_counter()
     with ProgressDisplay() as display:
-        from charlm.api import training
-        from charlm.core import BEST
-        from charlm.runs.folder import CORPUS, INIT
-        from charlm.runs.session import Stopped
-        from charlm.storage import CONFIG_FILE
-
         try:
+            from charlm.api import training
+
             if is_known_run:
                 outcome = training.resume(options["run"], on_event=display)
             else:
                 outcome = training.train(**options, resume=resume, on_event=display)
-        except Stopped as stopped:
-            say(str(stopped))
+        except KeyboardInterrupt as stopped:
+            say(str(stopped) or "stopped before training; nothing was saved")
             raise
+    from charlm.core import BEST
+    from charlm.runs.folder import CORPUS, INIT
+    from charlm.storage import CONFIG_FILE
+
     total_seconds = time.perf_counter() - started
     minutes = options["minutes"]
     if options["text"] == (Path("-"),):  # it can be read only once

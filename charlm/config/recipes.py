@@ -40,7 +40,7 @@ def find_recipe(name: str) -> Path:
         return shipped
     if path.is_file():
         if path.suffix and not _is_yaml_file(path):
-            raise CharlmError(f"{name}: not a recipe, whose name ends in .yaml")
+            raise CharlmError(f"{name}: not a recipe, whose name ends in .yaml; a text needs no -c")
         return path
     near = nearest(name, recipe_names())
     hint = f"; did you mean {near}?" if near else near_file_hint(path, suits=_is_yaml_file)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -51,6 +52,13 @@ class TrainingText:
     identity: Mapping[str, Any]
     """Plain data that only equal texts have in common; models and checkpoints keep it."""
 
+    @cached_property
+    def has_paragraphs(self) -> bool:
+        """Whether at least one line in a hundred is blank."""
+        is_break = self.training == self.vocabulary.look_up("\n")
+        is_blank = is_break[1:] & is_break[:-1]
+        return bool(100 * is_blank.sum() >= is_break.sum() > 0)
+
     @property
     def split(self) -> str:
         """Split that determines the best model: validation, or train without a validation text."""
@@ -76,7 +84,12 @@ def present_model(
         parameters=engine.parameters(),
         vocabulary=text.vocabulary,
         config=config.model_dump(mode="json"),
-        facts={"step": step, "epoch": epoch, "corpus": text.identity},
+        facts={
+            "step": step,
+            "epoch": epoch,
+            "corpus": text.identity,
+            "paragraphs": text.has_paragraphs,
+        },
     )
 
 

@@ -82,7 +82,7 @@ class TextRequest:
     seed: int
     """Seed of the random numbers, 0 or more."""
     prompt: str = ""
-    """The text to continue; see `encode_prompt` for an empty prompt."""
+    """The text to continue; see `TrainedModel.start` for an empty prompt."""
     stops: Sequence[str] = ()
     """Stop texts, none of them empty: the text ends before the first one that occurs. If several
     end at the same character, the longest one counts."""
@@ -228,7 +228,7 @@ def generate_text(model: TrainedModel, request: TextRequest) -> GeneratedText:
     The text ends after `length` ids, before a stop text, or when the model chooses the end-of-text
     id.
     """
-    *_, state = read_prompt(model.parameters, encode_prompt(model.vocabulary, request.prompt))
+    *_, state = read_prompt(model.parameters, encode_prompt(model, request.prompt))
     return continue_text(model, state, request)
 
 
@@ -245,23 +245,16 @@ def continue_text(model: TrainedModel, state: State, request: TextRequest) -> Ge
     return GeneratedText(ids, model.vocabulary, request)
 
 
-def encode_prompt(vocabulary: Vocabulary, prompt: str) -> Integers:
+def encode_prompt(model: TrainedModel, prompt: str) -> Integers:
     """Return the ids that the model reads before it generates text.
 
     Args:
-        vocabulary: The characters by id.
+        model: The model.
         prompt: The text to continue; see `Vocabulary.encode` for unknown characters.
 
     Returns:
         int64 [n], n >= 1.
 
     """
-    ids = vocabulary.encode(prompt)
-    return ids if len(ids) else empty_prompt(vocabulary)
-
-
-def empty_prompt(vocabulary: Vocabulary) -> Integers:
-    """Return the ids of an empty prompt, int64 [1]: end of text, else a line break, else id 0."""
-    if vocabulary.end_of_text_id is not None:
-        return np.array([vocabulary.end_of_text_id])
-    return np.maximum(vocabulary.look_up("\n"), 0)
+    ids = model.vocabulary.encode(prompt)
+    return ids if len(ids) else model.start

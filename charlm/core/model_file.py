@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from charlm.checks import parse_json
 from charlm.core.architecture import Architecture, Shape
-from charlm.core.rnn import ACTIVATIONS, Parameters
+from charlm.core.rnn import ACTIVATIONS, Integers, Parameters
 from charlm.core.vocabulary import Vocabulary, vocabulary_of
 from charlm.errors import CharlmError
 from charlm.storage import open_file, reading, write_file
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 FORMAT = 4
 ENTRY = "charlm"
 """Name of the metadata entry."""
-FACTS = ("step", "epoch", "score", "corpus", "temperature")
+FACTS = ("step", "epoch", "score", "corpus", "paragraphs", "temperature")
 """Fields that describe a model, but are not needed to use it."""
 MAX_HEADER_BYTES = 1 << 25
 """Size limit of a header, enough for a vocabulary of all Unicode characters."""
@@ -62,12 +62,24 @@ class TrainedModel:
     config: Mapping[str, Any]
     """Every setting of the run, in sections as in config.yaml."""
     facts: Mapping[str, Any] = field(default_factory=dict)
-    """Step, epoch, score, text (`corpus`), and the `temperature` chosen at the end of training."""
+    """Step, epoch, score, text (`corpus`), whether the text has `paragraphs`, and the `temperature`
+    chosen at the end of training."""
 
     @property
     def architecture(self) -> Architecture:
         """The sizes of the network."""
         return self.parameters.architecture
+
+    @property
+    def start(self) -> Integers:
+        """The ids that the model reads before a text without a prompt, int64 [n], n >= 1.
+
+        End of text, or else a blank line if its text has paragraphs, a line break, or id 0.
+        """
+        if self.vocabulary.end_of_text_id is not None:
+            return np.array([self.vocabulary.end_of_text_id])
+        breaks = "\n\n" if self.facts.get("paragraphs") is True else "\n"
+        return np.maximum(self.vocabulary.look_up(breaks), 0)
 
     def parse_config(self, *, origin: str = "the model") -> "Config":
         """Return the config of the run that wrote the model.

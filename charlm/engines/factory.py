@@ -12,9 +12,10 @@ import importlib.util
 import json
 import os
 import signal
+import sys
 import tempfile
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -34,6 +35,8 @@ MIN_ROWS = 4
 """Minimum number of rows in a part of a batch, unless the batch itself has fewer. Compared with
 parts of 32 rows, a core reaches 82 to 89% of the speed with 8 rows, 75 to 77% with 4 and about 60%
 with 2 (192 to 512 units in float32; in bfloat16 with tiles 52 to 77%, 37 to 56% and 28 to 43%)."""
+SILENT_SECONDS = 4.0
+"""Time between two notes while TensorFlow is imported."""
 ENVIRONMENT = {"TF_ENABLE_ONEDNN_OPTS": "1", "TF_CPP_MIN_LOG_LEVEL": "3"}
 """Variables that TensorFlow reads when it is imported; values set by the user are kept.
 
@@ -95,15 +98,24 @@ def start(workers: int = 1, index: int = 0) -> bool:
     return True
 
 
-def import_tensorflow() -> None:
+def import_tensorflow(on_event: OnEvent = ignore) -> None:
     """Import TensorFlow without starting it, so workers can still be connected; see `start`."""
     check_tensorflow()
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ["KERAS_BACKEND"] = "tensorflow"  # TensorFlow imports Keras
+    if "tensorflow" not in sys.modules:
+        on_event(Note("starting TensorFlow"))
     # A signal would interrupt an import in the main thread, and leave half-imported modules.
-    with _silence(), ThreadPoolExecutor(1) as thread:
-        thread.submit(importlib.import_module, "tensorflow").result()
+    thread = ThreadPoolExecutor(1)
+    imported: Future[object] | None = None
+    while True:
+        with _silence(), contextlib.suppress(TimeoutError):
+            imported = imported or thread.submit(importlib.import_module, "tensorflow")
+            thread.shutdown(wait=False)  # so that a signal is answered during the import
+            imported.result(SILENT_SECONDS)
+            break
+        on_event(Note("still starting TensorFlow, which can take 20 s"))
     _set_keras()
 
 
@@ -193,6 +205,7 @@ class KerasEngines(EngineFactory):
 
     def __call__(self, config: Config, batches: Batches, *, vocabulary_size: int) -> Engine:
         """Return an engine with random weights."""
+        import_tensorflow(self.on_event)
         if not start():
             note = Note(
                 "training will be slower: this program is already using TensorFlow, which keeps "

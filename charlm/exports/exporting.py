@@ -83,6 +83,7 @@ def _spec(model: TrainedModel, title: str) -> dict[str, Any]:
         "architecture": asdict(shape),
         "tensors": [[name, tensor.size] for name, tensor in model.parameters.tensors.items()],
         "vocabulary": model.vocabulary.to_fields(),
+        "start": model.start.tolist(),
     }
 
 
@@ -118,14 +119,15 @@ C_FILES = ("charlm.h", "charlm.c", "main.c")
 def export_c(model: TrainedModel) -> dict[str, bytes]:
     """Return the C library, an example program, and model.bin, which the library loads.
 
-    model.bin is little-endian. It starts with the bytes CHARLM-2 and nine int32: V, layers, H, the
+    model.bin is little-endian. It starts with the bytes CHARLM-3 and ten int32: V, layers, H, the
     width of the input (E, or V without an embedding), 1 or 0 for an embedding, 1 or 0 for skip
-    connections, the first letter of the activation, the unknown id, and the end-of-text id (-1 =
-    none). Then follow the code points of the ids, uint32 [V], and float32 matrices by rows: the
-    embedding [V, E], if present; for each layer the bias [H] (zeros without a bias), the kernel of
-    the layer below [H, H] (except for layer 0), the kernel of the characters [V or E, H] if the
-    layer reads them, and the recurrent kernel [H, H]; then bias [V] and kernel [features, V] of the
-    logits. The last uint32 is the Adler-32 checksum of all bytes before it, as in zlib.
+    connections, the first letter of the activation, the unknown id (-1 = none), the id that a text
+    without a prompt begins with, and how often. Then follow the code points of the ids, uint32 [V],
+    and float32 matrices by rows: the embedding [V, E], if present; for each layer the bias [H]
+    (zeros without a bias), the kernel of the layer below [H, H] (except for layer 0), the kernel of
+    the characters [V or E, H] if the layer reads them, and the recurrent kernel [H, H]; then bias
+    [V] and kernel [features, V] of the logits. The last uint32 is the Adler-32 checksum of all
+    bytes before it, as in zlib.
     """
     shape = model.architecture
     vocabulary = model.vocabulary
@@ -138,13 +140,14 @@ def export_c(model: TrainedModel) -> dict[str, bytes]:
         shape.skip_connections,
         ord(shape.activation[0]),
         -1 if vocabulary.unknown_id is None else vocabulary.unknown_id,
-        -1 if vocabulary.end_of_text_id is None else vocabulary.end_of_text_id,
+        model.start[0],
+        len(model.start),
     ]
     code_points = [
         C_RESERVED if character is None else ord(character) for character in vocabulary.characters
     ]
     matrices = (matrix.astype("<f4").tobytes() for matrix in _matrices(model.parameters))
-    head = b"CHARLM-2" + np.array(numbers, "<i4").tobytes() + np.array(code_points, "<u4").tobytes()
+    head = b"CHARLM-3" + np.array(numbers, "<i4").tobytes() + np.array(code_points, "<u4").tobytes()
     sources = {name: read_shipped(name).encode() for name in C_FILES}
     data = head + b"".join(matrices)
     return {**sources, "model.bin": data + adler32(data).to_bytes(4, "little")}

@@ -20,8 +20,9 @@ from charlm.events import Note, OnEvent, ignore
 class Stopped(KeyboardInterrupt):
     """A signal has ended the program, or the task that it was doing."""
 
-    def __init__(self, signal: signals.Signals) -> None:
-        super().__init__(f"stopped by {signal.name}")
+    def __init__(self, signal: signals.Signals, *, is_early: bool = False) -> None:
+        before = " before training; nothing was saved" if is_early else ""
+        super().__init__(f"stopped by {signal.name}{before}")
         self.exit_code = 128 + signal
         """Exit code that a shell reports for a process ended by the signal."""
 
@@ -33,18 +34,9 @@ class Interruption(Callback):
     signal: signals.Signals | None = None
     """Last signal received, or None."""
     is_deferred: bool = False
-    """Whether the first signal is only recorded."""
+    """Whether the first signal is only recorded, because a run has begun."""
     is_raised: bool = False
     """Whether Stopped was raised; further signals are then ignored."""
-
-    @contextlib.contextmanager
-    def deferred(self) -> Iterator[None]:
-        """Only record the first signal during a block whose work must not be lost."""
-        self.is_deferred = True
-        try:
-            yield
-        finally:
-            self.is_deferred = False
 
     def reason_to_end(self, training: Training) -> End | None:
         """Return the end of the session after a signal."""
@@ -62,7 +54,7 @@ class Interruption(Callback):
         if is_first and self.is_deferred:
             return
         self.is_raised = True
-        raise Stopped(self.signal)
+        raise Stopped(self.signal, is_early=not self.is_deferred)
 
 
 @dataclass
@@ -113,7 +105,8 @@ def stop_on_signal(interruption: Interruption) -> Iterator[None]:
     except Exception:
         if interruption.signal is None or not interruption.is_raised:
             raise
-        raise Stopped(interruption.signal) from None
+        is_early = not interruption.is_deferred
+        raise Stopped(interruption.signal, is_early=is_early) from None
     finally:
         for number, handler in before.items():
             signals.signal(number, handler)

@@ -107,6 +107,7 @@ def time_engine(
     """
     if config.training.is_untrained and minutes is None:
         return Timing()
+    session.note(f"timing a few steps of recipe {config.recipe}")
     clock = session.clock
     first_state = engine.tensors()
     limit = TIMED_SECONDS if minutes is None else min(TIMED_SECONDS, TIMED_SHARE * 60 * minutes)

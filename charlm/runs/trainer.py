@@ -92,6 +92,7 @@ def start_run(
                 session=session,
             )
             write_run(temporary, plan.config, initial=plan.initial)
+            session.interruption.is_deferred = True  # the run begins
         run = Run(folder, plan.config, replace(plan.corpus, folder=folder / CORPUS))
         _announce(plan, session)
         return train_run(
@@ -218,17 +219,17 @@ def train_run(
         clock=session.clock,
     )
     temperature = train_nats = None
-    with session.interruption.deferred():
-        end = _run(training)
-        has_model = end.kind != "signal" and training.best is not None
-        is_over = (lambda _=0: False) if limit is None else limit.is_over
-        seconds = training.evaluation_seconds or 0.0
-        if has_model and text.validation is not None and not is_over(seconds):
-            best = read_model(run.folder / BEST).parameters
-            score = engine.score(best, text.training[: len(text.validation)])
-            train_nats = score.nats_per_char
-        if has_model and run.config.sampling.chooses_temperature:
-            temperature = set_temperature(run, lock, is_over=is_over)
+    session.interruption.is_deferred = True
+    end = _run(training)
+    has_model = end.kind != "signal" and training.best is not None
+    is_over = (lambda _=0: False) if limit is None else limit.is_over
+    seconds = training.evaluation_seconds or 0.0
+    if has_model and text.validation is not None and not is_over(seconds):
+        best = read_model(run.folder / BEST).parameters
+        score = engine.score(best, text.training[: len(text.validation)])
+        train_nats = score.nats_per_char
+    if has_model and run.config.sampling.chooses_temperature:
+        temperature = set_temperature(run, lock, is_over=is_over)
     outcome = replace(
         _outcome(training, end, ngram), temperature=temperature, train_nats_per_char=train_nats
     )

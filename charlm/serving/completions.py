@@ -20,7 +20,6 @@ from charlm.core.generation import (
     StoppedBy,
     TextRequest,
     continue_text,
-    empty_prompt,
     random_seed,
     read_prompt,
 )
@@ -252,7 +251,7 @@ class Completion:
         vocabulary = self.model.vocabulary
         first_seed = random_seed() if request.seed is None else request.seed
         for number, prompt in enumerate(self._prompts):
-            ids = prompt if len(prompt) else empty_prompt(vocabulary)
+            ids = prompt if len(prompt) else self.model.start
             for block_state in read_prompt(self.model.parameters, ids):
                 state = block_state
                 await self.wait()

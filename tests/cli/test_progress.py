@@ -49,6 +49,21 @@ def test_there_is_no_bar_without_a_terminal(capsys: pytest.CaptureFixture[str]) 
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.parametrize(
+    ("seconds", "lines"), [(-1.0, "charlm: counting n-grams: part 1 of 10\n"), (1e9, "")]
+)
+def test_a_task_prints_a_line_without_a_terminal_if_it_takes_long(
+    seconds: float,
+    lines: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(output, "SILENT_SECONDS", seconds)
+    with ProgressDisplay() as display:
+        display(Progress("counting n-grams", 1, 10, "part"))
+    assert capsys.readouterr().err == lines
+
+
 @pytest.mark.usefixtures("bar")
 def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> None:
     with ProgressDisplay() as display:

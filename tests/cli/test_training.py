@@ -207,14 +207,20 @@ def test_a_network_that_is_no_longer_improving_gets_no_suggestion(report: Report
     assert "twice" not in report(is_improving=False).stderr
 
 
-def test_a_training_that_is_stopped_at_its_start_names_the_signal(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("stopped", "exit_code", "message"),
+    [
+        (Stopped(signal.SIGHUP), 129, "stopped by SIGHUP"),
+        (KeyboardInterrupt(), 130, "stopped before training; nothing was saved"),
+    ],
+    ids=["by a session", "before it"],
+)
+def test_a_training_that_is_stopped_at_its_start_says_so(
+    stopped: KeyboardInterrupt, exit_code: int, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stopped = Stopped(signal.SIGHUP)
     monkeypatch.setattr(training, "train", Mock(side_effect=stopped))
     command = charlm("train")
-    assert command.exit_code == 128 + 1
-    assert messages(command) == ["stopped by SIGHUP"]
+    assert (command.exit_code, messages(command)) == (exit_code, [message])
 
 
 @trains

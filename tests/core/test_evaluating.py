@@ -38,6 +38,22 @@ def test_a_validation_text_of_one_character_is_not_scored(tmp_path: Path) -> Non
     assert score_opponent(text) is None
 
 
+@pytest.mark.parametrize(
+    ("text", "has_paragraphs"),
+    [
+        ("a line\n\n" + 98 * "a line\n", True),
+        ("a line\n\n" + 99 * "a line\n", False),
+        (99 * "a line", False),
+    ],
+    ids=["1 in 100", "1 in 101", "no lines"],
+)
+def test_a_text_with_blank_lines_has_paragraphs(
+    text: str, has_paragraphs: bool, tmp_path: Path
+) -> None:
+    corpus = make_corpus(tmp_path, text, validation_fraction=0)
+    assert training_text(corpus).has_paragraphs == has_paragraphs
+
+
 # An evaluation
 
 

@@ -49,31 +49,31 @@ def test_a_prompt_is_read_in_blocks(length: int, ends: list[int]) -> None:
 
 
 AB = Vocabulary(("a", "b"))
+A_BREAK = Vocabulary(("a", "\n"))
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "prompt", "ids"),
+    ("vocabulary", "paragraphs", "prompt", "ids"),
     [
-        pytest.param(AB, "axb", [0, 1], id="an unknown character"),
-        pytest.param(AB, "", [0], id="empty, without a line break"),
-        pytest.param(Vocabulary(("a", "\n")), "", [1], id="empty, with a line break"),
+        pytest.param(AB, False, "axb", [0, 1], id="an unknown character"),
+        pytest.param(AB, False, "", [0], id="empty, without a line break"),
+        pytest.param(A_BREAK, False, "", [1], id="empty, with a line break"),
+        pytest.param(A_BREAK, True, "", [1, 1], id="empty, with paragraphs"),
+        pytest.param(A_BREAK, True, "a", [0], id="with paragraphs"),
         pytest.param(
-            Vocabulary((None, "\n"), end_of_text_id=0), "", [0], id="empty, with 0 as end of text"
-        ),
-        pytest.param(
-            Vocabulary(("a", "\n", None), end_of_text_id=2),
+            Vocabulary((None, "\n"), end_of_text_id=0),
+            True,
             "",
-            [2],
-            id="empty, with an end of text",
+            [0],
+            id="empty, with 0 as end of text",
         ),
     ],
 )
 def test_a_prompt_has_at_least_one_id(
-    vocabulary: Vocabulary,
-    prompt: str,
-    ids: list[int],
+    vocabulary: Vocabulary, paragraphs: bool, prompt: str, ids: list[int]
 ) -> None:
-    assert encode_prompt(vocabulary, prompt).tolist() == ids
+    model = make_random_model(vocabulary=vocabulary, facts={"paragraphs": paragraphs})
+    assert encode_prompt(model, prompt).tolist() == ids
 
 
 # Ids
@@ -142,7 +142,7 @@ def model(trained: TrainedModel) -> TrainedModel:
 
 @pytest.mark.parametrize("prompt", ["ab\na", "axb", ""])
 def test_a_text_consists_of_the_chosen_ids(model: TrainedModel, prompt: str) -> None:
-    *_, state = read_prompt(model.parameters, encode_prompt(model.vocabulary, prompt))
+    *_, state = read_prompt(model.parameters, encode_prompt(model, prompt))
     ids = choose_ids(model, state, TextRequest(30, Sampler(), seed=3))
     expected = model.vocabulary.decode(np.array([*ids]))
     text = generate_text(model, TextRequest(30, Sampler(), seed=3, prompt=prompt))

@@ -12,8 +12,8 @@ It prints every command, and changes some:
 - The tests, downloads and commands that change the user's shell are left out.
 
 Without --all, and on the pages after the first two, a training takes a few steps, unless the
-command sets its length or continues a run. Without --all, mytext.txt is short, and the line that
-makes an environment is left out.
+command sets its length or continues a run. Without --all, mytext.txt is short, and the lines that
+make and activate an environment are left out.
 """
 
 import argparse
@@ -36,7 +36,7 @@ MORE_PAGES = ("docs/recipes.md", "docs/export.md", "docs/serving.md", SEARCH)
 BROUGHT = """cp mytext.txt tinyshakespeare.txt && charlm train mytext.txt -c tiny -r runs/mine &&
 charlm export runs/mine --format c --out c && cp c/*.[ch] c/model.bin ."""
 """What the reader of these has."""
-FIRST_LINE = "python3 -m venv .venv"
+ENVIRONMENT = ("python3 -m venv .venv", ". .venv/bin/activate")
 CHARACTERS, FEW_CHARACTERS = 30_000, 3000
 FEW_STEPS = " -s training.steps=20"
 LEFT_OUT = (
@@ -129,7 +129,7 @@ def _follow(
     command: str, tree: Path, environment: dict[str, str], *, is_whole: bool, is_long: bool
 ) -> None:
     if any(part in command for part in LEFT_OUT) or (
-        command.startswith(FIRST_LINE) and not is_whole
+        command.startswith(ENVIRONMENT) and not is_whole
     ):
         print(f"left out  {command}", flush=True)
     elif command.startswith(SERVERS):
@@ -138,7 +138,7 @@ def _follow(
         has_length = not command.startswith("charlm train") or LENGTH.search(command)
         command += "" if is_long or has_length else FEW_STEPS
         run(command, tree, environment)
-        if command.startswith(FIRST_LINE):
+        if command.startswith(ENVIRONMENT[0]):
             run(".venv/bin/pip install --quiet '.[serve,onnx]'", tree, environment)
 
 

@@ -81,8 +81,8 @@ def test_model_can_be_loaded_from_memory_that_is_not_aligned(
     assert (STATUSES[status], library.vocabulary_size(model)) == ("OK", V)
 
 
-HEADER_BYTES = 44
-FIRST_CHARACTER = 11
+HEADER_BYTES = 48
+FIRST_CHARACTER = 12
 """The number of 32-bit words before the code points."""
 WRONG_WORDS = {
     "another beginning": (0, 0),
@@ -99,7 +99,9 @@ WRONG_WORDS = {
     "skip connections that are missing": (7, 1),
     "no such activation": (8, 4),
     "unknown id too large": (9, V),
-    "negative end-of-text id": (10, 2**32 - 2),
+    "negative first id": (10, 2**32 - 1),
+    "no first id": (11, 0),
+    "too many first ids": (11, 3),
     "first surrogate": (FIRST_CHARACTER, 0xD800),
     "last surrogate": (FIRST_CHARACTER, 0xDFFF),
     "no code point": (FIRST_CHARACTER, 0x110000),
@@ -156,9 +158,9 @@ def test_network_has_at_most_64_layers(library: CharlmC) -> None:
 )
 def test_sizes_have_a_limit(library: CharlmC, width: int, expected: str) -> None:
     ids, layers, units, has_embedding, skip_connections, tanh, none = 1, 1, 1, 1, 0, ord("t"), -1
-    sizes = [ids, layers, units, width, has_embedding, skip_connections, tanh, none, none]
+    sizes = [ids, layers, units, width, has_embedding, skip_connections, tanh, none, 0, 1]
     weights = 2 * width + 4
-    data = b"CHARLM-2" + np.array(sizes, "<i4").tobytes() + bytes(4 * (ids + weights))
+    data = b"CHARLM-3" + np.array(sizes, "<i4").tobytes() + bytes(4 * (ids + weights))
     status, model = library.load_bytes(sealed(data))
     assert status == expected
     library.free(model)
@@ -269,20 +271,23 @@ def test_text_that_is_not_utf8_is_refused(text: Text, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "start"),
+    ("vocabulary", "facts", "start"),
     [
-        (Vocabulary(("a", "\n", None), end_of_text_id=2), 2),
-        (Vocabulary(("a", "\n")), 1),
-        (Vocabulary(("a", "b")), 0),
+        (Vocabulary(("a", "\n", None), end_of_text_id=2), {}, [2]),
+        (Vocabulary(("a", "\n")), {"paragraphs": True}, [1, 1]),
+        (Vocabulary(("a", "\n")), {}, [1]),
+        (Vocabulary(("a", "b")), {}, [0]),
     ],
-    ids=["end of text", "line break", "first id"],
+    ids=["end of text", "paragraphs", "line break", "first id"],
 )
 def test_prompt_without_ids_begins_a_text(
-    library: CharlmC, vocabulary: Vocabulary, start: int
+    library: CharlmC, vocabulary: Vocabulary, facts: dict[str, Any], start: list[int]
 ) -> None:
-    text, expected = (Text(library, make_model(vocabulary=vocabulary)) for _ in range(2))
+    model = make_model(vocabulary=vocabulary, facts=facts)
+    text, expected = (Text(library, model) for _ in range(2))
     assert text.read("é") == 1
-    expected.step(start)
+    for index in start:
+        expected.step(index)
     np.testing.assert_array_equal(text.logits, expected.logits)
 
 

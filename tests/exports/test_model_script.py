@@ -154,9 +154,13 @@ EMPTY_PROMPTS = {
 }
 
 
+@pytest.mark.parametrize("paragraphs", [False, True])
 @pytest.mark.parametrize("vocabulary", EMPTY_PROMPTS.values(), ids=EMPTY_PROMPTS)
-def test_an_empty_prompt_begins_a_text_like_charlm(page: HtmlPage, vocabulary: Vocabulary) -> None:
-    trained = make_random_model(vocabulary=vocabulary, units=6)
+def test_an_empty_prompt_begins_a_text_like_charlm(
+    page: HtmlPage, vocabulary: Vocabulary, paragraphs: bool
+) -> None:
+    facts = {"paragraphs": paragraphs}
+    trained = make_random_model(vocabulary=vocabulary, facts=facts, units=6)
     trained.parameters.logits_bias[3:] = -np.inf  # the model does not end the text
     check_text(page, trained, "", seed=1)
 

@@ -293,7 +293,7 @@ def test_a_signal_before_the_run_has_begun_leaves_nothing_behind(
         assert process.returncode == 128 + INTERRUPT, said
         if has_begun or (tmp_path / "run").exists():
             break
-        assert "charlm: stopped by SIGINT\n" in said
+        assert "stopped by SIGINT before training; nothing was saved\n" in said
         assert [*tmp_path.iterdir()] == []
 
 

@@ -26,7 +26,7 @@
 
 static_assert(sizeof(float) == 4, "model.bin has float32");
 
-enum { HEADER_BYTES = 44, MAX_LAYERS = 64, MAX_SIZE = 1 << 21 };
+enum { HEADER_BYTES = 48, MAX_LAYERS = 64, MAX_SIZE = 1 << 21 };
 enum { TANH = 't', RELU = 'r', SIGMOID = 's', LINEAR = 'l' };
 
 #define NONE 0xFFFFFFFFu    /* no id; or the code point of a reserved id */
@@ -41,7 +41,8 @@ struct charlm_model {
     uint32_t has_skips; /* every layer reads the input, and the logits read every layer */
     uint32_t activation;
     uint32_t unknown_id;  /* or NONE */
-    uint32_t start_id;    /* what a text without a prompt begins with */
+    uint32_t start_id;    /* what a text without a prompt begins with, */
+    uint32_t starts;      /* and how often */
     uint32_t *characters; /* [vocabulary], code points; NONE = reserved */
     float *weights;       /* all matrices, in the order in which a step reads them */
 };
@@ -73,13 +74,14 @@ static int is_code_point(uint32_t code) {
 }
 
 /* Reads the header, which export_c in charlm/exports/exporting.py describes; returns whether it
-   is valid. start_id becomes the end-of-text id, or NONE. */
+   is valid. */
 static int read_header(const unsigned char *data, charlm_model *model) {
     uint32_t *fields[] = {&model->vocabulary, &model->layers,        &model->units,
                           &model->width,      &model->has_embedding, &model->has_skips,
-                          &model->activation, &model->unknown_id,    &model->start_id};
-    if (memcmp(data, "CHARLM-2", 8) != 0) return 0;
-    for (size_t i = 0; i < 9; i++) *fields[i] = word_at(data, 2 + i);
+                          &model->activation, &model->unknown_id,    &model->start_id,
+                          &model->starts};
+    if (memcmp(data, "CHARLM-3", 8) != 0) return 0;
+    for (size_t i = 0; i < 10; i++) *fields[i] = word_at(data, 2 + i);
     return is_between(model->vocabulary, 1, MAX_SIZE) && is_between(model->layers, 1, MAX_LAYERS)
            && is_between(model->units, 1, MAX_SIZE) && is_between(model->width, 1, MAX_SIZE)
            && model->has_embedding <= 1 && model->has_skips <= 1
@@ -87,7 +89,7 @@ static int read_header(const unsigned char *data, charlm_model *model) {
                || model->activation == SIGMOID || model->activation == LINEAR)
            && (model->has_embedding || model->width == model->vocabulary)
            && (model->unknown_id < model->vocabulary || model->unknown_id == NONE)
-           && (model->start_id < model->vocabulary || model->start_id == NONE);
+           && model->start_id < model->vocabulary && is_between(model->starts, 1, 2);
 }
 
 /* Returns the number of weights, which is below 2^52. */
@@ -125,8 +127,6 @@ static charlm_status read_model(const unsigned char *data, size_t size, charlm_m
         uint32_t word = word_at(data, model->vocabulary + i);
         memcpy(&model->weights[i], &word, 4);
     }
-    if (model->start_id == NONE) model->start_id = find_character(model, '\n');
-    if (model->start_id == NONE) model->start_id = 0;
     return CHARLM_OK;
 }
 
@@ -274,13 +274,21 @@ static double loss(const charlm_model *model, const float *logits, uint32_t id) 
     return log(sum) + best - logits[id];
 }
 
+/* Reads what a text without a prompt begins with. */
+static charlm_status begin(const charlm_model *model, float *state) {
+    charlm_status status = CHARLM_OK;
+    for (uint32_t i = 0; i < model->starts; i++)
+        status = charlm_step(model, state, (int32_t)model->start_id);
+    return status;
+}
+
 /* Reads a text, and scores it unless `nats` is NULL. */
 static charlm_status read_text(const charlm_model *model, float *state, const char *text,
                                size_t size, double *nats, size_t *characters, size_t *left_out) {
     const unsigned char *rest = (const unsigned char *)text;
     *characters = *left_out = 0;
     if (nats) *nats = 0;
-    if (nats && state[0] == 0) charlm_step(model, state, (int32_t)model->start_id);
+    if (nats && state[0] == 0) begin(model, state);
     while (size > 0) {
         uint32_t code;
         size_t length = read_character(rest, size, &code);
@@ -297,7 +305,7 @@ static charlm_status read_text(const charlm_model *model, float *state, const ch
         ++*characters;
         charlm_step(model, state, (int32_t)id);
     }
-    return state[0] != 0 ? CHARLM_OK : charlm_step(model, state, (int32_t)model->start_id);
+    return state[0] != 0 ? CHARLM_OK : begin(model, state);
 }
 
 charlm_status charlm_read_text(const charlm_model *model, float *state, const char *text,

@@ -63,15 +63,15 @@ charlm_status charlm_step(const charlm_model *model, float *state, int32_t id);
 /* Reads a text: `size` bytes of UTF-8, in the Unicode normal form NFC, which charlm trains on.
 
    A character without an id becomes the unknown id; if the model has none, the character is left
-   out. If the state has read nothing at the end, it reads the id with which a text begins.
+   out. If the state has read nothing at the end, it reads what a text begins with.
    left_out: becomes the number of characters that were left out.
    Error: CHARLM_BAD_INPUT; the state has then read the text before the error. */
 charlm_status charlm_read_text(const charlm_model *model, float *state, const char *text,
                                size_t size, size_t *left_out);
 
 /* Scores a text while reading it like charlm_read_text: *nats becomes the sum of -log p over its
-   characters, and *characters their number. If the state has read nothing, it first reads the id
-   with which a text begins. The mean, *nats / *characters, is the loss of `charlm evaluate`.
+   characters, and *characters their number. If the state has read nothing, it first reads
+   what a text begins with. The mean, *nats / *characters, is the loss of `charlm evaluate`.
    Errors: CHARLM_BAD_INPUT; CHARLM_NO_CHOICE if a logit is NaN or infinite. */
 charlm_status charlm_score(const charlm_model *model, float *state, const char *text, size_t size,
                            double *nats, size_t *characters, size_t *left_out);

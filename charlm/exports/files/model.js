@@ -208,7 +208,7 @@ class LocalSource {
     this.network = buildNetwork(spec, base64);
     this.off = this.network.off;
     const { characters, unknown_id, end_of_text_id } = spec.vocabulary;
-    Object.assign(this, { characters, unknownId: unknown_id, endId: end_of_text_id });
+    Object.assign(this, { characters, unknownId: unknown_id, endId: end_of_text_id, start: spec.start });
     this.ids = new Map(characters.map((character, id) => [character, id]));
     this.begin();
   }
@@ -235,7 +235,7 @@ class LocalSource {
   async *read(text) {
     const ids = this.encode(text);
     this.begin();
-    if (ids.length === 0) this.advance(this.endId ?? this.ids.get("\n") ?? 0);
+    if (ids.length === 0) for (const id of this.start) this.advance(id);
     for (const id of ids) yield this.put(id);
   }
 
