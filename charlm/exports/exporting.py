@@ -7,7 +7,7 @@ Axes: T time, V vocabulary, E embedding, H units. All arrays are float32.
 
 import base64
 import html
-import re
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -305,7 +305,7 @@ def readme(model: TrainedModel, *, title: str, usage: str) -> str:
     """Return the README.md of an export.
 
     A model file is untrusted, so nothing in it may become Markdown or HTML: its texts and its name
-    are in a code block whose fence is longer than any row of backticks in them.
+    are in an indented code block.
 
     Args:
         model: The model.
@@ -313,7 +313,7 @@ def readme(model: TrainedModel, *, title: str, usage: str) -> str:
         usage: Instructions in Markdown.
 
     """
-    settings = f"# {title}\n{dump_yaml(model.config)}"
+    settings = escape_controls(f"# {title}\n{dump_yaml(model.config)}", keep="\n")
     return f"""# A character-level language model
 
 {describe_model(model)} Exported by charlm {__version__}.
@@ -325,18 +325,10 @@ def readme(model: TrainedModel, *, title: str, usage: str) -> str:
 
 ## Settings
 
-{fenced(settings, "yaml")}
+{textwrap.indent(settings, "    ")}
 
 ## License
 
 The code in this folder is under the MIT license, see `{LICENSE}`. The training text may have other
 terms: if you publish the model, state its license here.
 """
-
-
-def fenced(text: str, language: str) -> str:
-    """Return a code block with a fence that is longer than any row of backticks in the text."""
-    longest = max((len(row) for row in re.findall("`+", text)), default=0)
-    fence = "`" * max(3, longest + 1)
-    shown = escape_controls(text, keep="\n").rstrip("\n")
-    return f"{fence}{language}\n{shown}\n{fence}"

@@ -42,9 +42,8 @@ class ClassLoss:
     """Number of scored characters in the class, 1 or more."""
     nats_per_char: Estimate
     """Mean loss on these characters, in nats."""
-    ngram_nats_per_char: Estimate
-    """Mean loss of the 8-gram model on the same characters, in nats; unknown without such a
-    model."""
+    ngram_nats_per_char: float | None
+    """Mean loss of the 8-gram model on the same characters, in nats; None without such a model."""
     share_of_loss: float
     """Total loss of the class as a share of the total loss on the text, from 0 to 1."""
 
@@ -59,8 +58,6 @@ class LossByClass:
     """Mean loss on all scored characters, in nats; see `loss_of`."""
     comparison: Comparison | None
     """The network compared with the 8-gram model; None if the training text is unknown."""
-    ngram_standard_error: float | None
-    """Standard error of the mean loss of the 8-gram model; None if unknown."""
     by_class: tuple[ClassLoss, ...]
     """The loss by the kind of the character: lower case, upper case, ..."""
     by_word_place: tuple[ClassLoss, ...]
@@ -74,7 +71,7 @@ class LossByClass:
             name="all characters",
             characters=self.positions.count,
             nats_per_char=self.nats_per_char,
-            ngram_nats_per_char=Estimate(ngram_nats, self.ngram_standard_error),
+            ngram_nats_per_char=ngram_nats,
             share_of_loss=1.0,
         )
         return (whole, *self.by_class, *self.by_word_place)
@@ -106,16 +103,13 @@ def divide_loss(
     letters = count_within(is_in_word(vocabulary.spell(ids, end="\n")))[1:]
     places = np.searchsorted([*WORD_PLACES], letters, "right") - 1
     score = mean_score([nats])
-    comparison = ngram_error = None
+    comparison = None
     if ngram_nats is not None:
-        ngram_score = mean_score([ngram_nats])
-        comparison = Comparison.of(score, ngram_score)
-        ngram_error = loss_of(ngram_score).error
+        comparison = Comparison.of(score, mean_score([ngram_nats]))
     return LossByClass(
         positions=SampledCharacters.of(range(1, len(ids))),
         nats_per_char=loss_of(score),
         comparison=comparison,
-        ngram_standard_error=ngram_error,
         by_class=_divide(nats, ngram_nats, np.array(kind_of_id)[ids[1:]], kinds),
         by_word_place=_divide(nats, ngram_nats, places, [*WORD_PLACES.values()]),
     )
@@ -130,9 +124,7 @@ def _divide(
     for index in np.unique(classes).tolist():
         places = np.flatnonzero(classes == index)
         loss = mean_at(nats[places], places)
-        ngram_loss = UNKNOWN
-        if ngram_nats is not None:
-            ngram_loss = mean_at(ngram_nats[places], places)
+        ngram_loss = None if ngram_nats is None else float(ngram_nats[places].mean())
         share = float(nats[places].sum(dtype=np.float64)) / total
         losses.append(ClassLoss(names[index], len(places), loss, ngram_loss, share))
     return tuple(losses)
@@ -171,15 +163,13 @@ def details(results: Mapping[Line, LossByClass]) -> str:
     for each in first.classes:
         losses = {line: loss.nats_of(each.name) for line, loss in results.items()}
         cells = [*losses.values()]
-        ngram = each.ngram_nats_per_char
         if has_seeds:
             cells = [
                 over_runs([nats for line, nats in losses.items() if line.group == group])
                 for group in groups
             ]
-            ngram = Estimate(ngram.value)
         share = [] if others else [f"{each.share_of_loss:.0%}"]
-        rows.append((each.name, each.characters, *cells, ngram, *share))
+        rows.append((each.name, each.characters, *cells, each.ngram_nats_per_char, *share))
     caption = f"Nats per character, based on the predictions of {first.positions}. "
     caption += OVER_SEEDS if has_seeds else OVER_TEXT
     labels = [group or "network" for group in groups]

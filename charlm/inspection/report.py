@@ -4,7 +4,7 @@ The page is a single HTML file that loads nothing from elsewhere; its content po
 """
 
 import html
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from string import Template
@@ -40,7 +40,7 @@ from charlm.measures.estimates import (
     over_runs,
 )
 from charlm.runs.folder import CORPUS, run_of
-from charlm.runs.summary import SEED, differing_settings, group_by_seed
+from charlm.runs.summary import group_by_seed
 from charlm.text.corpus import is_corpus
 from charlm.version import __version__
 from charlm.wording import as_argument
@@ -226,24 +226,22 @@ def estimates_of(results: Mapping[str, Any]) -> dict[str, Estimate]:
 def group_reports(reports: Sequence[Report]) -> list[Group]:
     """Return the groups of runs that read the same text and differ only in their seed.
 
-    Tables name a run by the settings that differ between all runs, or by its name if these are the
-    same for several runs. Legends name the group, or its first run if its settings are too long.
+    Tables name a run by its path. Legends name the settings of a group, or its first run if they
+    are too long.
     """
     groups = group_by_seed(reports)
-    keys = [*groups[0][0], *({SEED} & {*differing_settings(reports)})]
-    labels = {_label(report.settings, keys) for report in reports}
     has_seeds = len(groups) < len(reports)
     before: list[float | None] = []
     made = []
     for index, (settings, group) in enumerate(groups):
         colour = SERIES[index % len(SERIES)]
-        name = _label(settings, settings)
+        values = [f"{key.rpartition('.')[2]} {value}" for key, value in settings.items()]
+        name = ", ".join(values)
         if len(groups) > 1 and not 0 < len(name) <= LONGEST_LABEL:
             name = group[0].reading.name
         runs = {}
         for report in group:
-            is_named = len(labels) < len(reports)
-            label = report.reading.name if is_named else _label(report.settings, keys)
+            label = report.reading.name if len(reports) > 1 else ""
             runs[Line(label, name, colour)] = report
         found = [estimates_of(report.results) for report in group]
         losses = [estimates["nats_per_char"].value for estimates in found]
@@ -259,11 +257,6 @@ def group_reports(reports: Sequence[Report]) -> list[Group]:
         )
         before = losses
     return made
-
-
-def _label(settings: Mapping[str, Any], keys: Iterable[str]) -> str:
-    """Return the values of some settings: "sequence_length 4, seed 1"."""
-    return ", ".join(f"{key.rpartition('.')[2]} {settings.get(key)}" for key in keys)
 
 
 def results_of(groups: Sequence[Group], name: str) -> dict[Line, Any]:

@@ -211,7 +211,7 @@ def curve(
         dashes: Dashes of the line, as matplotlib names them.
 
     """
-    marker = "." if np.count_nonzero(y > 0) == 1 else ""  # a line of one point is invisible
+    marker = "." if np.count_nonzero(y > 0) == 1 else None  # a line of one point is invisible
     axes.plot(x, y, color=colour, label=label, linestyle=dashes, marker=marker)
     if band is not None:
         low, high = band
@@ -264,8 +264,7 @@ def _items(value: Any) -> dict[str, Any]:
         item = getattr(value, field.name)
         if isinstance(item, Estimate):
             items[field.name] = item.value
-            is_ngram = field.name.startswith("ngram")
-            items["ngram_standard_error" if is_ngram else "standard_error"] = item.error
+            items["standard_error"] = item.error
         else:
             items[field.name] = item
     return items

@@ -134,10 +134,8 @@ def find_run(
     if not matches and run.exists():
         return run
     if not matches:
-        without_times = {_TIME.sub("", name): name for name in names}
-        full_names = {**without_times, **{name: name for name in names}}
-        near = nearest(part, full_names)
-        hint = f"; did you mean {full_names[near]}?" if near else near_file_hint(run, suits=suits)
+        near = nearest(part, [_TIME.sub("", name) for name in names])
+        hint = f"; did you mean {near}?" if near else near_file_hint(run, suits=suits)
         hint = hint or f"; charlm runs lists the runs under {RUNS}/"
         raise CharlmError(f"{run}: no such folder, and no run has this in its name{hint}")
     return max((RUNS / name for name in matches), key=_time_of_log)

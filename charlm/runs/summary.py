@@ -7,7 +7,6 @@ yet are None.
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -35,8 +34,6 @@ from charlm.runs.run import read_outcome
 from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held, open_file
 from charlm.text.corpus import is_corpus, read_manifest
 
-TAIL_BYTES = 1 << 20
-"""Number of bytes that are read from the end of metrics.jsonl: thousands of lines."""
 State = Literal["training", "stopped", "done"]
 """training: a process trains it now; done: it has reached its end; stopped: it can be resumed."""
 SEED = "seed"
@@ -99,9 +96,10 @@ def summarize(folder: Path) -> RunSummary:
         best = folder / BEST
         model = read_fields(best) if best.exists() else {}
         outcome = read_outcome(folder)
+        ended: State = "done" if outcome else "stopped"
         return RunSummary(
             folder,
-            state=_state_of(folder, has_ended=outcome is not None),
+            state="training" if is_held(folder) else ended,
             step=max(steps, default=None),
             score=Score.from_fields(model.get("score")),
             train_nats_per_char=outcome.train_nats_per_char if outcome else None,
@@ -116,12 +114,6 @@ def summarize(folder: Path) -> RunSummary:
         )
     except OSError as error:
         raise CharlmError(f"{error.filename or folder}: cannot be read: {error.strerror}") from None
-
-
-def _state_of(folder: Path, *, has_ended: bool) -> State:
-    if is_held(folder):
-        return "training"
-    return "done" if has_ended else "stopped"
 
 
 def _read_text(corpus: Path) -> Measured:
@@ -176,8 +168,6 @@ def _runs_in(path: Path) -> list[Path]:
 def read_position(path: Path) -> tuple[float | None, float | None, float | None]:
     """Return the progress of a run from the last lines of its metrics.jsonl, which may be growing.
 
-    Only the last TAIL_BYTES are read.
-
     Returns:
         The step; the seconds of training, without evaluations and start-up; and the mean number of
         characters per second. None = unknown.
@@ -187,9 +177,7 @@ def read_position(path: Path) -> tuple[float | None, float | None, float | None]
 
     """
     with open_file(path) as file:
-        start = max(0, os.fstat(file.fileno()).st_size - TAIL_BYTES)
-        file.seek(start)
-        lines = file.read(TAIL_BYTES).split(b"\n")
+        lines = file.read().split(b"\n")
     last = next(filter(None, map(parse_line, reversed(lines))), {})
     seconds = to_number(last.get("seconds"))
     characters = to_number(last.get("characters"))

@@ -2,6 +2,7 @@
 
 import json
 import re
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,13 @@ def test_the_readme_describes_the_model(facts: dict[str, Any], described: str) -
 
 
 def test_the_readme_has_name_and_settings_in_a_block(trained: TrainedModel) -> None:
-    assert f"```yaml\n# plays\n{dump_yaml(trained.config)}```" in text_of(trained)
+    settings = textwrap.indent(f"# plays\n{dump_yaml(trained.config)}", "    ")
+    assert f"\n\n{settings}\n" in text_of(trained)
 
 
 def test_a_hostile_name_cannot_end_its_block(trained: TrainedModel) -> None:
-    assert "`````yaml\n# a````\\x1b<b>\n" in text_of(trained, title="a````\x1b<b>")
+    text = text_of(trained, title="a````\x1b<b>\n# c")
+    assert "\n    # a````\\x1b<b>\n    # c\n" in text
 
 
 @pytest.mark.parametrize(

@@ -215,21 +215,16 @@ def test_runs_on_different_texts_of_one_name_are_different_groups() -> None:
     assert names_of(group_reports(reports)) == [["a"], ["b"]]
 
 
-def labels_of(groups: list[Group]) -> list[str]:
-    return [line.label for group in groups for line in group.runs]
+def test_legends_name_the_settings_and_tables_the_runs() -> None:
+    lines = [line for group in group_reports(CLASS) for line in group.runs]
+    assert [line.label for line in lines] == ["short-1", "short-2", "short-3", "long-1"]
+    assert [line.group for line in lines] == [*["sequence_length 4"] * 3, "sequence_length 64"]
 
 
-def test_a_label_has_the_settings_that_differ() -> None:
-    assert labels_of(group_reports(CLASS)) == [
-        "sequence_length 4, seed 1",
-        "sequence_length 4, seed 2",
-        "sequence_length 4, seed 3",
-        "sequence_length 64, seed 1",
-    ]
-
-
-def test_runs_with_the_same_settings_are_labelled_by_their_names() -> None:
-    assert labels_of(group_reports([run("a"), run("b")])) == ["a", "b"]
+def test_groups_without_a_short_label_are_named_by_their_first_run() -> None:
+    paths = [run(name, training={"optimizer": {"name": name * 30}}) for name in ("ab", "cd")]
+    lines = [line for group in group_reports(paths) for line in group.runs]
+    assert [line.group for line in lines] == ["ab", "cd"]
 
 
 def test_a_group_has_one_colour() -> None:

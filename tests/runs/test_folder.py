@@ -114,7 +114,7 @@ def test_a_part_of_a_name_means_the_newest_run_with_it(part: str, name: str) -> 
 @pytest.mark.parametrize(
     ("part", "message"),
     [
-        ("plaies", rf"^plaies: no such folder, .*; did you mean {NAMES[0]}\?$"),
+        ("plaies", rf"^plaies: no such folder, .*; did you mean {NAMES[0][16:]}\?$"),
         (
             "qqqq",
             r"^qqqq: no such folder, and no run has this in its name; "

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from limits import memory_limit
 from run_folders import metrics_line
 
 from charlm.checks import to_number
@@ -101,11 +100,3 @@ def test_the_position_is_that_of_the_last_whole_line(
 ) -> None:
     path.write_text("".join(lines), encoding="utf-8")
     assert read_position(path) == position
-
-
-def test_only_the_end_of_a_file_of_ten_gigabytes_is_read(path: Path) -> None:
-    with path.open("wb") as file:
-        file.seek(10 << 30)  # takes no space on the disk
-        file.write(b"\n" + metrics_line(characters=30, seconds=2.0).encode())
-    with memory_limit(20_000_000):
-        assert read_position(path) == (None, 2.0, 15.0)
