@@ -103,13 +103,16 @@ def evaluate(
 
     Raises:
         CharlmError: An argument is out of range, the text cannot be read or has fewer than two
-            known characters, a loss is not finite, or `copies` needs an unknown training text.
+            known characters, a loss is not finite, or `copies` needs an unknown training text, or is asked for this
+            text itself.
 
     """
     if text is not None:
         text = Path(check_path("text", text))
     if split is not None:
         check_name("split", split, get_args(Split))
+    if copies and text is None and split == "train":
+        raise CharlmError("the training text is all copied; choose another split or text")
     model = load(model, on_event=on_event)
     needs_corpus = text is None or copies or baselines
     corpus = run_corpus(model.path, model.trained) if needs_corpus else None

@@ -334,6 +334,7 @@ def test_an_argument_that_does_not_fit_is_refused(
     wrong: dict[str, dict[str, Any]] = {
         "protocol: found 'backwards'; must be stream or windows": {"protocol": "backwards"},
         ".*: copies cannot be found, because the training text is not known": {"copies": True},
+        "the training text is all copied": {"text": None, "split": "train", "copies": True},
         ".*: its training text is not known, and no text was named": {"text": None},
         r"test part of .*/text\.txt: found 0 characters that": {"split": "test"},
     }
