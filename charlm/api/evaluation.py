@@ -103,8 +103,8 @@ def evaluate(
 
     Raises:
         CharlmError: An argument is out of range, the text cannot be read or has fewer than two
-            known characters, a loss is not finite, or `copies` needs an unknown training text, or is asked for this
-            text itself.
+            known characters, a loss is not finite, or `copies` is set for the training text, or
+            needs an unknown one.
 
     """
     if text is not None:
