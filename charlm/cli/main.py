@@ -169,7 +169,6 @@ def info() -> None:
         everything that a bug report should contain
 
     """
-    from charlm.config.recipes import CONFIGS
     from charlm.engines.compiler import describe_kernel
     from charlm.engines.kernel import choose_precision
     from charlm.hardware import core_count, memory_bytes, processor_name, versions
@@ -200,7 +199,6 @@ def info() -> None:
         "precision": f"{precision.name}: {precision.reason}",
         "kernel": describe_kernel(),
         "package": str(Path(__file__).parents[1]),
-        "recipes": str(CONFIGS),
         "runs": str(RUNS.resolve()),
     }
     rows = []

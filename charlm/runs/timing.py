@@ -114,6 +114,7 @@ def time_engine(
     step_seconds = _time_steps(config, text, engine, session, limit=limit)
     engine.restore(first_state)
     model = present_model(engine, config, text, step=0, epoch=0.0)
+    session.note("timing an evaluation")
     started = clock()
     with contextlib.suppress(CharlmError):  # the first evaluation of the run reports an overflow
         evaluate_model(engine, model, config, text, train_nats=0.0)

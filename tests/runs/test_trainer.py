@@ -135,6 +135,7 @@ def test_a_training_begins_with_its_text_recipe_network_and_length(
     assert [event.message for event in command.events if isinstance(event, Note)] == [
         "text: text: 364 characters, a vocabulary of 6, 1 document",
         "timing a few steps of recipe tiny",
+        "timing an evaluation",
         "recipe tiny",
         "network: 1 x 8 units, 174 weights",
         length,
