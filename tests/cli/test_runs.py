@@ -368,7 +368,7 @@ def test_tensorboard_serves_each_tag_of_each_run_without_tensorflow(
         log = ""
         while "type validation into Filter runs\n" not in log:
             log += next(process.stderr or iter(()))
-        assert "/?smoothing=0#timeseries\n" in log
+        assert "/?smoothing=0&runFilter=validation&runColorGroup=" in log
         (address,) = re.findall(r"http://[\d.:]+", log)
 
         def tags() -> Any:
