@@ -286,11 +286,11 @@ def table(
         summary: The line that the reader clicks to open the table; empty = it is open.
 
     """
-    columns = [*zip(*rows, strict=True)]
+    columns = [*zip(head, *rows, strict=True)]
     places = [_places(column) for column in columns]
     cells = ""
     for name, column in zip(head, columns, strict=True):
-        kind = "" if isinstance(column[0], str) else ' class="number"'
+        kind = "" if isinstance(column[-1], str) else ' class="number"'
         cells += f'<th scope="col"{kind}>{safe(name)}</th>'
     body = "".join(f"<tr>{''.join(map(_cell, row, places))}</tr>" for row in rows)
     shown = (

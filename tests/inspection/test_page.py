@@ -148,6 +148,10 @@ def test_the_numbers_of_a_column_have_the_same_decimals() -> None:
     assert column == ["1.500 ± 0.012", "1.250 ± 0.001", "2", "\N{EN DASH}"]
 
 
+def test_a_table_may_be_empty() -> None:
+    assert rows_of(table(["feature", "strength"], [], caption="")) == [["feature", "strength"]]
+
+
 # Sections
 
 
