@@ -28,7 +28,7 @@ MIN_WIDTH = 40
 PREFIX_COLUMNS = len("charlm: ")
 """Width of the prefix of every line."""
 SILENT_SECONDS = 3.0
-"""Time without a line after which progress is printed as a line if there is no bar."""
+"""Time without a line until progress is printed as a line, if there is no bar."""
 MIN_SAMPLE_COLUMNS = 12
 """Smallest width of a sample that is worth showing."""
 TRAINING = ""

@@ -109,7 +109,7 @@ def runs(
     if as_json:
         print_json(rows)
     elif rows:
-        if len({row.get("name") for row in rows}) < len(rows) and not is_grouped:
+        if not is_grouped and len({row["name"] for row in rows}) < len(rows):
             for row in rows:
                 row["name"] = row["run"]
         _print_table(rows, _seed_cells if is_grouped else _run_cells)
@@ -276,7 +276,7 @@ def tensorboard(*, runs: Path | None, host: str, port: int | None) -> None:
 
 
 def _colour_by_group(folder: Path) -> str:
-    """Return the part of an address that gives runs which differ only in seeds one colour.
+    """Return the part of an address that gives one colour to runs that differ only in seeds.
 
     TensorBoard gives one colour to names for which the same group of a pattern matches, here ().
     """
@@ -284,12 +284,12 @@ def _colour_by_group(folder: Path) -> str:
 
     runs = [path.parent for path in folder.rglob(METRICS_FILE)]
     groups = group_by_seed(list_runs(runs, report=lambda *_: None)) if runs else []
+    if len(groups) == len(runs):
+        return ""
     alternatives = []
     for _, group in groups:
         names = [re.escape(str(run.folder.relative_to(folder))) for run in group]
         alternatives.append(f"(?:{'|'.join(names)})()")
-    if len(groups) == len(runs):
-        return ""
     pattern = quote(f"regex:^(?:{'|'.join(alternatives)})/")
     return f"&runFilter=validation&runColorGroup={pattern}"
 

@@ -117,7 +117,7 @@ def to_json(reports: Sequence[Report]) -> dict[str, Any]:
 
     `groups` has an object for each group of runs that differ only in their seeds: the names of its
     `runs`, the `settings` that differ, some numbers, each with its standard error over the seeds or
-    over the text (`errors_over`), and how the loss differs from that of the group before.
+    over the text (`errors_over`), and how the loss differs from the previous group.
     """
     groups = []
     for group in group_reports(reports):

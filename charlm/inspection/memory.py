@@ -91,8 +91,7 @@ class ImpulseResponse:
     """Mean of KL(p || q) in nats, where p predicts the next character in the unchanged text and q
     in the text with the replacement, float64 [K]."""
     reach: int
-    """How far a difference lasts: the last lag with a `state` of at least a tenth; at most the
-    largest lag that was followed."""
+    """Last lag with a `state` of at least a tenth; at most the largest lag that was followed."""
     positions: SampledCharacters
     """The characters that were replaced, one at a time; those without an effect are left out."""
 
@@ -340,8 +339,8 @@ ALONE = (
 TOGETHER = " A line is a run; the gradient is that of the lowest layer."
 HEAD = ("layer", "reach", "largest exponent")
 TABLE = (
-    "Reach: the last k at which the gradient has at least a tenth of its size at k = 0; for the "
-    "whole state, the change after a replacement. Exponent: in nats per character, of the layer on "
+    "Reach: the last k with at least a tenth of the gradient at k = 0; for the whole state, of the "
+    "change after a replacement. Exponent: in nats per character, of the layer on "
     "its own or of the whole state. \N{PLUS-MINUS SIGN}: one standard error over the text, from "
     "blocks of neighbouring characters. Exponents are measured from one fixed random start; if "
     "many differences fade at nearly the same rate, another start changes them by more than that."

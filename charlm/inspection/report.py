@@ -74,7 +74,7 @@ ERRORS = {
     "seeds": "\N{PLUS-MINUS SIGN} is one standard error over the seeds: how much the mean of a row "
     "would vary with other seeds, on the same text.",
 }
-"""The meaning of errors in the first table, by what varies."""
+"""Meaning of the errors in the first table, by their source."""
 COLUMNS = {
     "nats_per_char": "nats per character",
     "context_used": "context used",
@@ -203,11 +203,11 @@ class Group:
     runs: Mapping[Line, Report]
     """The runs by their look in figures."""
     errors_over: Literal["seeds", "text"]
-    """What varies in the errors of `estimates`: the seeds if any group has several runs."""
+    """Source of the errors of `estimates`: the seeds if any group has several runs."""
     estimates: Mapping[str, Estimate]
     """The means of the numbers of the runs, by the keys of COLUMNS."""
     above_previous: SeedsDifference | None
-    """How much higher the loss is than that of the group before."""
+    """Difference of the loss from the previous group."""
 
 
 def estimates_of(results: Mapping[str, Any]) -> dict[str, Estimate]:
@@ -304,7 +304,7 @@ def _table_of(groups: Sequence[Group]) -> str:
         names = ", ".join(report.reading.name for report in group.runs.values())
         values = [group.settings[key] for key in keys]
         settings = [value if type(value) is int else str(value) for value in values]
-        seeds = [len(group.runs)] if has_seeds else []
+        seeds = [len(group.runs)] * has_seeds
         rows.append((*settings, *seeds, *group.estimates.values(), names))
     heads = [key.rpartition(".")[2] for key in keys] + ["seeds"] * has_seeds
     caption = f"{HELP} {ERRORS[groups[0].errors_over]}"

@@ -262,11 +262,9 @@ def _items(value: Any) -> dict[str, Any]:
     items = {}
     for field in fields(value):
         item = getattr(value, field.name)
+        items[field.name] = item
         if isinstance(item, Estimate):
-            items[field.name] = item.value
-            items["standard_error"] = item.error
-        else:
-            items[field.name] = item
+            items |= {field.name: item.value, "standard_error": item.error}
     return items
 
 
@@ -308,10 +306,10 @@ def _places(column: Sequence[Cell]) -> int:
     """
     estimates = [_as_estimate(cell) for cell in column if not isinstance(cell, str)]
     errors = sorted(each.error for each in estimates if _is_known(each.error))
-    values = [abs(each.value) for each in estimates if _is_known(each.value)]
     if errors:
         middle = errors[len(errors) // 2]
         return max(0, 1 - _magnitude(middle), -_magnitude(errors[0]))
+    values = [abs(each.value) for each in estimates if _is_known(each.value)]
     return max(0, 3 - _magnitude(max(values, default=1)))
 
 

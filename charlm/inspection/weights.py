@@ -141,7 +141,7 @@ def network_details(results: Mapping[Line, Network]) -> str:
     total = ("all", "", "", network.parameters)
     run = f" of {line.label}" if line.label else ""
     head = ("tensor", "symbol", "shape", "weights")
-    caption = "The symbols are those of the equation; layers are counted from rnn.0."
+    caption = "The symbols are the same as in the equation; layers are counted from rnn.0."
     weights = table(head, [*rows, total], caption=caption, summary=f"The weights{run}")
     settings = [(key, str(value)) for key, value in network.settings.items()]
     caption = "All settings; training.parts depends on the number of cores."

@@ -176,7 +176,7 @@ class SeedsDifference:
     """The difference of the mean losses of two groups of runs with different seeds."""
 
     nats_per_char: float
-    """Mean loss of the first group minus that of the second."""
+    """Mean loss of the first group minus the mean loss of the second."""
     standard_error: float
     """Standard error over the seeds."""
     t: float

@@ -45,8 +45,8 @@ DESCRIPTIONS: Mapping[str, str] = {
     "on the validation text.",
     "optimization/gradient_norm": "Norm of the gradient at the logged step, before clipping.",
     "reach_of_gradient": "How far the gradient of a prediction reaches: the last lag k, in "
-    "characters, at which |dL_t/dh_(t-k)| / |dL_t/dh_t| (median over 16 windows of the validation "
-    "text) is at least a tenth. 47 means 47 or more.",
+    "characters, with at least a tenth of |dL_t/dh_t| in |dL_t/dh_(t-k)| (median over 16 windows "
+    "of the validation text). 47 means 47 or more.",
     "saturation": "Share of outputs at which the slope of the activation is below 0.19 times its "
     "maximum, in 16 windows of the validation text: |h| > 0.9 for tanh, 0 for relu.",
     "spectral_radius": "Largest absolute eigenvalue of the recurrent kernel V.",

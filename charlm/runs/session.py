@@ -35,8 +35,8 @@ class Interruption(Callback):
     """Last signal received, or None."""
     is_deferred: bool = False
     """Whether the first signal is only recorded, because a run has begun."""
-    is_raised: bool = False
-    """Whether Stopped was raised; further signals are then ignored."""
+    stopped: Stopped | None = None
+    """The exception that was raised, after which further signals are ignored."""
 
     def reason_to_end(self, training: Training) -> End | None:
         """Return the end of the session after a signal."""
@@ -48,13 +48,13 @@ class Interruption(Callback):
         After Stopped was raised, further signals are ignored, so that nothing disturbs the cleanup.
         """
         is_first = self.signal is None
-        if self.is_raised:
+        if self.stopped is not None:
             return
         self.signal = signals.Signals(number)
         if is_first and self.is_deferred:
             return
-        self.is_raised = True
-        raise Stopped(self.signal, is_early=not self.is_deferred)
+        self.stopped = Stopped(self.signal, is_early=not self.is_deferred)
+        raise self.stopped
 
 
 @dataclass
@@ -103,10 +103,9 @@ def stop_on_signal(interruption: Interruption) -> Iterator[None]:
     except CharlmError:
         raise
     except Exception:
-        if interruption.signal is None or not interruption.is_raised:
+        if interruption.stopped is None:
             raise
-        is_early = not interruption.is_deferred
-        raise Stopped(interruption.signal, is_early=is_early) from None
+        raise interruption.stopped from None
     finally:
         for number, handler in before.items():
             signals.signal(number, handler)

@@ -236,10 +236,10 @@ def group_by_seed(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]
     return sorted(found, key=lambda each: [*map(_order, each[0].values())])
 
 
-def _order(value: Any) -> tuple[bool, float, str]:
+def _order(value: Any) -> tuple[bool, Any]:
     """Return a key that sorts values of a setting: numbers by size, then others as text."""
     is_number = isinstance(value, int | float)
-    return (not is_number, value if is_number else 0, str(value or ""))
+    return (not is_number, value if is_number else str(value))
 
 
 def _group(runs: Sequence[Run], key: Callable[[Run], object]) -> list[list[Run]]:

@@ -223,16 +223,11 @@ def train_run(
     end = _run(training)
     has_model = end.kind != "signal" and training.best is not None
     is_over = (lambda _=0: False) if limit is None else limit.is_over
-    seconds = training.evaluation_seconds or 0.0
-    if has_model and text.validation is not None and not is_over(seconds):
-        best = read_model(run.folder / BEST).parameters
-        score = engine.score(best, text.training[: len(text.validation)])
-        train_nats = score.nats_per_char
+    if has_model and not is_over(training.evaluation_seconds or 0.0):
+        train_nats = _score_training_text(training)
     if has_model and run.config.sampling.chooses_temperature:
         temperature = set_temperature(run, lock, is_over=is_over)
-    outcome = replace(
-        _outcome(training, end, ngram), temperature=temperature, train_nats_per_char=train_nats
-    )
+    outcome = _outcome(training, end, ngram, temperature=temperature, train_nats=train_nats)
     if end.kind == "time limit":
         session.warn(f"slower than planned: {outcome.step:,} of {training.schedule.total:,} steps")
     if limit is not None and session.clock() > limit.end:
@@ -265,8 +260,24 @@ def _run(training: Training) -> End:
         raise
 
 
-def _outcome(training: Training, end: End, ngram: Score | None) -> Outcome:
-    """Return the outcome of a session of training, before what is measured at its end."""
+def _score_training_text(training: Training) -> float | None:
+    """Score the best model on as much of the training text as of the validation text, if any."""
+    text = training.text
+    if text.validation is None:
+        return None
+    best = read_model(training.folder / BEST).parameters
+    return training.engine.score(best, text.training[: len(text.validation)]).nats_per_char
+
+
+def _outcome(
+    training: Training,
+    end: End,
+    ngram: Score | None,
+    *,
+    temperature: float | None,
+    train_nats: float | None,
+) -> Outcome:
+    """Return the outcome of a session of training."""
     state, best, text = training.state, training.best, training.text
     error = None if best is None else loss_of(best).error
     could_go_on = end.kind in {"all steps", "time limit"}
@@ -284,8 +295,8 @@ def _outcome(training: Training, end: End, ngram: Score | None) -> Outcome:
         standard_error=error,
         best_step=state.best_step,
         split=text.split,
-        train_nats_per_char=None,
-        temperature=None,
+        train_nats_per_char=train_nats,
+        temperature=temperature,
         baselines={} if ngram is None else {NGRAM: ngram.nats_per_char},
         is_uncertain=is_short and state.best_step not in {0, state.step},
         is_improving=could_go_on and is_last and error is not None,
