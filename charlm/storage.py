@@ -17,16 +17,12 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from io import BufferedReader, FileIO
-from itertools import islice
 from pathlib import Path
 
 from charlm.errors import CharlmError
-from charlm.wording import nearest
 
 MAX_NAME = 40
 """Maximum number of characters of a name that are kept in its temporary name."""
-MAX_COMPARED = 2000
-"""Maximum number of names in a folder that are compared with the name of a missing file."""
 
 
 class UnreadableError(CharlmError):
@@ -80,25 +76,6 @@ def reading(path: Path) -> Iterator[None]:
     except OSError as error:
         reason = error.strerror or str(error)  # the OSError of a library may have no strerror
         raise UnreadableError(f"{path}: cannot be read: {reason}") from None
-
-
-def near_file_hint(path: Path, *, suits: Callable[[Path], bool] = lambda _: True) -> str:
-    """Return "; did you mean NAME?" if the folder of a missing file has a similar name, or "".
-
-    Args:
-        path: Path of the missing file or folder.
-        suits: Function that returns whether a file or folder is of the right kind.
-
-    """
-    with contextlib.suppress(OSError, ValueError), os.scandir(path.parent) as entries:
-        names = []
-        for entry in islice(entries, MAX_COMPARED):
-            if not entry.name.startswith(".") and suits(Path(entry)):
-                names.append(entry.name)
-        near = nearest(path.name, names)
-        if near is not None:
-            return f"; did you mean {path.with_name(near)}?"
-    return ""
 
 
 def printable(path: Path) -> str:

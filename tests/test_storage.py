@@ -19,7 +19,6 @@ from charlm.storage import (
     UnreadableError,
     check_free,
     is_held,
-    near_file_hint,
     new_folder,
     only_writer,
     open_file,
@@ -44,37 +43,6 @@ def test_a_pipe_is_not_waited_for() -> None:
     os.mkfifo("pipe")
     with pytest.raises(CharlmError, match=r"^pipe: not a regular file"):
         read_file(Path("pipe"), limit=3)
-
-
-@pytest.mark.parametrize(
-    ("missing", "hint"),
-    [
-        ("my.yml", "; did you mean my.yaml?"),
-        ("texts/mytxt.txt", "; did you mean texts/mytext.txt?"),
-        ("text", "; did you mean texts?"),
-        ("hiden.yaml", ""),
-        ("missing/my.yaml", ""),
-        ("my\0yaml", "; did you mean my.yaml?"),
-        ("", ""),
-    ],
-)
-def test_a_similar_file_is_suggested(missing: str, hint: str) -> None:
-    Path("texts").mkdir()
-    for name in ("my.yaml", "texts/mytext.txt", ".hidden.yaml"):
-        Path(name).touch()
-    assert near_file_hint(Path(missing)) == hint
-
-
-def is_yaml(path: Path) -> bool:
-    """Return whether a path has the suffix of YAML files."""
-    return path.suffix == ".yaml"
-
-
-def test_only_suitable_files_are_suggested() -> None:
-    Path("mytext.txt").touch()
-    Path("mytext.yaml").touch()
-    assert near_file_hint(Path("mytext"), suits=is_yaml) == "; did you mean mytext.yaml?"
-    assert near_file_hint(Path("mytext"), suits=Path.is_dir) == ""
 
 
 @pytest.mark.parametrize(

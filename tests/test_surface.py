@@ -72,7 +72,7 @@ NUMBERS = {
     "names from outside in the core": (len(outward_names()), 1),
     "tokens of Python": (density("charlm").tokens, 93_050),
     "modules": (len(MODULES), 92),
-    "tokens of C and JavaScript": (other_tokens(), 23_850),
+    "tokens of C and JavaScript": (other_tokens(), 24_000),
     "tokens of the tests": (density("tests").tokens, 167_500),
     "settings": (len(settings()), 58),
     "options and arguments": (len(options()), 41),

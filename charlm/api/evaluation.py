@@ -1,5 +1,6 @@
 """Evaluate a model on a text, compared with a compressor and n-gram models; find copied text."""
 
+import hashlib
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ from charlm.api.model import Model, load
 from charlm.checks import check_name, check_path
 from charlm.core.evaluating import EVALUATED_CHARACTERS
 from charlm.core.reading import one_thread
-from charlm.core.rnn import Floats, ignore_overflow, log_softmax
+from charlm.core.rnn import Floats, ignore_overflow
 from charlm.core.scoring import (
     ScoringProtocol,
     bits,
@@ -23,14 +24,14 @@ from charlm.core.scoring import (
     score_ids,
     score_texts,
 )
-from charlm.core.vocabulary import Ids, has_too_many_marks
+from charlm.core.vocabulary import Ids, Vocabulary, has_too_many_marks
 from charlm.errors import CharlmError
-from charlm.events import OnEvent, Progress, ignore
+from charlm.events import Note, OnEvent, Progress, ignore
 from charlm.measures.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison, baseline_scores
 from charlm.measures.estimates import loss_of
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
-from charlm.text.corpus import Corpus, Split
+from charlm.text.corpus import Split
 from charlm.text.documents import check_encoding
 from charlm.text.findings import Copies, find_copies
 from charlm.text.tokenization import encode_text, read_lines
@@ -41,6 +42,93 @@ MOST_SURPRISING = 3
 planted lines better than 1, 5, 8 and all characters, see docs/anomalies.md."""
 
 
+@dataclass(frozen=True, eq=False)
+class ScoredText:
+    """A text that a model is scored on."""
+
+    name: str
+    """Name of the text and of its part, for the user."""
+    ids: Ids
+    """Integers [n]."""
+    left_out: Mapping[str, int]
+    """Count of each character that was left out because the model does not know it."""
+    training: Ids | None
+    """Training text of the model, integers [m], from which simple models learn and in which copies
+    are found; None if it is unknown, or if the model learnt the scored text."""
+    no_comparison: str = ""
+    """Reason why there is no such text, for the user."""
+
+    def check_length(self) -> None:
+        """Raise CharlmError if the model knows fewer than two characters of the text."""
+        if len(self.ids) < 2:
+            known = counted(len(self.ids), "character")
+            raise CharlmError(
+                f"{self.name}: found {known} that the model knows; expected 2 or more"
+            )
+
+    def sha256(self, vocabulary: Vocabulary, *, most: int | None = None) -> str:
+        """Return the SHA-256 of the first characters of the text; None = of all characters."""
+        return hashlib.sha256(vocabulary.spell(self.ids[:most], end="\0").encode()).hexdigest()
+
+
+def read_scored_text(
+    model: Model,
+    text: Path | None,
+    *,
+    split: Split | None = None,
+    is_compared: bool = True,
+) -> ScoredText:
+    """Read the text to score.
+
+    Args:
+        model: The model.
+        text: A file, a folder of files, a corpus, or - for standard input; None = the text that the
+            model was trained on.
+        split: Part of the text; None = all of `text`, or the validation part of the model's text,
+            or its training part if it has no other.
+        is_compared: Whether the training text is needed too.
+
+    Raises:
+        CharlmError: The text cannot be read, or there is no text.
+
+    """
+    corpus = None
+    if text is None or is_compared:
+        corpus = run_corpus(model.path, model.trained)
+    training = None if corpus is None else corpus.split("train")
+    left_out: Mapping[str, int] = {}
+    if text is not None:
+        config = model.config.corpus
+        check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
+        source = "standard input" if str(text) == "-" else str(text)
+        name = source if split is None else f"{split} part of {source}"
+        ids, left_out = encode_text(text, model.vocabulary, config, split=split)
+        is_learnt = training is not None and _is_part(ids, training)
+    elif corpus is None:
+        path = as_argument(model.path)
+        raise CharlmError(
+            f"{model.path}: its training text is not known, and no text was named; give one: "
+            f"charlm evaluate {path} TEXT, or charlm inspect {path} --text TEXT --out REPORT.html"
+        )
+    else:
+        split = split or ("validation" if len(corpus.split("validation")) else "train")
+        owner = corpus.manifest.name if run_of(model.path) is None else "the run"
+        name = f"{'training' if split == 'train' else split} text of {owner}"
+        ids = corpus.split(split)
+        is_learnt = split == "train"
+    if training is None:
+        return ScoredText(name, ids, left_out, None, "the training text of the model is not known")
+    if is_learnt:
+        return ScoredText(name, ids, left_out, None, "the model learnt this text")
+    return ScoredText(name, ids, left_out, training)
+
+
+def _is_part(ids: Ids, training: Ids) -> bool:
+    """Return whether one of two texts, whose ids have the same dtype, is a part of the other."""
+    shorter, longer = sorted((ids.tobytes(), training.tobytes()), key=len)
+    return shorter in longer
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Loss of a model on a text."""
@@ -49,6 +137,8 @@ class Evaluation:
     """Path of the model file."""
     text: str
     """Name of the scored text, for the user."""
+    text_sha256: str
+    """SHA-256 of the scored characters."""
     protocol: str
     """Protocol: `stream` or `windows of N`."""
     nats_per_char: float
@@ -67,11 +157,14 @@ class Evaluation:
     baselines: dict[str, float] | None
     """Losses of simple models on the same text, see `baseline_scores`; None if not requested."""
     comparison: Comparison | None
-    """Comparison with the 8-gram model; None without baselines or without the training text."""
+    """Comparison with the 8-gram model; None without baselines or that model."""
     training_characters: int
-    """Length of the training text; 0 if it is unknown or was not needed."""
+    """Length of the training text; 0 if the text is not compared with it."""
     given_characters: int
     """Number of training characters that the simple models use."""
+    no_comparison: str
+    """Reason why simple models do not learn from the training text; "" if they do, or were not
+    requested."""
     copies: Copies | None
     """Verbatim overlap with the training text; None if not requested."""
 
@@ -103,34 +196,36 @@ def evaluate(
 
     Raises:
         CharlmError: An argument is out of range, the text cannot be read or has fewer than two
-            known characters, a loss is not finite, or `copies` is set for the training text, or
-            needs an unknown one.
+            known characters, a loss is not finite, or `copies` is set although the training text is
+            unknown or is the scored text.
 
     """
     if text is not None:
         text = Path(check_path("text", text))
     if split is not None:
         check_name("split", split, get_args(Split))
-    if copies and text is None and split == "train":
-        raise CharlmError("the training text is all copied; choose another split or text")
     model = load(model, on_event=on_event)
-    needs_corpus = text is None or copies or baselines
-    corpus = run_corpus(model.path, model.trained) if needs_corpus else None
-    name, ids, left_out = text_to_score(model, text, split=split, corpus=corpus)
-    check_length(name, len(ids))
-    training = None if corpus is None else corpus.split("train")
+    vocabulary = model.vocabulary
+    scored = read_scored_text(model, text, split=split, is_compared=baselines or copies)
+    scored.check_length()
+    ids, training = scored.ids, scored.training
+    overlap = None
+    if copies:
+        if training is None:
+            raise CharlmError(f"{model.path}: copies cannot be found: {scored.no_comparison}")
+        overlap = find_copies(vocabulary.spell(ids, end="\0"), vocabulary.spell(training, end="\0"))
     training_characters = 0 if training is None else len(training)
-    overlap = _overlap(model, ids, training) if copies else None
     blocks = score_ids(model.trained.parameters, ids, protocol=protocol, window=window)
     # The products of a single stream are small; many streams have their own threads.
     with one_thread(), ignore_overflow():  # score_ids raises a CharlmError
         score = mean_score(_with_progress(blocks, len(ids) - 1, on_event))
-    scores = baseline_scores(ids, model.vocabulary, training) if baselines else {}
+    scores = baseline_scores(ids, vocabulary, training) if baselines else {}
     baseline_nats = {name: baseline.nats_per_char for name, baseline in scores.items()}
     perplexity_or_inf = perplexity(score.nats_per_char)
     return Evaluation(
         model=model.path,
-        text=name,
+        text=scored.name,
+        text_sha256=scored.sha256(vocabulary),
         protocol=protocol if protocol == "stream" else f"windows of {window}",
         nats_per_char=score.nats_per_char,
         bits_per_char=bits(score.nats_per_char),
@@ -138,13 +233,21 @@ def evaluate(
         characters=score.characters,
         total_bits=score.total_bits,
         standard_error=loss_of(score).error,
-        left_out=dict(left_out),
+        left_out=dict(scored.left_out),
         baselines=baseline_nats if baselines else None,
         comparison=Comparison.of(score, scores[NGRAM]) if NGRAM in scores else None,
         training_characters=training_characters,
         given_characters=min(training_characters, MAX_TRAINING_CHARACTERS),
+        no_comparison=scored.no_comparison,
         copies=overlap,
     )
+
+
+UNKNOWN_NATS = 100.0
+"""Loss of a character without an id in a line: above any other, so its line has a high score."""
+FAR_MORE = 5
+"""Number of times that lines above all are more frequent than usual, from which on a text differs
+from the training text."""
 
 
 class LineScore(NamedTuple):
@@ -177,18 +280,21 @@ class LineScore(NamedTuple):
 
 
 def score_lines(
-    model: Model | str | Path | None, text: str | Path, *, on_event: OnEvent = ignore
+    model: Model | str | Path | None,
+    text: str | Path | Sequence[str],
+    *,
+    on_event: OnEvent = ignore,
 ) -> Iterator[LineScore]:
     """Score each line of a text by itself, as soon as it comes.
 
     The model reads a line break, then the line and the line break after it, which are scored. A
-    character that the model does not know has the loss of its unknown id. Without such an id, it
-    has the loss of the least likely character at the beginning of a line.
+    character that has no id has a loss of UNKNOWN_NATS, and is read as the unknown id, if there is
+    one.
 
     Args:
         model: A model, or an argument of `charlm.load`.
-        text: A file, a folder of files, or - for standard input. Bytes that are not valid become
-            U+FFFD.
+        text: A file, a folder of files, or - for standard input, in which bytes that are not valid
+            become U+FFFD; or a list of lines.
         on_event: Called with notes.
 
     Raises:
@@ -196,12 +302,16 @@ def score_lines(
             finite.
 
     """
-    source = Path(check_path("text", text))
     model = load(model, on_event=on_event)
     config = model.config.corpus
     check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
     if "\n" not in model.vocabulary.characters:
         raise CharlmError(f"{model.path}: does not know line breaks, so it cannot score lines")
+    documents: Iterable[tuple[str, Sequence[str]]]
+    if isinstance(text, str | Path):
+        documents = read_lines(Path(check_path("text", text)), config)
+    else:
+        documents = [("", text)]
     corpus = run_corpus(model.path, model.trained)
     usual = np.empty(0)
     if corpus is not None:
@@ -210,20 +320,31 @@ def score_lines(
         whole = own[1:-1]  # the first and the last line may be cut
         usual = np.sort([_score(nats) for nats in _line_nats(model, whole)])
     numbers = Counter[str]()
-    for document, lines in read_lines(source, config):
+    above_all = 0
+    for document, lines in documents:
         for line, nats in zip(lines, _line_nats(model, lines), strict=True):
             numbers[document] += 1
             score = _score(nats)
+            as_high = len(usual) - int(np.searchsorted(usual, score))
+            above_all += not as_high
             yield LineScore(
                 document=document,
                 number=numbers[document],
                 score=score,
                 nats_per_char=float(nats.mean(dtype=np.float64)),
-                as_high=len(usual) - int(np.searchsorted(usual, score)),
+                as_high=as_high,
                 compared=len(usual),
                 characters=len(nats),
                 line=line,
             )
+    if len(usual) and above_all > FAR_MORE * (1 + numbers.total() / len(usual)):
+        on_event(
+            Note(
+                f"{above_all:,} of {numbers.total():,} lines are above all {len(usual):,} lines of "
+                "the validation text: this text differs from the training text, for example in "
+                "its dates or hosts; remove from both what changes from day to day"
+            )
+        )
 
 
 def _score(nats: Floats) -> float:
@@ -234,31 +355,22 @@ def _score(nats: Floats) -> float:
 def _line_nats(model: Model, lines: Sequence[str]) -> list[Floats]:
     """Return the loss of each character of each line, float32 [n], n >= 1; see `score_lines`."""
     vocabulary = model.vocabulary
-    of_unknown = -log_softmax(model.logits("\n")).min()
-    ids_of_lines = []
+    looked_up = []
     for line in lines:
         text = f"\n{line}\n"
-        ids = vocabulary.look_up(text if has_too_many_marks(text) else vocabulary.normalize(text))
-        if vocabulary.unknown_id is not None:
-            ids[ids < 0] = vocabulary.unknown_id
-        ids_of_lines.append(ids)
+        text = text if has_too_many_marks(text) else vocabulary.normalize(text)
+        looked_up.append(vocabulary.look_up(text))
+    unknown_id = -1 if vocabulary.unknown_id is None else vocabulary.unknown_id
+    read = [np.where(ids < 0, unknown_id, ids) for ids in looked_up]
     with ignore_overflow():  # score_texts raises a CharlmError
-        scores = score_texts(model.trained.parameters, [ids[ids >= 0] for ids in ids_of_lines])
+        scores = score_texts(model.trained.parameters, [ids[ids >= 0] for ids in read])
     losses = []
-    for ids, nats in zip(ids_of_lines, scores, strict=True):
-        all_nats = np.full(len(ids) - 1, of_unknown, np.float32)
-        all_nats[ids[1:] >= 0] = nats
+    for ids, known, nats in zip(looked_up, read, scores, strict=True):
+        all_nats = np.empty(len(ids) - 1, np.float32)
+        all_nats[known[1:] >= 0] = nats
+        all_nats[ids[1:] < 0] = UNKNOWN_NATS
         losses.append(all_nats)
     return losses
-
-
-def _overlap(model: Model, ids: Ids, training: Ids | None) -> Copies:
-    """Return the verbatim overlap of a text with the training text of a model."""
-    if training is None:
-        problem = "copies cannot be found, because the training text is not known"
-        raise CharlmError(f"{model.path}: {problem}")
-    spell = model.vocabulary.spell
-    return find_copies(spell(ids, end="\0"), spell(training, end="\0"))
 
 
 def _with_progress(blocks: Iterable[Floats], total: int, on_event: OnEvent) -> Iterator[Floats]:
@@ -269,56 +381,3 @@ def _with_progress(blocks: Iterable[Floats], total: int, on_event: OnEvent) -> I
         yield block
         done += block.size
         on_event(Progress("scoring", done, total, "character"))
-
-
-def check_length(text: str, characters: int) -> None:
-    """Raise CharlmError if the model knows fewer than two characters of a text.
-
-    Args:
-        text: Name of the text, for the message.
-        characters: Number of characters that the model knows.
-
-    """
-    if characters < 2:
-        known = counted(characters, "character")
-        raise CharlmError(f"{text}: found {known} that the model knows; expected at least 2")
-
-
-def text_to_score(
-    model: Model, text: Path | None, *, split: Split | None, corpus: Corpus | None
-) -> tuple[str, Ids, Counter[str]]:
-    """Read the text to score.
-
-    Args:
-        model: The model.
-        text: A file, a folder of files, a corpus, or - for standard input; None = `corpus`.
-        split: Part of the text; None = all of `text`, or the validation part of `corpus`, or its
-            training part if it has no other.
-        corpus: The text that the model was trained on; None = unknown.
-
-    Returns:
-        The name of the text, for the user; its ids, integers [n], n may be 0; and the count of each
-        character that was left out because the model does not know it.
-
-    Raises:
-        CharlmError: The text cannot be read, or there is no text.
-
-    """
-    if text is None:
-        if corpus is None:
-            path = as_argument(model.path)
-            raise CharlmError(
-                f"{model.path}: its training text is not known, and no text was named; give one: "
-                f"charlm evaluate {path} TEXT, or charlm inspect {path} --text TEXT --out "
-                f"REPORT.html"
-            )
-        if split is None:
-            split = "validation" if len(corpus.split("validation")) else "train"
-        owner = corpus.manifest.name if run_of(model.path) is None else "the run"
-        part = "training" if split == "train" else split
-        return f"{part} text of {owner}", corpus.split(split), Counter()
-    config = model.config.corpus
-    check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
-    source = "standard input" if str(text) == "-" else str(text)
-    name = source if split is None else f"{split} part of {source}"
-    return name, *encode_text(text, model.vocabulary, config, split=split)

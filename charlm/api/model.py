@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, overload
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -167,35 +167,20 @@ class Model:
         logits, _ = self.trained.parameters.unroll(ids[:, None], self._state_of(state))
         return logits[:, 0]
 
-    @overload
     def score(
         self,
         text: Text,
         *,
-        protocol: "ScoringProtocol" = ...,
-        window: int = ...,
-        state: Sequence[Floats] | None = ...,
-    ) -> Floats: ...
-
-    @overload
-    def score(self, text: list[str]) -> list[Floats]: ...
-
-    def score(
-        self,
-        text: Any,
-        *,
         protocol: "ScoringProtocol" = "stream",
         window: int = WINDOW,
         state: Sequence[Floats] | None = None,
-    ) -> Floats | list[Floats]:
+    ) -> Floats:
         """Return the losses -log p of all characters of a text but the first, float32 [T - 1].
 
         `charlm.evaluate` reports their mean as nats per character.
 
         Args:
-            text: Characters, or ids, integers [T]. Or a list of texts without other arguments,
-                which are read side by side from the zero state; the result is then a list, with an
-                empty array for T < 2.
+            text: Characters, or ids, integers [T].
             protocol: `stream` reads the text once; `windows` starts each window from zeros.
             window: Window length in characters, 1 or more.
             state: Hidden state before a stream, float32 [1, H] for each layer; None = zeros.
@@ -205,14 +190,8 @@ class Model:
                 a loss is not finite.
 
         """
-        from charlm.core.scoring import score_ids, score_texts
+        from charlm.core.scoring import score_ids
 
-        if isinstance(text, list) and all(isinstance(each, str) for each in text):
-            if state is not None or (protocol, window) != ("stream", WINDOW):
-                raise CharlmError("a list of texts: cannot be combined with other arguments")
-            ids_of_texts = [*map(self.vocabulary.encode, text)]
-            with ignore_overflow():
-                return score_texts(self.trained.parameters, ids_of_texts)
         if state is not None and protocol != "stream":
             raise CharlmError(f"state: cannot be used with protocol {protocol}, only with stream")
         ids = self._encode(text)

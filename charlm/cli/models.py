@@ -189,8 +189,9 @@ def _print_new_lines(model: "Model", lines: "NewLines", facts: dict[str, Any] | 
     if facts is None:
         print_result(*lines)
         return
-    scores = model.score([f"\n{line}\n" for line in lines])
-    means = [float(nats.mean()) for nats in scores]
+    from charlm.api.evaluation import score_lines
+
+    means = [score.nats_per_char for score in score_lines(model, lines)]
     print_json({**facts, "lines": lines, "nats_per_char": means, "rejected": lines.rejected})
 
 
@@ -350,7 +351,8 @@ def _score_table(evaluation: "Evaluation") -> list[str]:
 def _training_of_baselines(evaluation: "Evaluation") -> str:
     read, total = evaluation.given_characters, evaluation.training_characters
     if not total:
-        return "training text unknown: lzma compresses only the scored text, without n-gram models"
+        reason = evaluation.no_comparison
+        return f"{reason}: lzma compresses only the scored text, without n-gram models"
     part = f"the last {read:,} of " if read < total else "all "
     return f"baselines use {part}{total:,} characters of the training text"
 

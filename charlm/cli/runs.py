@@ -73,7 +73,8 @@ def runs(
     stopped run. The loss is that of the best model on the validation text, in nats per character,
     with its standard error; "(train)" marks the loss of a run without validation text. "training
     loss" is measured in the same way on as much of the training text: if it is far lower, the
-    network overfits. "above best" is the difference from the best of the runs on the same text.
+    network overfits. "above best" is the difference from the best of the runs on the same text,
+    with its standard error over the seeds, if there are several runs of a setting.
     Unreadable runs are reported; the exit code is 1 if you named such a run, or if no run can be
     shown.
 
@@ -133,11 +134,12 @@ def _print_table(rows: Sequence[Row], cells: Callable[[Row], dict[str, str]]) ->
     from charlm.measures.estimates import SeedsDifference
 
     table = [cells(row) for row in rows]
-    texts = {row["text"] for row in rows}
+    texts = {row["text_sha256"] for row in rows}
     head, *lines = align([[*table[0]], *([*row.values()] for row in table)], text_columns={0, 1})
     print_result(head)
     for row, line in zip(rows, lines, strict=True):
-        values = {"text": row["text"]} if len(texts) > 1 else {}
+        text = f"{row['text']} ({row['text_sha256']:.8})" if row["text"] else None
+        values = {"text": text} if len(texts) > 1 else {}
         values |= row["settings"]
         settings = []
         for key, value in values.items():
@@ -148,6 +150,9 @@ def _print_table(rows: Sequence[Row], cells: Callable[[Row], dict[str, str]]) ->
             print_result(*wrap(str(difference), terminal_width(), indent=2))
         if row.get("sample"):
             print_result(*row["sample"].split("\n"), "")
+    distances = [row["above_best"] for row in rows if row.get("above_best")]
+    if any(distance["standard_error"] is None for distance in distances):
+        print_result("above best: one seed each: not known to be more than chance")
 
 
 def _run_cells(row: Row) -> dict[str, str]:
@@ -287,8 +292,8 @@ def _colour_by_group(folder: Path) -> str:
     if len(groups) == len(runs):
         return ""
     alternatives = []
-    for _, group in groups:
-        names = [re.escape(str(run.folder.relative_to(folder))) for run in group]
+    for group in groups:
+        names = [re.escape(str(run.folder.relative_to(folder))) for run in group.runs]
         alternatives.append(f"(?:{'|'.join(names)})()")
     pattern = quote(f"regex:^(?:{'|'.join(alternatives)})/")
     return f"&runFilter=validation&runColorGroup={pattern}"

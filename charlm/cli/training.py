@@ -136,6 +136,8 @@ def _longer_command(outcome: "Outcome", options: Mapping[str, Any]) -> str:
         parts.append(f"--epochs {2 * options['epochs']}")
     else:
         parts.append(f"-s training.steps={2 * outcome.step}")
+    if options["run"] is not None:
+        parts.append(f"-r {as_argument(options['run'])}-longer")
     return " ".join(parts)
 
 

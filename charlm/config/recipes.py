@@ -4,7 +4,6 @@ from itertools import takewhile
 from pathlib import Path
 
 from charlm.errors import CharlmError
-from charlm.storage import near_file_hint
 from charlm.wording import listed, nearest
 
 YAML_SUFFIXES = {".yaml", ".yml"}
@@ -39,17 +38,12 @@ def find_recipe(name: str) -> Path:
     if name == shipped.stem and shipped.is_file():
         return shipped
     if path.is_file():
-        if path.suffix and not _is_yaml_file(path):
+        if path.suffix and path.suffix not in YAML_SUFFIXES:
             raise CharlmError(f"{name}: not a recipe, whose name ends in .yaml; a text needs no -c")
         return path
     near = nearest(name, recipe_names())
-    hint = f"; did you mean {near}?" if near else near_file_hint(path, suits=_is_yaml_file)
-    hint = hint or f"; charlm comes with {listed(recipe_names(), 'and')}"
-    raise CharlmError(f"{name}: no such recipe or YAML file{hint}")
-
-
-def _is_yaml_file(path: Path) -> bool:
-    return path.suffix in YAML_SUFFIXES and path.is_file()
+    hint = f"did you mean {near}?" if near else f"expected {listed(recipe_names(), 'or')}"
+    raise CharlmError(f"{name}: no such recipe or YAML file; {hint}")
 
 
 def describe_recipe(name: str) -> str:

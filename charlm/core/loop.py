@@ -103,6 +103,8 @@ class Training:
     state: LoopState = field(init=False, default_factory=LoopState)
     best: Score | None = field(init=False, default=None)
     """Score of the best model; None if there is none."""
+    before_best: Score | None = field(init=False, default=None)
+    """Score of the best model before it; None if there was none in this session."""
     saved_step: int = field(init=False, default=-1)
     """Step of the last checkpoint; -1 = none."""
     saved_seconds: float = field(init=False, default=0.0)
@@ -229,7 +231,7 @@ class Training:
             self.engine, self.model(), self.config, self.text, train_nats=self.state.train_nats
         )
         if self.state.record_evaluation(evaluation.score.nats_per_char):
-            self.best = evaluation.score
+            self.before_best, self.best = self.best, evaluation.score
         for callback in self.callbacks:
             callback.on_evaluation(self, evaluation)
         self.save(evaluation)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from charlm.api.evaluation import text_to_score
+from charlm.api.evaluation import read_scored_text
 from charlm.api.model import Model, load
 from charlm.checks import check_name, check_path
 from charlm.errors import CharlmError
@@ -13,7 +13,6 @@ from charlm.inspection.reading import Reading, limits_for
 from charlm.inspection.report import SECTIONS, Report, group_reports, inspect_text, render_page
 from charlm.inspection.style import to_plain
 from charlm.runs.folder import run_of
-from charlm.runs.run import run_corpus
 from charlm.storage import write_file
 
 PAGE_SUFFIXES = {".html", ".htm"}
@@ -68,7 +67,7 @@ def inspect_runs(
         on_event: See `inspect`.
 
     Returns:
-        A report on each run.
+        A report on each run; a run that is named twice has one.
 
     """
     paths: Sequence[str | Path | Model | None] = runs or [None]
@@ -87,27 +86,27 @@ def inspect_runs(
         place = page.resolve()
         if source.resolve() in {place, *place.parents}:
             raise CharlmError(f"{page}: also an input file; choose another file")
-    models = [load(path, on_event=on_event) for path in paths]
-    reports: list[Report] = []
-    for path, model in zip(paths, models, strict=True):
+    if page is not None:
+        import matplotlib  # noqa: F401 - before the work, because it may be missing
+    readings: dict[Path, Reading] = {}
+    for path in paths:
+        model = load(path, on_event=on_event)
         reading = _reading(model, None if isinstance(path, Model) else path, source)
-        reports.append(inspect_text(reading, only=sections, on_event=on_event))
+        readings.setdefault(model.path.resolve(), reading)
+    reports = [
+        inspect_text(reading, only=sections, on_event=on_event) for reading in readings.values()
+    ]
     if page is not None:
         write_file(page, render_page(reports).encode())
     return reports
 
 
 def _reading(model: Model, path: str | Path | None, text: Path | None) -> Reading:
-    corpus = run_corpus(model.path, model.trained)
-    name, ids, left_out = text_to_score(model, text, split=None, corpus=corpus)
     return Reading(
         name=str(path or run_of(model.path) or model.path),
         trained=model.trained,
-        text_name=name,
-        text=ids,
+        text=read_scored_text(model, text),
         limits=limits_for(model.trained.parameters),
-        training_text=None if corpus is None else corpus.split("train"),
-        left_out=left_out,
         path=model.path,
     )
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,16 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.api.evaluation import ScoredText
 from charlm.config.file import leaves
 from charlm.core.model_file import TrainedModel
 from charlm.core.rnn import Floats, Integers, Parameters, State, Values, read_outputs
 from charlm.core.scoring import only_finite, score_stream
-from charlm.core.vocabulary import Ids, describe_left_out
+from charlm.core.vocabulary import describe_left_out
 from charlm.errors import CharlmError
 from charlm.measures.baselines import MAX_TRAINING_CHARACTERS
 from charlm.measures.estimates import Measured
 from charlm.measures.gradients import Trace, read_trace
-from charlm.measures.ngrams import count_ngrams, score_ngrams
+from charlm.measures.ngrams import count_orders, score_ngrams
 from charlm.runs.folder import CORPUS
 from charlm.wording import counted
 
@@ -97,15 +97,9 @@ class Reading:
     name: str
     """Path of the run, for the user."""
     trained: TrainedModel
-    text_name: str
-    """Name of the text, for the user."""
-    text: Ids
-    """Ids of the whole text, integers [n], n >= 2."""
+    text: ScoredText
+    """The whole text, of at least 2 characters."""
     limits: Limits
-    training_text: Ids | None
-    """Ids of the training text, integers [m]; None if it is unknown."""
-    left_out: Mapping[str, int]
-    """Number of occurrences of each character left out because the model does not know it."""
     path: Path
     """File of the model."""
 
@@ -122,20 +116,19 @@ class Reading:
         """
         corpus = json.dumps(self.trained.facts.get(CORPUS)).encode()
         trained_on = hashlib.sha256(corpus).hexdigest()[:8]
-        facts = {"text": self.text_name, "trained_on": trained_on, "model": self.path.name}
+        facts = {"text": self.text.name, "trained_on": trained_on, "model": self.path.name}
         return leaves(self.trained.config) | facts
 
     @cached_property
     def measured(self) -> Measured:
         """The characters that are read."""
-        text = self.trained.vocabulary.spell(self.ids, end="\0")
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        return Measured(self.text_name, digest, (0, len(self.ids)))
+        digest = self.text.sha256(self.trained.vocabulary, most=self.limits.characters)
+        return Measured(self.text.name, digest, (0, len(self.ids)))
 
     @cached_property
     def ids(self) -> Integers:
         """The ids of the part of the text that is read, int64 [n]."""
-        return np.asarray(self.text[: self.limits.characters], np.int64)
+        return np.asarray(self.text.ids[: self.limits.characters], np.int64)
 
     @cached_property
     def trace(self) -> Trace:
@@ -174,27 +167,29 @@ class Reading:
     def ngram_nats(self) -> dict[int, Values]:
         """The nats of all ids but the first by n-grams, float64 [n - 1] by order.
 
-        The mapping is empty without the training text.
+        The mapping is empty if the text is not compared with the training text.
         """
-        if self.training_text is None:
+        if self.text.training is None:
             return {}
-        training_text = self.training_text[-MAX_TRAINING_CHARACTERS:]
-        size = len(self.trained.vocabulary)
-        nats = {}
-        for order in ORDERS:
-            model = count_ngrams(training_text, vocabulary_size=size, order=order)
-            nats[order] = np.concatenate([*score_ngrams(model, self.ids)])
-        return nats
+        models = count_orders(
+            self.text.training[-MAX_TRAINING_CHARACTERS:],
+            vocabulary_size=len(self.trained.vocabulary),
+            orders=ORDERS,
+        )
+        scores = {order: [*score_ngrams(model, self.ids)] for order, model in models.items()}
+        return {order: np.concatenate(blocks) for order, blocks in scores.items()}
 
     def notes(self) -> list[str]:
         """Return a sentence about each part of the texts that was left out."""
         notes: list[str] = []
-        if self.left_out:
-            left_out = describe_left_out(self.left_out, "the text")
+        if self.text.left_out:
+            left_out = describe_left_out(self.text.left_out, "the text")
             notes.append(f"{left_out[0].upper()}{left_out[1:]}.")
-        if len(self.ids) < len(self.text):
+        if len(self.ids) < len(self.text.ids):
             notes.append(
-                f"Only the first {len(self.ids):,} of {len(self.text):,} characters of the text "
-                "were read."
+                f"Only the first {len(self.ids):,} of {len(self.text.ids):,} characters of the "
+                "text were read."
             )
+        if self.text.no_comparison:
+            notes.append(f"No n-gram models, because {self.text.no_comparison}.")
         return notes

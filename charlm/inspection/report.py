@@ -12,7 +12,6 @@ from typing import Any, Literal
 
 import numpy as np
 
-from charlm.api.evaluation import check_length
 from charlm.api.viewer import VIEWER_SCRIPT, VIEWER_STYLE, content_policy, safe
 from charlm.checks import check_name
 from charlm.core.reading import one_thread
@@ -36,7 +35,6 @@ from charlm.measures.estimates import (
     Estimate,
     Measured,
     SeedsDifference,
-    compare_seeds,
     over_runs,
 )
 from charlm.runs.folder import CORPUS, run_of
@@ -105,6 +103,11 @@ class Report:
         """The characters that were read."""
         return self.reading.measured
 
+    @property
+    def nats_per_char(self) -> float | None:
+        """Loss on these characters; None if it was not measured."""
+        return estimates_of(self.results)["nats_per_char"].value
+
     def get(self, name: str) -> Any:
         """Return the measurements of a section; None if they are missing.
 
@@ -127,7 +130,7 @@ class Report:
         reading = self.reading
         plain = {
             "name": reading.name,
-            "text_name": reading.text_name,
+            "text_name": reading.text.name,
             "characters": reading.trained.vocabulary.characters,
             "notes": self.notes,
             **self.results,
@@ -174,7 +177,7 @@ def inspect_text(
         CharlmError: The text has fewer than 2 characters.
 
     """
-    check_length(reading.text_name, len(reading.text))
+    reading.text.check_length()
     results: dict[str, Any] = {}
     notes = reading.notes()
     names = [name for name in SECTIONS if name in (only or SECTIONS)]
@@ -207,7 +210,7 @@ class Group:
     estimates: Mapping[str, Estimate]
     """The means of the numbers of the runs, by the keys of COLUMNS."""
     above_previous: SeedsDifference | None
-    """Difference of the loss from the previous group."""
+    """Difference of the loss from the previous group, if that read the same text."""
 
 
 def estimates_of(results: Mapping[str, Any]) -> dict[str, Estimate]:
@@ -231,31 +234,28 @@ def group_reports(reports: Sequence[Report]) -> list[Group]:
     """
     groups = group_by_seed(reports)
     has_seeds = len(groups) < len(reports)
-    before: list[float | None] = []
     made = []
-    for index, (settings, group) in enumerate(groups):
+    for index, group in enumerate(groups):
         colour = SERIES[index % len(SERIES)]
-        values = [f"{key.rpartition('.')[2]} {value}" for key, value in settings.items()]
+        values = [f"{key.rpartition('.')[2]} {value}" for key, value in group.settings.items()]
         name = ", ".join(values)
         if len(groups) > 1 and not 0 < len(name) <= LONGEST_LABEL:
-            name = group[0].reading.name
+            name = group.runs[0].reading.name
         runs = {}
-        for report in group:
+        for report in group.runs:
             label = report.reading.name if len(reports) > 1 else ""
             runs[Line(label, name, colour)] = report
-        found = [estimates_of(report.results) for report in group]
-        losses = [estimates["nats_per_char"].value for estimates in found]
+        found = [estimates_of(report.results) for report in group.runs]
         means = {key: over_runs([estimates[key] for estimates in found]) for key in COLUMNS}
         made.append(
             Group(
-                settings,
+                group.settings,
                 runs,
                 errors_over="seeds" if has_seeds else "text",
                 estimates=means if has_seeds else found[0],
-                above_previous=compare_seeds(losses, before),
+                above_previous=group.above_previous,
             )
         )
-        before = losses
     return made
 
 
@@ -271,7 +271,7 @@ def results_of(groups: Sequence[Group], name: str) -> dict[Line, Any]:
 def render_page(reports: Sequence[Report]) -> str:
     """Return an HTML page on one or more runs; the same reports give the same page."""
     groups = group_reports(reports)
-    notes = dict.fromkeys(f"Text: {report.reading.text_name}." for report in reports)
+    notes = dict.fromkeys(f"Text: {report.reading.text.name}." for report in reports)
     notes |= dict.fromkeys(note for report in reports for note in report.notes)
     style = theme_css() + VIEWER_STYLE + _asset("page.css")
     script = VIEWER_SCRIPT + _asset("page.js")

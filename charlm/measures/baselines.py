@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charlm.core.scoring import ERROR_BLOCK, Score, mean_score
+from charlm.core.scoring import Score, mean_score
 from charlm.core.vocabulary import Ids, Vocabulary
-from charlm.measures.estimates import difference, student
+from charlm.measures.estimates import Estimate, difference, is_clear
 from charlm.measures.ngrams import NGRAM_ORDER, count_ngrams, score_ngrams
 
 MAX_TRAINING_CHARACTERS = 1_000_000
@@ -96,15 +96,9 @@ class Comparison:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the margin is more than chance.
-
-        A margin counts if it is beyond chance (99.7%), and is not 0.0000 when rounded. For many
-        characters, it is then more than three standard errors.
-        """
-        if self.standard_error is None:
-            return False
-        errors = student(3, freedom=self.characters // ERROR_BLOCK - 1)
-        return abs(self.margin_nats) > max(errors * self.standard_error, 5e-5)
+        """Whether the margin is more than chance."""
+        margin = Estimate(self.margin_nats, self.standard_error)
+        return is_clear(margin, characters=self.characters)
 
     def __str__(self) -> str:
         """Return the comparison as a sentence, or as text to follow "The model scores ..., "."""

@@ -171,50 +171,85 @@ def student(errors: float, *, freedom: float) -> float:
     return math.sqrt(freedom) * math.tan(angle)
 
 
+def is_clear(difference: Estimate, *, characters: int) -> bool:
+    """Return whether a difference of two losses on the same text is more than chance.
+
+    It is beyond chance (99.7%), and is not 0.0000 when rounded. For many characters, it is then
+    more than three standard errors.
+
+    Args:
+        difference: The difference, in nats.
+        characters: Number of characters that were scored.
+
+    """
+    if difference.value is None or difference.error is None:
+        return False
+    errors = student(3, freedom=characters // ERROR_BLOCK - 1)
+    return abs(difference.value) > max(errors * difference.error, 5e-5)
+
+
 @dataclass(frozen=True)
 class SeedsDifference:
     """The difference of the mean losses of two groups of runs with different seeds."""
 
     nats_per_char: float
     """Mean loss of the first group minus the mean loss of the second."""
-    standard_error: float
-    """Standard error over the seeds."""
-    t: float
+    standard_error: float | None = None
+    """Standard error over the seeds; None if a group has fewer than two runs, or nothing varies."""
+    t: float | None = None
     """The difference divided by its error: Welch's statistic."""
-    degrees_of_freedom: float
-    is_beyond_chance: bool
+    degrees_of_freedom: float | None = None
+    is_beyond_chance: bool = False
     """Whether seeds alone cause such a difference in fewer than 5% of cases."""
 
     def __str__(self) -> str:
         """Return the difference as a sentence about the row of a table."""
-        side = "higher" if self.t > 0 else "lower"
+        nats = f"{abs(self.nats_per_char):.4f}"
+        side = f"nats {'higher' if self.nats_per_char > 0 else 'lower'} than the row above"
+        if self.t is None:
+            return f"{nats} {side}; too few seeds: not known to be more than chance"
+        chance = "more than chance" if self.is_beyond_chance else "may be chance"
         return (
-            f"{abs(self.nats_per_char):.4f} ± {self.standard_error:.4f} nats {side} than the row "
-            f"above: {'more than chance' if self.is_beyond_chance else 'may be chance'} (Student's "
-            f"t = {abs(self.t):.1f}, {self.degrees_of_freedom:.1f} degrees of freedom, 95%)"
+            f"{nats} ± {self.standard_error:.4f} {side}: {chance} (Student's t = "
+            f"{abs(self.t):.1f}, {self.degrees_of_freedom:.1f} degrees of freedom, 95%)"
         )
 
 
-def compare_seeds(
-    losses: Sequence[float | None], others: Sequence[float | None]
-) -> SeedsDifference | None:
+def compare_seeds(losses: Sequence[float], others: Sequence[float]) -> SeedsDifference | None:
     """Compare the losses of two groups of runs by Welch's test (Welch 1947).
 
     Returns:
-        The difference; None if a group has fewer than two known losses, or all losses of each group
-        are equal.
+        The difference; None if a group is empty.
 
     """
-    groups = [[loss for loss in group if loss is not None] for group in (losses, others)]
-    counts = np.array([len(group) for group in groups])
-    if counts.min() < 2:
+    groups = (losses, others)
+    counts = np.array([*map(len, groups)])
+    if not counts.all():
         return None
+    nats = float(np.mean(losses) - np.mean(others))
+    if counts.min() < 2:
+        return SeedsDifference(nats)
     variances = np.array([np.var(group, ddof=1) for group in groups]) / counts
     variance = variances.sum()
     if not variance:
-        return None
-    nats = float(np.mean(groups[0]) - np.mean(groups[1]))
+        return SeedsDifference(nats)
     error = math.sqrt(variance)
     freedom = float(variance**2 / (variances**2 / (counts - 1)).sum())
     is_beyond_chance = abs(nats / error) > student(1.96, freedom=freedom)
     return SeedsDifference(nats, error, nats / error, freedom, is_beyond_chance)
+
+
+def spread_over_seeds(groups: Sequence[Sequence[float]]) -> float | None:
+    """Return the standard deviation of the losses of runs that differ only in their seeds.
+
+    Args:
+        groups: Losses of the runs of each setting, whose variances are pooled.
+
+    Returns:
+        The standard deviation; None if no group has two runs.
+
+    """
+    freedom = sum(len(group) - 1 for group in groups if group)
+    if not freedom:
+        return None
+    return math.sqrt(sum(np.var(group) * len(group) for group in groups if group) / freedom)

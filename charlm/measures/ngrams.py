@@ -14,7 +14,7 @@ among the sorted codes of its order, so codes do not grow with the order.
 Axes: V vocabulary.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -53,33 +53,41 @@ class NGrams:
 
 
 def count_ngrams(ids: Ids, *, vocabulary_size: int, order: int = NGRAM_ORDER) -> NGrams:
-    """Return the n-gram model of a text.
+    """Return the n-gram model of a text, see `count_orders`; `order` is its longest length."""
+    return count_orders(ids, vocabulary_size=vocabulary_size, orders=[order])[order]
+
+
+def count_orders(ids: Ids, *, vocabulary_size: int, orders: Sequence[int]) -> dict[int, NGrams]:
+    """Return several n-gram models of a text by their longest length; they are counted together.
 
     Args:
         ids: Integers [n], 0 to V - 1; n may be 0.
         vocabulary_size: V.
-        order: Length of the longest n-grams, 1 or more.
+        orders: Length of the longest n-grams of each model, 1 or more.
 
     """
     ranks = np.zeros(len(ids) + 1, np.int64)  # of the n-gram that begins at each position
     size = 1
     grams: list[tuple[Counts, Counts, int]] = []
-    counts: list[Counts] = []
-    for length in range(1, order + 1):
+    lower: list[Order] = []
+    models: dict[int, NGrams] = {}
+    for length in range(1, max(orders) + 1):
         last = ids[length - 1 :]
         codes, longer_ranks, occurrences = np.unique(
             ranks[: len(last)] * vocabulary_size + last, return_inverse=True, return_counts=True
         )
-        position = np.zeros(len(codes), np.int64)
-        position[longer_ranks] = np.arange(len(longer_ranks))  # a position of each n-gram
-        if length > 1:  # number of different ids before each n-gram of the order below
-            counts.append(np.bincount(ranks[position + 1], minlength=size))
+        if length > 1:
+            position = np.zeros(len(codes), np.int64)
+            position[longer_ranks] = np.arange(len(longer_ranks))  # a position of each n-gram
+            # number of different ids before each n-gram of the order below
+            before = np.bincount(ranks[position + 1], minlength=size)
+            lower.append(_smooth(*grams[-1], before))
         grams.append((codes, codes // vocabulary_size, size))
+        if length in orders:
+            models[length] = NGrams(vocabulary_size, (*lower, _smooth(*grams[-1], occurrences)))
         ranks = longer_ranks
         size = len(codes)
-    counts.append(occurrences)
-    orders = [_smooth(*parts, count) for parts, count in zip(grams, counts, strict=True)]
-    return NGrams(vocabulary_size, tuple(orders))
+    return models
 
 
 def _smooth(codes: Counts, contexts: Counts, size: int, counts: Counts) -> Order:

@@ -16,7 +16,7 @@ from charlm.config.recipes import shipped_folder
 from charlm.core import BEST, LAST, SUFFIX
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
-from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held, is_run, near_file_hint, printable
+from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held, is_run, printable
 from charlm.wording import as_argument, nearest
 
 RUNS = Path("runs")
@@ -54,10 +54,14 @@ def check_is_run(folder: Path) -> None:
         raise CharlmError(f"{folder}: not a run: it has no {CONFIG_FILE} or no {METRICS_FILE}")
 
 
+def named(path: Path) -> Path:
+    """Return a path that ends with a name, as `.` and `..` do not."""
+    return Path(os.path.abspath(path)) if path.name in {"", ".."} else path  # noqa: PTH100
+
+
 def run_of(model: Path) -> Path | None:
     """Return the run that contains a model file or a checkpoint, or None."""
-    # A path relative to the folder of the run needs its absolute parents.
-    folders = (model.parent, model.parent.parent, *model.absolute().parents[:2])
+    folders = map(named, (model.parent, named(model.parent).parent))
     return next(filter(is_run, folders), None)
 
 
@@ -102,17 +106,11 @@ def find_runs() -> list[Path]:
     return [RUNS / name for name in names]
 
 
-def find_run(
-    run: Path | None,
-    *,
-    suits: Callable[[Path], bool] = Path.is_dir,
-    is_meant: Callable[[Path], bool] = Path.exists,
-) -> Path:
+def find_run(run: Path | None, *, is_meant: Callable[[Path], bool] = Path.exists) -> Path:
     """Return the folder of the run that the user means; the caller checks whether it is a run.
 
     Args:
         run: A path, or a part of the name of a run, for the newest such run; None = the newest run.
-        suits: Function that returns whether an error may suggest a file or folder.
         is_meant: Function that returns whether a path is meant even if names of runs contain it.
 
     Returns:
@@ -135,9 +133,8 @@ def find_run(
         return run
     if not matches:
         near = nearest(part, [_TIME.sub("", name) for name in names])
-        hint = f"; did you mean {near}?" if near else near_file_hint(run, suits=suits)
-        hint = hint or f"; charlm runs lists the runs under {RUNS}/"
-        raise CharlmError(f"{run}: no such folder, and no run has this in its name{hint}")
+        hint = f"did you mean {near}?" if near else f"charlm runs lists the runs under {RUNS}/"
+        raise CharlmError(f"{run}: no such folder, and no run has this in its name; {hint}")
     return max((RUNS / name for name in matches), key=_time_of_log)
 
 
@@ -169,7 +166,7 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
         shipped = shipped_models().get(str(model))
         if shipped is not None:
             return shipped
-    path = find_run(model, suits=_may_be_model, is_meant=_has_model)
+    path = find_run(model, is_meant=_has_model)
     if model is None:
         on_event(Note(f"using the newest run, {path}"))
     if path.is_file():
@@ -181,8 +178,7 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
             )
         return path
     if not path.is_dir():
-        hint = near_file_hint(path, suits=_may_be_model)
-        raise CharlmError(f"{path}: no such file or folder; must be a run or a model file{hint}")
+        raise CharlmError(f"{path}: no such file or folder; must be a run or a model file")
     if (path / BEST).is_file():
         return path / BEST
     if (path / LAST).is_file():
@@ -199,8 +195,3 @@ def find_model(model: Path | None, *, on_event: OnEvent = ignore) -> Path:
 def _has_model(path: Path) -> bool:
     """Return whether a path is a file, a run, or a folder with a model."""
     return path.is_file() or is_run(path) or (path / BEST).is_file() or (path / LAST).is_file()
-
-
-def _may_be_model(path: Path) -> bool:
-    """Return whether a path is a folder or has the suffix of model files."""
-    return path.is_dir() or path.suffix == SUFFIX

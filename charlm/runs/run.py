@@ -201,7 +201,7 @@ class Outcome:
     is_uncertain: bool = False
     """Whether the validation text is too short to tell which model is the best."""
     is_improving: bool = False
-    """Whether the last of several evaluations is the best, so that more training helps."""
+    """Whether the last evaluation is better than all before it by more than chance."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as plain data."""

@@ -7,11 +7,12 @@ yet are None.
 
 import hashlib
 import json
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from charlm.checks import check_each, to_number
 from charlm.config.file import leaves, read_config
@@ -24,12 +25,13 @@ from charlm.measures.estimates import (
     UNKNOWN,
     Estimate,
     Measured,
+    SeedsDifference,
     compare_seeds,
-    difference,
     loss_of,
     over_runs,
+    spread_over_seeds,
 )
-from charlm.runs.folder import CORPUS, check_is_run, find_run, find_runs, run_names
+from charlm.runs.folder import CORPUS, check_is_run, find_run, find_runs, named, run_names
 from charlm.runs.run import read_outcome
 from charlm.storage import CONFIG_FILE, METRICS_FILE, is_held, open_file
 from charlm.text.corpus import is_corpus, read_manifest
@@ -59,7 +61,6 @@ class RunSummary:
     """Step of the best model."""
     seconds: float | None
     """Time of training, without evaluations and start-up."""
-    characters_per_second: float | None
     parameters: int | None
     """Number of weights."""
     age_seconds: float
@@ -85,12 +86,13 @@ def summarize(folder: Path) -> RunSummary:
         CharlmError: The folder is not a run, or a file of the run is missing, damaged or a link.
 
     """
+    folder = named(folder)
     try:
         check_is_run(folder)
         settings = leaves(read_config(folder / CONFIG_FILE))
         recipe = settings.get("recipe")
         metrics = folder / METRICS_FILE
-        step, seconds, speed = read_position(metrics)
+        step, seconds = read_position(metrics)
         saved = map(to_number, saved_steps(folder))
         steps = [number for number in (step, *saved) if number is not None]
         best = folder / BEST
@@ -105,7 +107,6 @@ def summarize(folder: Path) -> RunSummary:
             train_nats_per_char=outcome.train_nats_per_char if outcome else None,
             best_step=to_number(model.get("step")),
             seconds=seconds,
-            characters_per_second=speed,
             parameters=read_architecture(model, best).size if model else None,
             age_seconds=max(0.0, time.time() - metrics.stat().st_mtime),
             recipe=recipe if isinstance(recipe, str) else None,
@@ -137,7 +138,7 @@ ReportError = Callable[[Path, CharlmError], object]
 def list_runs(
     runs: str | Path | Sequence[str | Path] = (), *, report: ReportError | None = None
 ) -> list[RunSummary]:
-    """Return summaries of runs, the newest first.
+    """Return summaries of runs, the newest first; a run that is named twice is listed once.
 
     Args:
         runs: Runs, folders of runs, or parts of the names of runs under runs/; none = all runs
@@ -148,16 +149,18 @@ def list_runs(
         CharlmError: There is no run; or `report` is None, and a run cannot be read.
 
     """
-    summaries: list[RunSummary] = []
+    summaries: dict[Path, RunSummary] = {}
     paths = map(Path, check_each("runs", runs))
     for folder in [run for path in paths for run in _runs_in(path)] or find_runs():
         try:
-            summaries.append(summarize(find_run(folder)))
+            summary = summarize(find_run(folder))
         except CharlmError as error:
             if report is None:
                 raise
             report(folder, error)
-    return sorted(summaries, key=lambda run: run.age_seconds)
+        else:
+            summaries.setdefault(summary.folder.resolve(), summary)
+    return sorted(summaries.values(), key=lambda run: run.age_seconds)
 
 
 def _runs_in(path: Path) -> list[Path]:
@@ -165,12 +168,11 @@ def _runs_in(path: Path) -> list[Path]:
     return [path / name for name in run_names(path)] or [path]
 
 
-def read_position(path: Path) -> tuple[float | None, float | None, float | None]:
+def read_position(path: Path) -> tuple[float | None, float | None]:
     """Return the progress of a run from the last lines of its metrics.jsonl, which may be growing.
 
     Returns:
-        The step; the seconds of training, without evaluations and start-up; and the mean number of
-        characters per second. None = unknown.
+        The step; and the seconds of training, without evaluations and start-up. None = unknown.
 
     Raises:
         CharlmError: The file cannot be read.
@@ -179,10 +181,7 @@ def read_position(path: Path) -> tuple[float | None, float | None, float | None]
     with open_file(path) as file:
         lines = file.read().split(b"\n")
     last = next(filter(None, map(parse_line, reversed(lines))), {})
-    seconds = to_number(last.get("seconds"))
-    characters = to_number(last.get("characters"))
-    speed = to_number(characters / seconds) if characters is not None and seconds else None
-    return to_number(last.get("step")), seconds, speed
+    return to_number(last.get("step")), to_number(last.get("seconds"))
 
 
 def parse_line(line: bytes) -> dict[str, Any] | None:
@@ -208,8 +207,28 @@ class Configured(Protocol):
     def measured(self) -> Measured | None:
         """The measured characters; None if they are unknown."""
 
+    @property
+    def nats_per_char(self) -> float | None:
+        """Loss on these characters; None if it is unknown."""
+
 
 Run = TypeVar("Run", bound=Configured)
+
+
+@dataclass(frozen=True)
+class RunGroup(Generic[Run]):
+    """Runs that were measured on the same text and differ only in NOT_GROUPED."""
+
+    settings: Mapping[str, Any]
+    """The settings that differ between the groups, by their dotted keys."""
+    runs: Sequence[Run]
+    above_previous: SeedsDifference | None
+    """Difference of the loss from the group before, if that is on the same text."""
+
+
+def known_losses(runs: Sequence[Configured]) -> list[float]:
+    """Return the losses of those runs that have one."""
+    return [run.nats_per_char for run in runs if run.nats_per_char is not None]
 
 
 def group_by_text(runs: Sequence[Run]) -> list[list[Run]]:
@@ -217,23 +236,32 @@ def group_by_text(runs: Sequence[Run]) -> list[list[Run]]:
     return _group(runs, lambda run: run.measured)
 
 
-def group_by_seed(runs: Sequence[Run]) -> list[tuple[dict[str, Any], list[Run]]]:
-    """Group runs that were measured on the same text and differ only in NOT_GROUPED.
+def group_by_seed(runs: Sequence[Run]) -> list[RunGroup[Run]]:
+    """Return the groups of runs on the same text that differ only in NOT_GROUPED.
 
-    The groups are in the order of the settings that differ. A run with an unknown text is the only
-    one in its group.
-
-    Returns:
-        For each group, the settings that differ between the groups, and its runs.
-
+    The groups are in the order of their texts, then of the settings that differ. A run on an
+    unknown text is the only one in its group.
     """
     groups = _group(
         runs, lambda run: (run.measured or id(run), json.dumps({**run.settings, **NOT_GROUPED}))
     )
     differing = differing_settings([group[0] for group in groups])
     keys = [key for key in differing if key not in NOT_GROUPED]
-    found = [({key: group[0].settings.get(key) for key in keys}, group) for group in groups]
-    return sorted(found, key=lambda each: [*map(_order, each[0].values())])
+
+    def order(group: list[Run]) -> list[Any]:
+        values = [group[0].settings.get(key) for key in keys]
+        return [str(group[0].measured), *map(_order, values)]
+
+    found: list[RunGroup[Run]] = []
+    before: list[Run] = []
+    for group in sorted(groups, key=order):
+        above = None
+        if before and group[0].measured == before[0].measured is not None:
+            above = compare_seeds(known_losses(group), known_losses(before))
+        settings = {key: group[0].settings.get(key) for key in keys}
+        found.append(RunGroup(settings, group, above))
+        before = group
+    return found
 
 
 def _order(value: Any) -> tuple[bool, Any]:
@@ -263,18 +291,19 @@ def differing_settings(runs: Sequence[Configured]) -> list[str]:
 def compare_runs(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
     """Return runs on one text as plain data, with distances to the best run and differing settings.
 
-    A run is compared with the best run only if its text and its validation loss are known.
+    A run is compared with the best run only if its text and its validation loss are known. The
+    error of the difference is over the seeds, from all runs that differ only in them.
     """
-    on = [run.measured for run in group]
     keys = differing_settings(group)
-    scores = [*map(_comparable_score, group)]
-    best = min(filter(None, scores), key=lambda score: score.nats_per_char, default=None)
+    spread = spread_over_seeds([known_losses(each.runs) for each in group_by_seed(group)])
+    losses = [*map(_comparable_loss, group)]
+    best = min((loss for loss in losses if loss is not None), default=math.inf)
     rows = []
-    for run, score in zip(group, scores, strict=True):
+    for run, loss in zip(group, losses, strict=True):
         above = None
-        if score is not None and best is not None and score is not best:
-            distance = difference(score, best, on=on)
-            above = {"nats_per_char": distance.value, "standard_error": distance.error}
+        if loss is not None and loss != best:
+            error = None if spread is None else math.sqrt(2) * spread
+            above = {"nats_per_char": loss - best, "standard_error": error}
         row = {
             "name": run.folder.name,
             "run": str(run.folder),
@@ -299,33 +328,28 @@ def compare_groups(group: Sequence[RunSummary]) -> list[dict[str, Any]]:
     The standard errors are over the seeds. `above_previous` compares a row with the one before it.
     """
     rows: list[dict[str, Any]] = []
-    before: list[float | None] = []
-    for settings, runs in group_by_seed(group):
-        first = runs[0]
-        losses = [run.nats_per_char for run in runs]
-        known = [Estimate(loss) for loss in losses if loss is not None]
-        mean = over_runs(known) if known else UNKNOWN
-        above = compare_seeds(losses, before)
+    for found in group_by_seed(group):
+        first = found.runs[0]
+        losses = known_losses(found.runs)
+        mean = over_runs([*map(Estimate, losses)]) if losses else UNKNOWN
         rows.append(
             {
-                "scored": len(known),
+                "scored": len(losses),
                 "nats_per_char": mean.value,
                 "standard_error": mean.error,
-                "above_previous": above and vars(above),
+                "above_previous": found.above_previous and vars(found.above_previous),
                 "text": first.measured and first.measured.text,
                 "text_sha256": first.measured and first.measured.sha256,
                 "recipe": first.recipe,
-                "settings": settings,
-                "runs": [str(run.folder) for run in runs],
+                "settings": found.settings,
+                "runs": [str(run.folder) for run in found.runs],
             }
         )
-        before = losses
     return rows
 
 
-def _comparable_score(run: RunSummary) -> Score | None:
-    """Return the score of a run if its text and its validation loss are known."""
-    score = run.score
-    if run.measured is None or score is None or score.split != "validation":
+def _comparable_loss(run: RunSummary) -> float | None:
+    """Return the loss of a run if its text and its validation loss are known."""
+    if run.measured is None or run.score is None or run.score.split != "validation":
         return None
-    return score
+    return run.nats_per_char

@@ -17,8 +17,8 @@ from charlm.core.model_file import read_model
 from charlm.core.scoring import Score
 from charlm.errors import CharlmError
 from charlm.events import Decided, Ended, Note
-from charlm.measures.baselines import NGRAM
-from charlm.measures.estimates import loss_of
+from charlm.measures.baselines import NGRAM, Comparison
+from charlm.measures.estimates import difference, is_clear, loss_of
 from charlm.runs.callbacks import Divergence, EarlyStopping, Events, LockedFolder, TargetLoss
 from charlm.runs.choosing import (
     MEMORIZE,
@@ -241,6 +241,7 @@ def train_run(
             for path in (training.checkpoints.folder, run.folder / SOFT_TARGETS):
                 with contextlib.suppress(OSError):  # what stays does no harm
                     remove(path)
+        _warn_of_counting(training, ngram, session)
     session.on_event(Ended(run.folder, end.reason, outcome.step))
     return outcome
 
@@ -269,6 +270,15 @@ def _score_training_text(training: Training) -> float | None:
     return training.engine.score(best, text.training[: len(text.validation)]).nats_per_char
 
 
+def _warn_of_counting(training: Training, ngram: Score | None, session: Session) -> None:
+    """Warn if the n-gram model is clearly better than the best model."""
+    if training.best is None or ngram is None:
+        return
+    comparison = Comparison.of(training.best, ngram)
+    if comparison.is_clear and comparison.margin_nats < 0:
+        session.warn(f"counting is better: this model is {comparison}")
+
+
 def _outcome(
     training: Training,
     end: End,
@@ -281,7 +291,11 @@ def _outcome(
     state, best, text = training.state, training.best, training.text
     error = None if best is None else loss_of(best).error
     could_go_on = end.kind in {"all steps", "time limit"}
-    is_last = state.best_step == state.step > 0 and training.schedule.evaluations > 1
+    is_last = state.best_step == state.step
+    is_gain_clear = False
+    if best is not None and training.before_best is not None:
+        gain = difference(training.before_best, best, on=())
+        is_gain_clear = is_clear(gain, characters=best.characters)
     is_short = text.validation is not None and error is None
     return Outcome(
         folder=training.folder,
@@ -299,7 +313,7 @@ def _outcome(
         temperature=temperature,
         baselines={} if ngram is None else {NGRAM: ngram.nats_per_char},
         is_uncertain=is_short and state.best_step not in {0, state.step},
-        is_improving=could_go_on and is_last and error is not None,
+        is_improving=could_go_on and is_last and is_gain_clear,
     )
 
 

@@ -25,7 +25,7 @@ from charlm.core.vocabulary import (
 )
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
-from charlm.storage import is_run, near_file_hint, printable, reading
+from charlm.storage import is_run, printable, reading
 from charlm.text.corpus import is_corpus
 from charlm.wording import short_repr
 
@@ -163,7 +163,7 @@ def _check_source(source: str) -> None:
     """Refuse a source that is not a file or a folder of texts; raises CharlmError or OSError."""
     path = Path(source)
     if not source or not path.exists():
-        raise CharlmError(f"{source}: no such file or folder{near_file_hint(path)}")
+        raise CharlmError(f"{source}: no such file or folder")
     if not path.is_file() and not path.is_dir():
         raise CharlmError(f"{printable(path)}: not a regular file; use - for standard input")
     if is_run(path):

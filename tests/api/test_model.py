@@ -14,8 +14,9 @@ from models import change_model
 from run_folders import read_metrics
 
 import charlm
-from charlm.api.evaluation import text_to_score
+from charlm.api.evaluation import read_scored_text
 from charlm.core.model_file import read_model, write_model
+from charlm.core.scoring import score_texts
 from charlm.errors import CharlmError
 from charlm.measures.baselines import baseline_scores
 from charlm.measures.ngrams import count_ngrams, score_ngrams
@@ -120,7 +121,8 @@ def test_an_empty_text_has_no_logits(text: Any, plays: charlm.Model) -> None:
 
 def test_many_texts_are_scored_like_each_of_them(plays: charlm.Model) -> None:
     texts = ["The ferry", "", "T", "A river.", *(TEXT[:end] for end in range(2, 302, 2))]
-    for text, nats in zip(texts, plays.score(texts), strict=True):
+    scores = score_texts(plays.trained.parameters, [*map(plays.vocabulary.encode, texts)])
+    for text, nats in zip(texts, scores, strict=True):
         expected = plays.score(text) if len(text) > 1 else np.empty(0)
         np.testing.assert_allclose(nats, expected, atol=5e-5)
 
@@ -171,13 +173,6 @@ def test_a_text_can_be_read_from_a_state(model: charlm.Model, stepped_states: li
 def test_windows_cannot_start_from_a_state(model: charlm.Model) -> None:
     with pytest.raises(CharlmError, match="state: cannot be used with protocol windows"):
         model.score("abb", state=model.zero_state(), protocol="windows")
-
-
-@pytest.mark.parametrize("argument", ["state", "protocol", "window"])
-def test_a_list_of_texts_has_no_other_arguments(model: charlm.Model, argument: str) -> None:
-    arguments: Any = {"state": model.zero_state(), "protocol": "windows", "window": 0}
-    with pytest.raises(CharlmError, match="a list of texts: cannot be combined"):
-        model.score(["abb"], **{argument: arguments[argument]})
 
 
 # Surprise in a notebook
@@ -244,21 +239,57 @@ def test_an_evaluation_can_have_baselines_from_the_training_text(
     assert (evaluation.left_out, evaluation.characters) == ({"\u20ac": 1}, len(ids) - 1)
 
 
-def test_the_model_is_compared_with_the_8_gram_on_the_same_characters(trained_run: Path) -> None:
+def test_the_model_is_compared_with_the_8_gram_on_the_same_characters(
+    trained_run: Path, text: Path
+) -> None:
     model = charlm.load(trained_run)
-    ids = open_corpus(trained_run / "corpus").split("train")
-    nats = model.score(model.vocabulary.decode(ids)).astype(float)
-    ngrams = count_ngrams(ids, vocabulary_size=len(model.vocabulary), order=8)
+    text.write_text(DEFAULT_CORPUS.read_text("utf-8")[60_000:63_000], encoding="utf-8")
+    ids = model.vocabulary.encode(text.read_text("utf-8"))
+    nats = model.score(ids).astype(float)
+    training = open_corpus(trained_run / "corpus").split("train")
+    ngrams = count_ngrams(training, vocabulary_size=len(model.vocabulary), order=8)
     ngram_nats = np.concatenate([*score_ngrams(ngrams, ids)])
     whole = len(nats) // 300 * 300
     blocks = (ngram_nats - nats)[:whole].reshape(-1, 300).mean(1).tolist()
     error = reference.standard_error(blocks)
-    evaluation = charlm.evaluate(trained_run, split="train", baselines=True)
+    evaluation = charlm.evaluate(trained_run, text, baselines=True)
     comparison = evaluation.comparison
     assert comparison is not None
     assert comparison.margin_nats == pytest.approx(ngram_nats.mean() - nats.mean(), abs=1e-5)
     assert comparison.standard_error == pytest.approx(error, rel=0.01)
     assert evaluation.total_bits == pytest.approx(nats.sum() / math.log(2), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        pytest.param({"split": "train"}, id="training part"),
+        pytest.param({"text": "text.txt"}, id="file with the training text"),
+        pytest.param({"text": "part.txt"}, id="file from the training text"),
+        pytest.param({"text": "run/corpus", "split": "train"}, id="training part of the corpus"),
+    ],
+)
+def test_a_text_that_the_model_learnt_is_not_compared(
+    options: dict[str, Any], trained_run: Path
+) -> None:
+    text = trained_run.parent / "text.txt"
+    Path("text.txt").symlink_to(text)
+    Path("run").symlink_to(trained_run)
+    Path("part.txt").write_text(text.read_text("utf-8")[100:3000], encoding="utf-8")
+    found = charlm.evaluate("run", **options, baselines=True)
+    assert found.baselines is not None
+    assert found.baselines.keys() == {"uniform", "lzma"}
+    assert (found.comparison, found.training_characters) == (None, 0)
+    assert found.no_comparison == "the model learnt this text"
+    with pytest.raises(CharlmError, match="copies cannot be found: the model learnt this text"):
+        charlm.evaluate("run", **options, copies=True)
+
+
+def test_a_text_is_known_by_its_characters(trained_run: Path, text: Path) -> None:
+    digests = [charlm.evaluate(trained_run, split=split).text_sha256 for split in ("test", "train")]
+    test = open_corpus(trained_run / "corpus").split("test")
+    text.write_text(charlm.load(trained_run).vocabulary.decode(test), encoding="utf-8")
+    assert charlm.evaluate(trained_run, text).text_sha256 == digests[0] != digests[1]
 
 
 def test_without_the_training_text_there_is_no_comparison(model: charlm.Model, text: Path) -> None:
@@ -276,18 +307,18 @@ def test_a_part_of_the_text_of_the_run_is_scored(
     trained_run: Path,
 ) -> None:
     corpus = open_corpus(trained_run / "corpus")
-    name, ids, _ = text_to_score(charlm.load(trained_run), None, split=split, corpus=corpus)
+    text = read_scored_text(charlm.load(trained_run), None, split=split)
     shown = {"train": "training", "validation": "validation", "test": "test"}
-    assert name == f"{shown[scored]} text of the run"
-    np.testing.assert_array_equal(ids, corpus.split(scored))
+    assert text.name == f"{shown[scored]} text of the run"
+    np.testing.assert_array_equal(text.ids, corpus.split(scored))
 
 
 @pytest.mark.parametrize("split", ["train", "validation", "test"])
 def test_another_text_is_split_like_the_text_of_the_run(split: Split, trained_run: Path) -> None:
     text = trained_run.parent / "text.txt"
-    name, ids, _ = text_to_score(charlm.load(trained_run), text, split=split, corpus=None)
-    assert name == f"{split} part of {text}"
-    np.testing.assert_array_equal(ids, open_corpus(trained_run / "corpus").split(split))
+    scored = read_scored_text(charlm.load(trained_run), text, split=split)
+    assert scored.name == f"{split} part of {text}"
+    np.testing.assert_array_equal(scored.ids, open_corpus(trained_run / "corpus").split(split))
 
 
 def test_the_best_model_scores_what_was_logged(
@@ -333,8 +364,7 @@ def test_an_argument_that_does_not_fit_is_refused(
 ) -> None:
     wrong: dict[str, dict[str, Any]] = {
         "protocol: found 'backwards'; must be stream or windows": {"protocol": "backwards"},
-        ".*: copies cannot be found, because the training text is not known": {"copies": True},
-        "the training text is all copied": {"text": None, "split": "train", "copies": True},
+        ".*: copies cannot be found: the training text of the model is not known": {"copies": True},
         ".*: its training text is not known, and no text was named": {"text": None},
         r"test part of .*/text\.txt: found 0 characters that": {"split": "test"},
     }

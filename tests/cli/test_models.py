@@ -16,11 +16,11 @@ from commands import charlm, check_failure, json_of
 from models import change_model, make_random_model, with_tensors
 from processes import command_line, run_process
 
-from charlm.api.evaluation import LineScore, evaluate
+from charlm.api.evaluation import LineScore, evaluate, score_lines
 from charlm.api.model import load
 from charlm.core.model_file import TrainedModel, write_model
-from charlm.core.rnn import log_softmax
 from charlm.core.vocabulary import Vocabulary
+from charlm.events import Event, Note
 from charlm.measures.baselines import Comparison
 from charlm.runs.folder import DEFAULT_CORPUS
 from charlm.text.corpus import open_corpus
@@ -177,7 +177,7 @@ def test_new_lines_are_different_and_not_in_the_text() -> None:
     assert len({*lines}) == 5
     assert not {*lines} & {*DEFAULT_CORPUS.read_text("utf-8").splitlines()}
     assert all(line.startswith("The ") and "\n" not in line for line in lines)
-    nats = load("river-plays").score([f"\n{line}\n" for line in lines])
+    nats = [load("river-plays").score(f"\n{line}\n") for line in lines]
     assert result["nats_per_char"] == pytest.approx([float(each.mean()) for each in nats])
     assert result["rejected"].keys() <= {"in the text already", "repeated", "too long"}
 
@@ -248,9 +248,8 @@ def test_each_line_of_a_text_has_a_score() -> None:
     """A line is read after a line break, and the line break at its end is scored too."""
     Path("lines.txt").write_text("ab\n\nb\tbab\n", encoding="utf-8")
     model = load("m.safetensors")
-    of_unknown = -log_softmax(model.logits("\n")).min()
-    nats = [*model.score(["\nab\n", "\n\n", "\nbbab\n"])]
-    nats[2] = np.insert(nats[2], 1, of_unknown)
+    nats = [model.score(f"\n{line}\n") for line in ("ab", "", "bbab")]
+    nats[2] = np.insert(nats[2], 1, 100)
     scores = [np.sort(each)[-3:].mean() for each in nats]
     means = [each.mean() for each in nats]
     rows = scored_lines("m.safetensors", "lines.txt")
@@ -273,16 +272,27 @@ def test_each_line_of_a_text_has_a_score() -> None:
     ]
 
 
-def test_an_unknown_character_has_the_loss_of_the_unknown_id(
-    trained: TrainedModel, tmp_path: Path
-) -> None:
-    vocabulary = Vocabulary(("\n", "a", "b", None, None), unknown_id=3, end_of_text_id=4)
-    model, lines = tmp_path / "m.safetensors", tmp_path / "lines.txt"
-    write_model(model, replace(trained, vocabulary=vocabulary))
-    lines.write_text("aXb", encoding="utf-8")
-    (row,) = scored_lines(model, lines)
-    nats = load(model).score([0, 1, 3, 2, 0])
-    assert row["nats_per_char"] == pytest.approx(float(nats.mean()))
+def test_a_line_with_an_unknown_character_comes_first(model_file: Path) -> None:
+    """The network reads the unknown id, number 3."""
+    known, unknown = score_lines(model_file, ["bab", "aXb"])
+    nats = load(model_file).score([0, 1, 3, 2, 0])
+    nats[1] = 100
+    assert unknown.nats_per_char == pytest.approx(float(nats.mean()))
+    assert unknown.score > 33 > known.score
+    assert (unknown.document, unknown.number, unknown.line) == ("", 2, "aXb")
+
+
+def test_many_lines_above_all_are_explained(trained_run: Path) -> None:
+    """At most 5 times as many as usual, or 5 of a few lines, need no explanation."""
+    validation = open_corpus(trained_run / "corpus").split("validation")
+    count = load(trained_run).vocabulary.decode(validation).count("\n") - 1
+    notes: list[Event] = []
+    for strange in (5, 6):
+        lines = ["\u4e2d"] * strange + ["The"] * 3
+        assert len([*score_lines(trained_run, lines, on_event=notes.append)]) == strange + 3
+    (note,) = notes
+    assert isinstance(note, Note)
+    assert note.message.startswith(f"6 of 9 lines are above all {count} lines of the validation")
 
 
 def test_a_score_is_compared_with_the_lines_of_the_validation_text(
@@ -373,7 +383,8 @@ def test_baselines_are_a_table(trained_run: Path) -> None:
 
 
 def test_the_comparison_with_an_8_gram_is_printed(trained_run: Path) -> None:
-    arguments = ("evaluate", trained_run, "--split", "train", "--baselines")
+    Path("text.txt").write_text(DEFAULT_CORPUS.read_text("utf-8")[60_000:63_000], encoding="utf-8")
+    arguments = ("evaluate", trained_run, "text.txt", "--baselines")
     comparison = Comparison(**json_of(*arguments)["comparison"])
     assert f"  this model: {comparison}\n" in charlm(*arguments).stdout
 

@@ -57,16 +57,11 @@ def test_a_recipe_is_found_by_name_or_path() -> None:
         CharlmError, match=r"^tinny: no such recipe or YAML file; did you mean tiny\?"
     ):
         find_recipe("tinny")
-    Path("mine.yaml").touch()
-    with pytest.raises(CharlmError, match=r"^mine: .* file; did you mean mine\.yaml\?$"):
-        find_recipe("mine")
     Path("text.txt").touch()
     with pytest.raises(CharlmError, match=r"^text\.txt: not a recipe, .* a text needs no -c$"):
         find_recipe("text.txt")
 
 
 def test_all_recipes_are_proposed_if_none_is_near() -> None:
-    with pytest.raises(
-        CharlmError, match=r"^qqqq: no such recipe or YAML file; charlm comes with 5mb, "
-    ):
+    with pytest.raises(CharlmError, match=r"^qqqq: no such recipe or YAML file; expected 5mb, "):
         find_recipe("qqqq")

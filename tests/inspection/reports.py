@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from models import make_random_model, with_tensors
 
+from charlm.api.evaluation import ScoredText
 from charlm.core.vocabulary import Vocabulary
 from charlm.inspection.reading import Limits, Reading
 from charlm.inspection.report import SECTIONS, Report, inspect_text
@@ -56,8 +57,8 @@ def report_with_gaps() -> Report:
     trained = replace(trained, parameters=with_tensors(trained.parameters, same))
     ids = np.random.default_rng(5).integers(0, 4, 150)
     limits = Limits(characters=120, context=60, predictions=9, traced=2000, replacements=5)
-    left_out = {"X": 2, "\n": 1}
-    return inspect_text(Reading("gaps", trained, "a text", ids, limits, None, left_out, MODEL))
+    text = ScoredText("a text", ids, {"X": 2, "\n": 1}, training=None)
+    return inspect_text(Reading("gaps", trained, text, limits, MODEL))
 
 
 @functools.cache
@@ -67,5 +68,5 @@ def _make(layers: int) -> Report:
     rng = np.random.default_rng(7)
     ids = rng.integers(0, len(CHARACTERS), 240)
     training = rng.integers(0, len(CHARACTERS), 400)
-    name = "the validation text"
-    return inspect_text(Reading("runs/one", trained, name, ids, SMALL, training, {}, MODEL))
+    text = ScoredText("the validation text", ids, {}, training)
+    return inspect_text(Reading("runs/one", trained, text, SMALL, MODEL))

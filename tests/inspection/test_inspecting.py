@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_info, threadpool_limits
 
 import charlm
+from charlm.api.evaluation import ScoredText
 from charlm.api.model import Model
 from charlm.core.architecture import Architecture
 from charlm.core.model_file import TrainedModel, write_model
@@ -32,10 +33,16 @@ from charlm.inspection.style import to_plain
 from charlm.measures.estimates import Estimate
 
 
-def reading(trained: TrainedModel, *, length: int = 400, **changes: Any) -> Reading:
-    """Return a random text for the random network to read."""
-    ids = random_ids(length)
-    plain = Reading("trained", trained, "a text", ids, SMALL, None, {}, Path("model.safetensors"))
+def reading(
+    trained: TrainedModel,
+    *,
+    ids: NDArray[Any] | None = None,
+    training: NDArray[Any] | None = None,
+    **changes: Any,
+) -> Reading:
+    """Return a text for the random network to read; None = a random one of 400 ids."""
+    text = ScoredText("a text", random_ids(400) if ids is None else ids, {}, training)
+    plain = Reading("trained", trained, text, SMALL, Path("model.safetensors"))
     return replace(plain, **changes)
 
 
@@ -52,7 +59,7 @@ def small_model() -> TrainedModel:
 @pytest.fixture(scope="module")
 def report(small_model: TrainedModel) -> Report:
     """Return a report with a training text."""
-    return inspect_text(reading(small_model, training_text=random_ids(500, seed=9)))
+    return inspect_text(reading(small_model, training=random_ids(500, seed=9)))
 
 
 def test_the_progress_of_a_run_counts_its_sections(model_file: Path, text: Path) -> None:
@@ -80,7 +87,7 @@ def report_of_repeats(small_model: TrainedModel) -> Report:
     """Return a report whose training text is the text itself."""
     ids = np.tile([0, 0, 1, 0, 2], 80)
     limits = Limits(400, 400, 20, 2000, 128)
-    return inspect_text(reading(small_model, text=ids, training_text=ids, limits=limits))
+    return inspect_text(reading(small_model, ids=ids, training=ids, limits=limits))
 
 
 def test_the_loss_of_a_report_is_the_score_of_the_text(
@@ -107,7 +114,7 @@ def test_a_strange_text_has_a_report_of_finite_numbers(
     ids: NDArray[Any],
     trained: TrainedModel,
 ) -> None:
-    report = inspect_text(reading(trained, text=ids, training_text=ids))
+    report = inspect_text(reading(trained, ids=ids, training=ids))
     assert len(report.data["surprise"]) == min(len(ids), 300) - 1
     assert all(isinstance(character["nats"], float) for character in report.data["surprise"])
     assert all(np.isfinite(row.chance) for row in report.get("units").features)
@@ -118,7 +125,7 @@ def test_a_strange_text_has_a_report_of_finite_numbers(
 
 def test_a_text_without_a_prediction_is_refused(trained: TrainedModel) -> None:
     with pytest.raises(CharlmError, match="a text: found 1 character that the model knows; "):
-        inspect_text(reading(trained, length=1))
+        inspect_text(reading(trained, ids=random_ids(1)))
 
 
 @pytest.mark.parametrize("section", ["surprise", "loss_by_class", "usable_context"])
@@ -177,7 +184,7 @@ def test_the_states_of_a_part_of_the_text_are_held(
     states: int,
     trained: TrainedModel,
 ) -> None:
-    long = reading(trained, length=length, limits=Limits(100_000, 3000, 20, 2000, 128))
+    long = reading(trained, ids=random_ids(length), limits=Limits(100_000, 3000, 20, 2000, 128))
     assert len(long.trace.ids) == 2000
     assert [len(layer) for layer in long.states] == [states, states]
 

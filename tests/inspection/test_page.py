@@ -95,7 +95,7 @@ HOSTILE = '</script><script>alert(1)</script><img src=x onerror="alert(2)">\x1b[
 def hostile_page() -> str:
     """Return a page with hostile texts."""
     hostile = text_report("network", name=HOSTILE)
-    reading = replace(hostile.reading, text_name=HOSTILE)
+    reading = replace(hostile.reading, text=replace(hostile.reading.text, name=HOSTILE))
     return render_page([replace(hostile, reading=reading, notes=(HOSTILE,))])
 
 
@@ -201,22 +201,13 @@ def names_of(groups: list[Group]) -> list[list[str]]:
 
 def test_another_text_or_file_is_another_group() -> None:
     first = run("a")
-    text = replace(first, reading=replace(first.reading, text_name="another text"))
+    text = replace(
+        first, reading=replace(first.reading, text=replace(first.reading.text, name="another text"))
+    )
     trained = replace(first.reading.trained, facts={"corpus": {"ids_sha256": "another"}})
     training_text = replace(first, reading=replace(first.reading, trained=trained))
     file = replace(first, reading=replace(first.reading, path=Path("runs/a/last.safetensors")))
     assert len(group_reports([first, text, training_text, file])) == 4
-
-
-def on_another_text(report: Report) -> Report:
-    """Return a report on a run that read another text of the same name."""
-    ids = (report.reading.text + 1) % len(CHARACTERS)
-    return replace(report, reading=replace(report.reading, text=ids))
-
-
-def test_runs_on_different_texts_of_one_name_are_different_groups() -> None:
-    reports = [run("a", seed=1), on_another_text(run("b", seed=2))]
-    assert names_of(group_reports(reports)) == [["a"], ["b"]]
 
 
 def test_legends_name_the_settings_and_tables_the_runs() -> None:
@@ -280,6 +271,19 @@ LOSSES = [
     *(loss(seed, nats, **LONG) for seed, nats in ((1, 1.0), (2, 1.25), (3, 1.5))),
     *(loss(seed, nats, **SHORT) for seed, nats in ((1, 2.0), (2, 2.5))),
 ]
+
+
+def on_another_text(report: Report) -> Report:
+    """Return a report on a run that read another text of the same name."""
+    text = report.reading.text
+    other = replace(text, ids=(text.ids + 1) % len(CHARACTERS))
+    return replace(report, reading=replace(report.reading, text=other))
+
+
+def test_runs_on_different_texts_of_one_name_are_different_groups() -> None:
+    groups = group_reports([*LOSSES, *map(on_another_text, LOSSES)])
+    assert names_of(groups[:2]) == names_of(groups[2:])
+    assert [group.above_previous is None for group in groups] == [True, False, True, False]
 
 
 def test_a_page_says_whether_groups_differ() -> None:

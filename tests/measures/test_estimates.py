@@ -12,11 +12,13 @@ from charlm.errors import CharlmError
 from charlm.measures.estimates import (
     Estimate,
     Measured,
+    SeedsDifference,
     compare_seeds,
     difference,
     loss_of,
     mean_at,
     over_runs,
+    spread_over_seeds,
     student,
 )
 
@@ -132,7 +134,7 @@ def test_many_degrees_of_freedom_give_the_normal_distribution() -> None:
 
 
 def test_groups_are_compared_by_the_test_of_welch() -> None:
-    found = compare_seeds([3.0, 4.0, 5.0, None], [1.0, 1.5])
+    found = compare_seeds([3.0, 4.0, 5.0], [1.0, 1.5])
     assert found is not None
     assert found.nats_per_char == 2.75
     assert found.standard_error == pytest.approx(math.sqrt(1 / 3 + 0.125 / 2))
@@ -142,9 +144,22 @@ def test_groups_are_compared_by_the_test_of_welch() -> None:
     assert found.is_beyond_chance  # 3.45 errors for 2.64 degrees
 
 
-@pytest.mark.parametrize("group", [[1.0], [1.0, None], [1.0, 1.0]], ids=str)
-def test_groups_without_a_spread_are_not_compared(group: list[float | None]) -> None:
-    assert compare_seeds(group, [2.0, 2.0]) is None
+@pytest.mark.parametrize("group", [[1.5], [1.5, 1.5]], ids=str)
+def test_a_difference_without_a_spread_may_be_chance(group: list[float]) -> None:
+    assert compare_seeds(group, [2.0, 2.0]) == SeedsDifference(-0.5)
+    assert str(SeedsDifference(-0.5)) == (
+        "0.5000 nats lower than the row above; too few seeds: not known to be more than chance"
+    )
+
+
+def test_a_group_without_a_loss_is_not_compared() -> None:
+    assert compare_seeds([1.0, 2.0], []) is None
+
+
+def test_the_spread_over_seeds_is_pooled() -> None:
+    # deviations -1, 0, 1 and -2, 2; 2 + 1 degrees of freedom
+    assert spread_over_seeds([[3, 4, 5], [1, 5], [9], []]) == pytest.approx(math.sqrt(10 / 3))
+    assert spread_over_seeds([[1.0], [2.0]]) is None
 
 
 @pytest.mark.parametrize(("value", "error"), [(2.0, 0.5), (2.0, None)])

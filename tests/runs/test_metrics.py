@@ -87,10 +87,10 @@ def test_any_other_value_is_read_as_none(value: Any) -> None:
                 "3\n",
                 '{"characters": 90, "seconds": 9',
             ],
-            (None, 2.0, 15.0),
+            (None, 2.0),
             id="whole lines",
         ),
-        pytest.param([metrics_line(step=3)], (3, None, None), id="no time"),
+        pytest.param([metrics_line(step=3)], (3, None), id="no time"),
     ],
 )
 def test_the_position_is_that_of_the_last_whole_line(

@@ -142,8 +142,8 @@ def test_runs_on_one_known_text_that_differ_only_in_their_seeds_are_grouped() ->
         summary_of("7", units=3, seed=5, measured=None),
         summary_of("8", units=3, seed=6, measured=None),
     ]
-    groups = [names_of(group) for _, group in group_by_seed(runs)]
-    assert groups == ["1 2 5", "6", "7", "8", "3", "4"]
+    groups = [names_of([*group.runs]) for group in group_by_seed(runs)]
+    assert groups == ["6", "1 2 5", "3", "4", "7", "8"]
 
 
 def test_settings_that_differ_only_between_recipes_are_not_listed() -> None:

@@ -31,6 +31,8 @@ enum { TANH = 't', RELU = 'r', SIGMOID = 's', LINEAR = 'l' };
 
 #define NONE 0xFFFFFFFFu    /* no id; or the code point of a reserved id */
 #define REPLACEMENT 0xFFFDu /* stands for an unknown character */
+#define UNKNOWN_NATS 100.0  /* loss of a character without an id in a line */
+#define MOST_SURPRISING 3   /* number of characters whose mean loss is the score of a line */
 
 struct charlm_model {
     uint32_t vocabulary; /* V */
@@ -318,6 +320,37 @@ charlm_status charlm_score(const charlm_model *model, float *state, const char *
                            double *nats, size_t *characters, size_t *left_out) {
     charlm_status status = read_text(model, state, text, size, nats, characters, left_out);
     return status == CHARLM_OK && !isfinite(*nats) ? CHARLM_NO_CHOICE : status;
+}
+
+charlm_status charlm_score_line(const charlm_model *model, float *state, const char *line,
+                                size_t size, double *score) {
+    double highest[MOST_SURPRISING] = {0};
+    size_t count = 0, length, characters, left_out;
+    if (find_character(model, '\n') == NONE) return CHARLM_BAD_INPUT;
+    memset(state, 0, charlm_state_size(model) * sizeof(float));
+    charlm_read_text(model, state, "\n", 1, &left_out);
+    for (size_t start = 0; start <= size; start += length, count++) {
+        const char *character = start < size ? line + start : "\n";
+        uint32_t code;
+        double nats;
+        length = read_character((const unsigned char *)character, start < size ? size - start : 1,
+                                &code);
+        if (length == 0) return CHARLM_BAD_INPUT;
+        charlm_status status =
+            charlm_score(model, state, character, length, &nats, &characters, &left_out);
+        if (status != CHARLM_OK) return status;
+        if (find_character(model, code) == NONE) nats = UNKNOWN_NATS;
+        for (size_t i = 0; i < MOST_SURPRISING; i++) {
+            double lower = highest[i];
+            if (nats <= lower) continue;
+            highest[i] = nats;
+            nats = lower;
+        }
+    }
+    if (count > MOST_SURPRISING) count = MOST_SURPRISING;
+    *score = 0;
+    for (size_t i = 0; i < count; i++) *score += highest[i] / (double)count;
+    return CHARLM_OK;
 }
 
 size_t charlm_decode(const charlm_model *model, int32_t id, char text[5]) {

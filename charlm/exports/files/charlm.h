@@ -71,10 +71,18 @@ charlm_status charlm_read_text(const charlm_model *model, float *state, const ch
 
 /* Scores a text while reading it like charlm_read_text: *nats becomes the sum of -log p over its
    characters, and *characters their number. If the state has read nothing, it first reads
-   what a text begins with. The mean, *nats / *characters, is the loss of `charlm evaluate`.
+   what a text begins with. (`charlm evaluate` begins with the first character instead, and does
+   not score it.)
    Errors: CHARLM_BAD_INPUT; CHARLM_NO_CHOICE if a logit is NaN or infinite. */
 charlm_status charlm_score(const charlm_model *model, float *state, const char *text, size_t size,
                            double *nats, size_t *characters, size_t *left_out);
+
+/* Scores a line, `size` bytes of UTF-8 without its line break, like `charlm evaluate --lines`:
+   *score becomes the mean loss of its three most surprising characters, among them the line break
+   at its end. A character without an id has a loss of 100. What the state has read is forgotten.
+   Errors: CHARLM_BAD_INPUT, also if the model does not know line breaks; CHARLM_NO_CHOICE. */
+charlm_status charlm_score_line(const charlm_model *model, float *state, const char *line,
+                                size_t size, double *score);
 
 /* Chooses the next id, never the unknown id. The state does not read it: call charlm_step.
 
