@@ -99,17 +99,19 @@ def test_every_command_that_a_training_suggests_works(
         command = charlm(*arguments)
         assert command.exit_code == 0, command.stderr
     assert Path("report.html").is_file()
-    found = json_of(*longer, "-r", "longer")
+    found = json_of(*longer)
+    new = found["run"]
+    assert new == f"{folder}-longer" or "-r" not in longer
     assert found["nats_per_char"] < float(said.split()[0])
     config, longer_config = (
         load_config(Path(run, "config.yaml")).model_copy(update={"recipe": ""})
-        for run in (folder, "longer")
+        for run in (folder, new)
     )
     assert longer_config == config.with_training(steps=80)
-    ids, longer_ids = (open_corpus(Path(run, "corpus")).ids for run in (folder, "longer"))
+    ids, longer_ids = (open_corpus(Path(run, "corpus")).ids for run in (folder, new))
     assert longer_ids.tolist() == ids.tolist()
     weights, longer_weights = (
-        [weights_of(path) for path in Path(run).glob("init*")] for run in (folder, "longer")
+        [weights_of(path) for path in Path(run).glob("init*")] for run in (folder, new)
     )
     assert len(weights) == ("--init" in options)
     assert longer_weights == weights

@@ -34,6 +34,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
         *(c_void_p, STATE, c_char_p, c_size_t),
         *(POINTER(c_double), POINTER(c_size_t), POINTER(c_size_t)),
     ),
+    "score_line": (c_void_p, STATE, c_char_p, c_size_t, POINTER(c_double)),
     "sample": (c_void_p, STATE, c_double, POINTER(c_uint64), POINTER(c_int32)),
     "decode": (c_void_p, c_int32, c_char_p),
 }
@@ -115,6 +116,12 @@ class Text:
         data = text.encode()
         status = self.library.score(self.model, self.pointer, data, len(data), nats, *counts)
         return [STATUSES[status], nats.value, *(count.value for count in counts)]
+
+    def score_line(self, line: bytes) -> tuple[str, float]:
+        """Return the status and the score of a line."""
+        score = c_double(9)
+        status = self.library.score_line(self.model, self.pointer, line, len(line), score)
+        return STATUSES[status], score.value
 
     def sample(self, random: c_uint64, temperature: float = 1.0) -> int | str:
         """Return the next id, which is not read; or the status if there is none."""

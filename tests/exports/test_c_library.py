@@ -242,6 +242,26 @@ def test_score_is_the_sum_of_the_losses_of_its_characters(library: CharlmC) -> N
     assert text.score("b") == ["OK", pytest.approx(more[-1], rel=1e-5), 1, 0]
 
 
+@pytest.mark.parametrize("unknown_id", [None, 3])
+@pytest.mark.parametrize("line", ["", "a", "abba", "aéb", "é😀éé"])
+def test_score_of_a_line_is_that_of_charlm(
+    line: str, unknown_id: int | None, library: CharlmC
+) -> None:
+    characters = ("\n", "a", "b") if unknown_id is None else ("\n", "a", "b", None)
+    trained = make_model(vocabulary=Vocabulary(characters, unknown_id=unknown_id))
+    text = Text(library, trained, "ba")  # is forgotten
+    (row,) = score_lines(Model(Path(), trained), [line])
+    status, score = text.score_line(line.encode())
+    assert status == "OK"
+    assert score == pytest.approx(row.score, rel=1e-5)
+
+
+def test_lines_that_cannot_be_scored_are_refused(library: CharlmC, text: Text) -> None:
+    without_line_break = Text(library, make_model(characters="ab"))
+    assert without_line_break.score_line(b"ab")[0] == "BAD_INPUT"
+    assert text.score_line(b"a\xff")[0] == "BAD_INPUT"
+
+
 def test_score_that_is_not_finite_is_refused(text: Text) -> None:
     text.logits[0] = np.nan
     assert text.score("a")[0] == "NO_CHOICE"
@@ -394,7 +414,7 @@ def test_program_on_the_page_prints_500_characters(name: str) -> None:
 
 @pytest.mark.slow
 def test_program_on_the_page_scores_lines_like_charlm(trained_run: Path) -> None:
-    lines = "The ferry\nI have not seen the boat.\n"
+    lines = "The ferry\nI have not \u4e2d the boat.\n"
     Path("lines.txt").write_text(lines, encoding="utf-8")
     Path("model.bin").write_bytes(export_c(load(trained_run).trained)["model.bin"])
     done = program_on_the_page(["cc"], page="docs/anomalies.md", given=lines)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,30 @@ def test_the_progress_of_a_run_counts_its_sections(model_file: Path, text: Path)
         Progress("report", 0, 2, "part", f"{model_file}: loss by class"),
         Progress("report", 1, 2, "part", f"{model_file}: spectrum"),
     ]
+
+
+def test_a_page_without_matplotlib_is_refused_before_the_work(
+    model_file: Path, text: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    events: list[Event] = []
+    with pytest.raises(ModuleNotFoundError, match="matplotlib"):
+        charlm.inspect(model_file, text=text, out="page.html", on_event=events.append)
+    assert events == []
+    assert charlm.inspect(model_file, text=text, only="network").results.keys() == {"network"}
+
+
+def test_a_run_that_is_named_twice_is_one_run(trained_run: Path) -> None:
+    names: list[Any] = [trained_run, charlm.load(trained_run), trained_run / "best.safetensors"]
+    (report,) = inspect_runs(names, only="network")
+    assert report.reading.name == str(trained_run)
+
+
+def test_a_text_that_the_model_learnt_has_no_n_gram_models(trained_run: Path) -> None:
+    text = trained_run.parent / "text.txt"
+    report = charlm.inspect(trained_run, text=text, only=["loss_by_class"])
+    assert report.get("loss_by_class").comparison is None
+    assert report.data["notes"] == ["No n-gram models, because the model learnt this text."]
 
 
 def test_a_report_reads_a_limited_number_of_characters(report: Report) -> None:

@@ -9,7 +9,8 @@ from fake_engine import FIRST_IS_BEST, Faults
 from fake_runs import LONG_TEXT, Trained, resume, train
 
 from charlm.core.scoring import Score, estimate_stream
-from charlm.measures.baselines import baseline_scores
+from charlm.events import Note
+from charlm.measures.baselines import Comparison, baseline_scores
 from charlm.measures.estimates import loss_of
 from charlm.runs.run import open_run
 
@@ -95,17 +96,28 @@ def test_the_best_model_of_a_short_validation_text_is_uncertain_unless_it_is_the
     ("faults", "setting", "is_improving"),
     [
         (IMPROVING, "training.evaluations=5", True),
+        (Faults(), "training.optimizer.learning_rate=1e-7", False),
         (FIRST_IS_BEST, "training.evaluations=5", False),
         (IMPROVING, "training.evaluations=1", False),
         (IMPROVING, "training.target_loss=9", False),
     ],
-    ids=["improving", "overfitted", "one evaluation", "target reached"],
+    ids=["improving", "by nothing", "overfitted", "one evaluation", "target reached"],
 )
-def test_a_run_is_improving_if_its_last_evaluation_is_the_best(
+def test_a_run_is_improving_if_its_last_evaluation_is_clearly_the_best(
     faults: Faults, setting: str, is_improving: bool, tmp_path: Path
 ) -> None:
     trained = train(tmp_path / "run", setting, text=LONG_TEXT, faults=faults)
     assert trained.outcome.is_improving == is_improving
+    assert (trained.outcome.best_step == trained.outcome.step) == (faults is not FIRST_IS_BEST)
+
+
+def test_a_model_that_is_clearly_worse_than_counting_is_a_warning(
+    best_first: Trained, ngram: Score, reference: Trained
+) -> None:
+    *_, warning = (note.message for note in best_first.of_type(Note) if note.is_warning)
+    comparison = Comparison.of(score_of(best_first, "best.safetensors"), ngram)
+    assert warning == f"counting is better: this model is {comparison}"
+    assert not any("counting" in note for note in reference.notes)
 
 
 # ended.json
