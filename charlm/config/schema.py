@@ -234,7 +234,8 @@ class TrainingConfig(_Section):
     window starts from it, which Keras calls stateless (`stateful=False`); 0 = none does, as with
     `stateful=True`."""
     epochs: Positive | None = None
-    """Passes over the training text. With epochs and steps, the run ends at the limit reached
+    """Passes over the training text, each without up to a window of each stream, whose length is no
+    multiple of the window. With epochs and steps, the run ends at the limit reached
     first; with neither, after 20 epochs. Setting either with -s replaces both settings of the
     recipe."""
     steps: NotNegative | None = None

@@ -128,7 +128,8 @@ class EngineFactory(Protocol):
                 lacks are then replaced instead of refused.
 
         Raises:
-            CharlmError: This machine lacks something that a config without a run asks for.
+            CharlmError: This machine lacks something that a config without a run asks for; a
+                precision that it lacks is replaced with a note.
 
         """
         return config

@@ -35,7 +35,7 @@ MAX_STEPS_PER_CALL = 10
 SECONDS_PER_CALL = 0.5
 """Longest time of a call with several steps, so that a signal is answered soon."""
 SAVE_SECONDS = 60.0
-"""Longest training time between two checkpoints."""
+"""Training time after which the next step is followed by a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -52,9 +52,10 @@ class End:
 class Callback:
     """Something that watches a training and may end it, such as a log, a limit or a signal.
 
-    After each call of the engine, the methods are called in the order of this class. A callback
-    ends a session by `reason_to_end`, or makes it fail by raising CharlmError; it changes neither
-    the state nor the engine.
+    `on_start` is called once in a session; after each call of the engine, the other methods that
+    apply are called in the order of this class, each for all callbacks in their order. A callback
+    ends a session by `reason_to_end`, of which the first one counts, or makes it fail by raising
+    CharlmError; it changes neither the state nor the engine.
     """
 
     def on_start(self, training: "Training") -> None:

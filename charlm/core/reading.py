@@ -30,8 +30,8 @@ BLOCK = 2048
 VALUES_AT_ONCE = 1 << 21
 """Maximum number of values in an array of logits or outputs, 8 MB."""
 STREAMS_PER_THREAD = 32
-"""Minimum number of streams in a thread. The groups are the same on every machine, so the results
-are bit-identical."""
+"""Minimum number of streams in a thread. The groups do not depend on the number of cores, so with
+one BLAS library the results are bit-identical."""
 
 
 def one_thread() -> "threadpool_limits":

@@ -289,11 +289,11 @@ def nats(logits: Floats, targets: Ids) -> Floats:
     """Compute -log softmax(logits)[target], without overflow for finite logits.
 
     Args:
-        logits: float32 [..., V].
+        logits: float32 or float64 [..., V].
         targets: Ids of the next characters, integers [...], 0 to V - 1.
 
     Returns:
-        float32 [...]; not finite if the logits are not.
+        [...] in the same dtype; not finite if the logits are not.
 
     """
     # The result shows whether the logits were finite.

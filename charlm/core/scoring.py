@@ -251,7 +251,7 @@ ReadNats = Callable[[Ids, State], tuple[Floats, State]]
 def estimate_stream(parameters: Parameters, ids: Ids, *, read: ReadNats | None = None) -> Score:
     """Estimate the score of `score_stream` much faster, by reading segments side by side.
 
-    No segment is shorter than twice the warm-up.
+    The segments are about twice as long as the warm-up, or longer; the last one may be shorter.
 
     Args:
         parameters: The weights.

@@ -26,7 +26,8 @@ UNKNOWN_GLYPH = "\N{REPLACEMENT CHARACTER}"
 Ids = NDArray[np.integer[Any]]
 
 MAX_MARKS = 1000
-"""Number of combining marks in a row that is always accepted; twice as many are always refused."""
+"""Number of combining marks in a row of which fewer are always accepted; twice as many are always
+refused."""
 MAX_DECODED_MARKS = 4 * MAX_MARKS
 """Limit for a decoded text; NFC can turn one mark into two."""
 

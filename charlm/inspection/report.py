@@ -60,7 +60,8 @@ LONGEST_LABEL = 60
 """Length in characters of the longest label that a legend shows."""
 HELP = (
     "A loss of L nats per character corresponds to guessing among exp(L) equally likely "
-    "characters. Context used: the number of characters before a prediction that improve it. "
+    "characters. Context used: the smallest number of characters before a prediction such that all "
+    "earlier ones together improve the loss by at most 0.01 nats, or not beyond chance. "
     "Difference lasts: the number of characters after which a replaced character still changes the "
     "state by a tenth of its first change. Largest exponent: the rate, per character, at which a "
     "small difference of the state finally grows or, below 0, fades. Characters of the text are "
@@ -166,7 +167,8 @@ def inspect_text(
     """Make the report on a network that reads a text.
 
     The products of NumPy run on a single thread. The products are small, and several threads would
-    wait for each other: next to other work, eigenvalues and exponents took seven times as long.
+    wait for each other: next to other work, eigenvalues and exponents took seven times as long. A
+    section that cannot be measured is left out, with a note.
 
     Args:
         reading: The network and the text.

@@ -59,10 +59,10 @@ def measure_spectrum(reading: Reading) -> list[RecurrentSpectrum]:
 
 
 SPECTRUM_TEXT = (
-    "V alone would shrink a difference along an eigenvector whose eigenvalue is inside the circle, "
-    "and lengthen the others. But V never acts alone: each step multiplies a difference by V D, "
-    "where the slopes D change with the text. The largest exponent, not the spectral radius, says "
-    "how fast a difference really shrinks or grows."
+    "V alone would in the end shrink every difference if all eigenvalues were inside the circle; "
+    "before that, a difference may grow, because V is not normal. But V never acts alone: each "
+    "step multiplies a difference by V D, where the slopes D change with the text. The largest "
+    "exponent, not the spectral radius, says how fast a difference really shrinks or grows."
 )
 
 
