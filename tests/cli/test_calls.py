@@ -184,7 +184,7 @@ def test_the_table_has_every_option(name: str) -> None:
     tested = {word for line in CALLS if line.startswith(name) for word in shlex.split(line)}
     tested_elsewhere = {"--quiet"}
     if name == "tensorboard":
-        tested_elsewhere |= {"--host", "--port"}
+        tested_elsewhere |= {"--host", "--port"}  # in test_runs.py
     if name == "sample":
         tested_elsewhere |= {"--lines"}
     for parameter in all_commands()[name].params:

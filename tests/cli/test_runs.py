@@ -318,9 +318,14 @@ def test_the_json_of_inspect_has_every_section() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning:tensorboard")
-@pytest.mark.parametrize(("options", "port"), [([], None), (["--port", 0], 0)], ids=str)
+@pytest.mark.parametrize(
+    ("options", "host", "port"),
+    [([], "127.0.0.1", None), (["--port", 0, "--host", "127.0.0.2"], "127.0.0.2", 0)],
+    ids=str,
+)
 def test_tensorboard_is_launched_with_all_texts_of_the_runs(
     options: list[str | int],
+    host: str,
     port: int | None,
     trained_run: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -337,7 +342,7 @@ def test_tensorboard_is_launched_with_all_texts_of_the_runs(
     command = charlm("tensorboard", trained_run, *options)
     assert "http://127.0.0.1:6006/?smoothing=0#timeseries\n" in command.stderr
     (flags,) = boards
-    assert (flags.logdir, flags.host, flags.port) == (str(trained_run), "127.0.0.1", port)
+    assert (flags.logdir, flags.host, flags.port) == (str(trained_run), host, port)
     assert flags.samples_per_plugin == {"text": 100_000}
 
 
