@@ -265,7 +265,7 @@ def decode_bytes(data: bytes | bytearray, config: CorpusConfig, *, name: str) ->
     encoding = config.encoding
     if encoding == "utf-8" and has_utf16_mark(data):
         encoding = "utf-16"
-    elif encoding.lower().startswith("utf"):
+    elif encoding.startswith("utf"):
         _check_is_text(data, name)
     if encoding == "utf-8" and b"\0" in data:
         if config.errors == "strict":
@@ -287,7 +287,7 @@ def decode_bytes(data: bytes | bytearray, config: CorpusConfig, *, name: str) ->
 
 def is_bytes(encoding: str) -> bool:
     """Return whether an encoding gives each byte a character."""
-    return codecs.lookup(encoding).name == BYTES
+    return encoding == BYTES
 
 
 def is_utf8(data: bytes | bytearray) -> bool:

@@ -284,6 +284,13 @@ def test_standard_input_can_have_a_sixteenth_of_the_memory(
         document.read()
 
 
+@pytest.mark.parametrize("encoding", ["UTF-8", "utf8", "U8"])
+def test_an_encoding_can_have_any_of_its_names(encoding: str) -> None:
+    assert decoded(b"\xff\xfea\0", encoding) == "a"
+    with pytest.raises(CharlmError, match="zero bytes"):
+        decoded(b"a\0", encoding)
+
+
 @pytest.mark.parametrize(
     "text",
     ["e" + 1999 * "\u0301", "a" + 2000 * "\u0301"],
