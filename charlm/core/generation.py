@@ -165,13 +165,16 @@ class GeneratedText(Iterator[str]):
         """Generate up to `count` characters; return the text that is certain now, perhaps none.
 
         Raises:
-            CharlmError: The logits are not finite.
+            CharlmError: The logits are not finite, or an earlier call has failed.
 
         """
         chunk = ""
         # Values that are not finite raise a CharlmError.
         with ignore_overflow():
-            for number, index in islice(self._ids, count):
+            for _ in range(count):
+                number, index = next(self._ids, (0, 0))
+                if not number:
+                    raise CharlmError("text: generating it has failed; generate it again")
                 if number == self._length:
                     self.stopped_by = "length"
                 chunk += self._add(index)
@@ -204,7 +207,7 @@ class GeneratedText(Iterator[str]):
         """Generate the rest of the text, and return the whole text.
 
         Raises:
-            CharlmError: The text is endless.
+            CharlmError: The text is endless, or generating it fails or has failed.
 
         """
         if self._length == 0:

@@ -5,7 +5,7 @@ Axes: N characters; V size of the vocabulary.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -127,32 +127,44 @@ class Vocabulary:
         is_known = code_points < len(self.table)
         return np.where(is_known, self.table[np.where(is_known, code_points, 0)], -1)
 
-    def unknown(self, text: str) -> Counter[str]:
-        """Return the number of occurrences of each character that has no id."""
-        text = self.normalize(text)
-        return Counter(text[index] for index in np.flatnonzero(self.look_up(text) < 0))
-
-    def left_out(self, text: str) -> Counter[str]:
-        """Return the number of occurrences of each character that `encode` leaves out."""
-        return Counter() if self.unknown_id is not None else self.unknown(text)
-
-    def encode(self, text: str) -> NDArray[np.int64]:
-        """Return the ids of a text, int64 [n].
+    def read(self, text: str) -> tuple[NDArray[np.int64], Counter[str]]:
+        """Return the ids of a text, int64 [n], and the characters that were left out.
 
         A character without an id becomes the unknown id, or is left out if there is no unknown id.
+
+        Returns:
+            The ids; and the number of occurrences of each character that was left out.
 
         Raises:
             CharlmError: There are too many combining marks in a row.
 
         """
-        ids = self.look_up(self.normalize(text))
-        if self.unknown_id is None:
-            return ids[ids >= 0]
-        return np.where(ids < 0, self.unknown_id, ids)
+        text = self.normalize(text)
+        ids = self.look_up(text)
+        has_no_id = ids < 0
+        if self.unknown_id is not None:
+            return np.where(has_no_id, self.unknown_id, ids), Counter()
+        return ids[~has_no_id], Counter(text[index] for index in np.flatnonzero(has_no_id))
 
-    def decode(self, ids: Ids) -> str:
-        """Return the text of ids [N]: U+FFFD for the unknown id, nothing for the end_of_text id."""
-        return "".join([self.glyphs[index] for index in ids.tolist()])
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Return the ids of a text, int64 [n]; see `read`."""
+        return self.read(text)[0]
+
+    def left_out(self, text: str) -> Counter[str]:
+        """Return the number of occurrences of each character that `encode` leaves out."""
+        return self.read(text)[1]
+
+    def decode(self, ids: Ids | Sequence[int]) -> str:
+        """Return the text of ids [N]: U+FFFD for the unknown id, nothing for the end_of_text id.
+
+        Raises:
+            CharlmError: An id is not from 0 to V - 1.
+
+        """
+        ids = np.asarray(ids, np.int64)
+        if np.any((ids < 0) | (ids >= len(self))):
+            raise CharlmError(f"ids: must be whole numbers from 0 to {len(self) - 1}")
+        return self.spell(ids[ids != self.end_of_text_id], end="\0")
 
     def spell(self, ids: Ids, *, end: str) -> str:
         """Return the text of ids [N], with the character `end` for the end_of_text id."""

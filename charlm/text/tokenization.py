@@ -366,8 +366,9 @@ def _encode(texts: Iterable[str], vocabulary: Vocabulary) -> tuple[Ids, Counter[
         if len(parts) > 1 and vocabulary.end_of_text_id is not None:
             parts.append(np.array([vocabulary.end_of_text_id], vocabulary.dtype))
         for block in _blocks(text):
-            left_out += vocabulary.left_out(block)
-            parts.append(vocabulary.encode(block).astype(vocabulary.dtype))
+            ids, unknown = vocabulary.read(block)
+            left_out += unknown
+            parts.append(ids.astype(vocabulary.dtype))
     return np.concatenate(parts), left_out
 
 

@@ -81,6 +81,16 @@ def test_reserved_ids_are_decoded() -> None:
     assert RESERVED.decode(np.array([0, 3, 2, 1])) == "a\ufffdb"
 
 
+def test_a_list_of_ids_is_decoded() -> None:
+    assert (ABC.decode([2, 0]), ABC.decode([])) == ("ca", "")
+
+
+@pytest.mark.parametrize("ids", [[-1], [0, 3]], ids=str)
+def test_ids_out_of_range_are_not_decoded(ids: list[int]) -> None:
+    with pytest.raises(CharlmError, match=r"^ids: must be whole numbers from 0 to 2$"):
+        ABC.decode(ids)
+
+
 def test_the_end_of_text_can_be_spelled() -> None:
     assert RESERVED.spell(np.array([0, 3, 2, 1]), end="|") == "a|\ufffdb"
 
