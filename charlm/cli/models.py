@@ -154,7 +154,7 @@ def sample(
     first_seed = random_seed() if seed is None else seed
     display = ProgressDisplay()
     loaded = load(model, on_event=display)
-    left_out = loaded.vocabulary.left_out(prompt)
+    _, left_out = loaded.vocabulary.read(prompt)
     if left_out:
         say(describe_left_out(left_out, "the prompt"))
     facts = {"model": loaded.path, "prompt": prompt, "left_out": left_out, "seed": first_seed}

@@ -114,11 +114,10 @@ def choose_ids(model: TrainedModel, state: State, request: TextRequest) -> Itera
     forbidden = [] if unknown_id is None else [unknown_id]
     stepper = Stepper(model.parameters, state, forbidden=forbidden)
     choose = make_chooser(request.sampler)
-    advance = stepper.advance
     for uniform in islice(_uniforms(request.seed), request.length or None):
         chosen = choose(stepper.logits, uniform)
         yield chosen
-        advance(chosen)
+        stepper.advance(chosen)
 
 
 class GeneratedText(Iterator[str]):
@@ -244,8 +243,7 @@ def continue_text(model: TrainedModel, state: State, request: TextRequest) -> Ge
         request: The settings of the text; its prompt has no effect.
 
     """
-    ids = choose_ids(model, state, request)
-    return GeneratedText(ids, model.vocabulary, request)
+    return GeneratedText(choose_ids(model, state, request), model.vocabulary, request)
 
 
 def encode_prompt(model: TrainedModel, prompt: str) -> Integers:

@@ -54,7 +54,7 @@ class Callback:
 
     After each call of the engine, the methods are called in the order of this class. A callback
     ends a session by `reason_to_end`, or makes it fail by raising CharlmError; it changes neither
-    the state nor the engine.
+    the state nor the engine. The arrays of `evaluation.model`, which is saved, are read-only.
     """
 
     def on_start(self, training: "Training") -> None:
@@ -182,8 +182,7 @@ class Training:
     def reason_to_end(self) -> End | None:
         """Return why the session ends at this step, or None."""
         if self.state.step >= self.schedule.total:
-            is_trained = self.state.step > 0
-            reason = "all steps done" if is_trained else "not trained: the run has no steps"
+            reason = "all steps done" if self.state.step else "not trained: the run has no steps"
             return End("all steps", reason)
         reasons = (callback.reason_to_end(self) for callback in self.callbacks)
         return next(filter(None, reasons), None)

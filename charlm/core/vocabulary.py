@@ -97,9 +97,9 @@ class Vocabulary:
 
     @cached_property
     def table(self) -> NDArray[np.int64]:
-        """The id of each code point, int64 [highest code point + 1]; -1 = no id."""
+        """The id of each code point, int64 [highest code point + 2]; -1 = no id, as at the end."""
         ids = {ord(c): index for index, c in enumerate(self.characters) if c is not None}
-        table = np.full(max(ids, default=0) + 1, -1, np.int64)
+        table = np.full(max(ids, default=0) + 2, -1, np.int64)
         table[[*ids]] = [*ids.values()]
         return table
 
@@ -124,8 +124,7 @@ class Vocabulary:
     def look_up(self, text: str) -> NDArray[np.int64]:
         """Return the id of each character, int64 [N]; -1 = no id."""
         code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        is_known = code_points < len(self.table)
-        return np.where(is_known, self.table[np.where(is_known, code_points, 0)], -1)
+        return self.table[np.minimum(code_points, len(self.table) - 1)]
 
     def read(self, text: str) -> tuple[NDArray[np.int64], Counter[str]]:
         """Return the ids of a text, int64 [n], and the characters that were left out.
@@ -141,18 +140,13 @@ class Vocabulary:
         """
         text = self.normalize(text)
         ids = self.look_up(text)
-        has_no_id = ids < 0
         if self.unknown_id is not None:
-            return np.where(has_no_id, self.unknown_id, ids), Counter()
-        return ids[~has_no_id], Counter(text[index] for index in np.flatnonzero(has_no_id))
+            return np.where(ids < 0, self.unknown_id, ids), Counter()
+        return ids[ids >= 0], Counter(text[index] for index in np.flatnonzero(ids < 0))
 
     def encode(self, text: str) -> NDArray[np.int64]:
         """Return the ids of a text, int64 [n]; see `read`."""
         return self.read(text)[0]
-
-    def left_out(self, text: str) -> Counter[str]:
-        """Return the number of occurrences of each character that `encode` leaves out."""
-        return self.read(text)[1]
 
     def decode(self, ids: Ids | Sequence[int]) -> str:
         """Return the text of ids [N]: U+FFFD for the unknown id, nothing for the end_of_text id.
@@ -162,8 +156,9 @@ class Vocabulary:
 
         """
         ids = np.asarray(ids, np.int64)
-        if np.any((ids < 0) | (ids >= len(self))):
-            raise CharlmError(f"ids: must be whole numbers from 0 to {len(self) - 1}")
+        last = len(self) - 1
+        if np.any(ids != ids.clip(0, last)):
+            raise CharlmError(f"ids: must be whole numbers from 0 to {last}")
         return self.spell(ids[ids != self.end_of_text_id], end="\0")
 
     def spell(self, ids: Ids, *, end: str) -> str:

@@ -206,9 +206,9 @@ class Completion:
     """Function that lets other requests go on."""
 
     def __post_init__(self) -> None:
-        vocabulary = self.model.vocabulary
-        self._prompts = [vocabulary.encode(prompt) for prompt in self.request.prompt]
-        self._left_out = [vocabulary.left_out(prompt) for prompt in self.request.prompt]
+        prompts = [*map(self.model.vocabulary.read, self.request.prompt)]
+        self._prompts = [ids for ids, _ in prompts]
+        self._left_out = [left_out for _, left_out in prompts]
         self._generated = 0  # number of characters
         self._head: dict[str, Any] = {
             "id": f"cmpl-{secrets.token_hex(12)}",

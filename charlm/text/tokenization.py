@@ -60,7 +60,6 @@ RARE = 1_000_000
 """A character that occurs less than once in this many characters is rare."""
 MAX_UNKNOWN = 0.005
 """The largest share of a text that the automatic min_count leaves out."""
-CODE_POINTS = MAX_CODE_POINT + 1
 BLOCK = 1 << 20
 """Number of characters counted or looked up at a time; NumPy takes 8 bytes for each."""
 
@@ -206,7 +205,7 @@ def _count_characters(
     The names and reasons of other documents are added to `left_out`. If no document has text, the
     first decoding error is raised.
     """
-    counts = np.zeros(CODE_POINTS, np.int64)
+    counts = np.zeros(MAX_CODE_POINT + 1, np.int64)
     kept: dict[Document, Source] = {}
     errors: list[UndecodableError] = []
     has_returns = False
@@ -250,9 +249,8 @@ def _encode_documents(
     on_event: OnEvent,
 ) -> Iterator[Ids]:
     """Yield the ids of documents in blocks, with the end_of_text id between two documents."""
-    table = np.full(CODE_POINTS, vocabulary.unknown_id or 0, vocabulary.dtype)
-    is_known = vocabulary.table >= 0
-    table[: len(is_known)][is_known] = vocabulary.table[is_known]
+    ids = np.where(vocabulary.table < 0, vocabulary.unknown_id or 0, vocabulary.table)
+    table = ids.astype(vocabulary.dtype)
     separator = np.array([vocabulary.end_of_text_id or 0], table.dtype)
     needs_separator = has_ends
     for document, source in _with_progress(documents.items(), "encoding characters", on_event):
@@ -264,7 +262,8 @@ def _encode_documents(
             )
         if needs_separator:
             yield separator
-        yield from map(table.take, _code_points(text))
+        for code_points in _code_points(text):
+            yield table.take(code_points, mode="clip")
         needs_separator = True
     if has_ends:
         yield separator
