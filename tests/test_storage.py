@@ -17,6 +17,7 @@ from charlm import storage
 from charlm.errors import CharlmError
 from charlm.storage import (
     UnreadableError,
+    UnwritableError,
     check_free,
     is_held,
     near_file_hint,
@@ -126,7 +127,7 @@ def old_file() -> Path:
 
 def test_a_full_disk_leaves_the_old_file(old_file: Path) -> None:
     message = "x: cannot be written: File too large"
-    with file_size_limit(1000), pytest.raises(CharlmError, match=message):
+    with file_size_limit(1000), pytest.raises(UnwritableError, match=message):
         write_file(old_file, b"x" * 1001)
     assert contents(Path()) == {old_file.name: b"old"}
 
@@ -238,13 +239,39 @@ def test_a_folder_that_another_process_made_is_kept() -> None:
     assert contents(Path()) == {"new": None, "new/theirs": None}
 
 
-def test_the_temporary_folder_of_a_process_with_the_same_number_is_removed() -> None:
-    leftover = Path(f".{os.getpid()}.new.tmp")
-    leftover.mkdir()
-    (leftover / "half").touch()
+def test_processes_with_the_same_number_do_not_share_a_temporary_folder() -> None:
+    with (
+        pytest.raises(CharlmError, match="already exists"),
+        new_folder(Path("new")) as one,
+        new_folder(Path("new")) as other,
+    ):
+        (one / "one").touch()
+        (other / "other").touch()
+    assert names(Path("new")) == ["other"]
+
+
+BUILD = """
+import pathlib, sys
+from charlm.storage import new_folder, only_writer
+with new_folder(pathlib.Path("new")) as folder, only_writer(folder):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_temporary_folder_of_a_killed_process_is_removed_at_the_next_start() -> None:
+    with started([sys.executable, "-c", BUILD]) as (process,):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        [temporary] = names(Path())
+        with new_folder(Path("other")):
+            pass
+        assert names(Path()) == [temporary, "other"]
+        process.kill()
+        process.wait()
     with new_folder(Path("new")):
         pass
-    assert contents(Path()) == {"new": None}
+    assert names(Path()) == ["new", "other"]
 
 
 def test_a_folder_that_is_not_empty_is_not_free() -> None:
