@@ -217,8 +217,11 @@ class Completion:
             "model": self.name,
         }
 
-    async def whole(self) -> dict[str, Any]:
+    async def whole(self, is_given_up: Callable[[], Awaitable[bool]]) -> dict[str, Any]:
         """Return the whole answer.
+
+        Args:
+            is_given_up: Function that returns whether nobody waits for the answer, which then ends.
 
         Raises:
             CharlmError: The logits are not finite.
@@ -226,6 +229,8 @@ class Completion:
         """
         choices: list[Choice] = []
         async for part in self._parts():
+            if await is_given_up():
+                break
             if part.index == len(choices):
                 choices.append(part)
                 continue

@@ -409,7 +409,7 @@ def test_an_empty_key_does_not_mean_that_requests_need_none(
 ) -> None:
     pytest.importorskip("starlette", reason="missing: starlette")
     monkeypatch.setenv("CHARLM_API_KEY", "")
-    check_failure("serve river-plays --host a..b", "CHARLM_API_KEY: the key is empty; unset it")
+    check_failure("serve river-plays --host a..b", "CHARLM_API_KEY: the key is empty, has")
 
 
 # Vocabularies
