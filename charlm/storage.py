@@ -290,8 +290,8 @@ def temporary_folder() -> Iterator[Path]:
 
 LOCK = ".lock"
 """Name of the lock file in the folder of a run or a search."""
-PATIENCE_SECONDS = 1.0
-"""Time that a writer waits for a lock, which `is_held` may hold for a moment."""
+TRIES, PAUSE_SECONDS = 100, 0.01
+"""Number of times that a writer tries to take a lock, which `is_held` may hold for a moment."""
 
 
 @dataclass(frozen=True)
@@ -312,14 +312,13 @@ class Lock:
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Lock]:
+def only_writer(folder: Path) -> Iterator[Lock]:
     """Hold the lock of the folder of a run or a search for the duration of the block.
 
     The lock stays with the folder if the folder is renamed.
 
     Args:
         folder: The folder.
-        clock: Clock in seconds.
 
     Raises:
         CharlmError: Another process holds the lock or has removed the folder; or the folder cannot
@@ -327,29 +326,22 @@ def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) ->
 
     """
     path = folder / LOCK
-    end = clock() + PATIENCE_SECONDS
     with contextlib.ExitStack() as stack:
         with writing(path):
             file = stack.enter_context(path.open("ab", buffering=0))
-            while not _try_to_lock(file):
-                if clock() > end:
-                    raise CharlmError(
-                        f"{folder}: another process is training here; wait for it, or choose "
-                        "another folder"
-                    )
-                time.sleep(0.01)
+            for _ in range(TRIES):
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(PAUSE_SECONDS)
+            else:
+                raise CharlmError(
+                    f"{folder}: another process is training here; wait for it, or choose another "
+                    "folder"
+                )
         lock = Lock(file)
         lock.check(folder)
         yield lock
-
-
-def _try_to_lock(file: FileIO) -> bool:
-    """Lock a file, and return whether that succeeded."""
-    try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def is_held(run: Path) -> bool:

@@ -6,9 +6,9 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from threading import Timer
 
 import pytest
-from fake_runs import ticking
 from limits import file_size_limit
 from processes import started
 from run_folders import contents, names
@@ -314,7 +314,7 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
         assert process.stdout.readline() == "held\n"
         assert is_held(tmp_path)
         message = "another process is training here"
-        with pytest.raises(CharlmError, match=message), only_writer(tmp_path, clock=ticking(1.0)):
+        with pytest.raises(CharlmError, match=message), only_writer(tmp_path):
             pass
         process.kill()
         process.wait()
@@ -324,16 +324,8 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 def test_a_writer_waits_for_a_process_that_only_checks_the_lock(tmp_path: Path) -> None:
     with (tmp_path / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        times = iter([0.0, 0.5])
-
-        def clock() -> float:
-            """Return the time, and release the lock in the second call."""
-            now = next(times)
-            if now > 0:
-                fcntl.flock(file, fcntl.LOCK_UN)
-            return now
-
-        with only_writer(tmp_path, clock=clock):
+        Timer(0.1, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        with only_writer(tmp_path):
             assert is_held(tmp_path)
 
 
@@ -342,20 +334,14 @@ def test_a_folder_that_another_process_removes_is_reported(tmp_path: Path) -> No
     folder.mkdir()
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        times = iter([0.0, 0.5])
 
-        def clock() -> float:
-            """Return the time, and remove the folder in the second call."""
-            now = next(times)
-            if now:
-                shutil.rmtree(folder)
-                fcntl.flock(file, fcntl.LOCK_UN)
-            return now
+        def remove() -> None:
+            shutil.rmtree(folder)
+            fcntl.flock(file, fcntl.LOCK_UN)
 
-        with (
-            pytest.raises(CharlmError, match="run: was moved, removed or replaced"),
-            only_writer(folder, clock=clock),
-        ):
+        Timer(0.1, remove).start()
+        message = "run: was moved, removed or replaced"
+        with pytest.raises(CharlmError, match=message), only_writer(folder):
             pass
 
 

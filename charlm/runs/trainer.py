@@ -86,7 +86,7 @@ def start_run(
         contextlib.ExitStack() as held,
     ):
         with new_folder(folder) as temporary:
-            lock = held.enter_context(only_writer(temporary, clock=session.clock))
+            lock = held.enter_context(only_writer(temporary))
             corpus = read_corpus(sources, request, temporary, session)
             session.note(f"text: {corpus.manifest.name}: {corpus.summary}")
             for problem in find_problems(corpus):
@@ -162,7 +162,7 @@ def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Out
             f"weights: charlm train TEXT --init {as_argument(path)}"
         )
         return outcome
-    with only_writer(path, clock=session.clock) as lock:
+    with only_writer(path) as lock:
         run = open_run(path)
         config = engines.resolve(run.config, is_recorded=True)
         engine = new_engine(config, run.corpus, engines, initial=read_initial_weights(run))

@@ -19,7 +19,6 @@ from fake_runs import (
     check_same_end,
     refuse_events,
     resume,
-    ticking,
     timed_steps,
     train,
 )
@@ -302,7 +301,7 @@ def test_a_finished_run_can_be_the_start_of_another(reference: Trained) -> None:
 def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
     run = train(tmp_path / "run", faults=interrupt_after(5)).folder
     before = contents(run)
-    session = Session(refuse_events, clock=ticking(1.0))
+    session = Session(refuse_events)
     with only_writer(run), pytest.raises(CharlmError, match="is training here"):
         continue_run(run, engines=FakeEngines(), session=session)
     assert contents(run) == before
