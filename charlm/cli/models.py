@@ -38,7 +38,7 @@ from charlm.wording import counted
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
-    from charlm.api.model import Model, NewLines
+    from charlm.api.model import NewLines
     from charlm.text.findings import Copies
 
 
@@ -160,8 +160,21 @@ def sample(
     facts = {"model": loaded.path, "prompt": prompt, "left_out": left_out, "seed": first_seed}
     if lines:
         del options["stop"]
-        found = loaded.lines(lines, prompt, seed=first_seed, on_event=display, **options)
-        _print_new_lines(loaded, found, facts if as_json else None)
+
+        def show(line: str) -> None:
+            with display:  # removes the bar
+                print_result(line)
+
+        on_line = None if as_json else show
+        found = loaded.lines(
+            lines, prompt, seed=first_seed, on_line=on_line, on_event=display, **options
+        )
+        if as_json:
+            scores = loaded.score([f"\n{line}\n" for line in found])
+            means = [float(nats.mean()) for nats in scores]
+            print_json(
+                {**facts, "lines": found, "nats_per_char": means, "rejected": found.rejected}
+            )
         if len(found) < lines:
             _explain_rejected(found)
         return
@@ -182,16 +195,6 @@ def sample(
             write_result(f"{prompt}{text}\n")
     else:
         _stream(prompt, next(texts))
-
-
-def _print_new_lines(model: "Model", lines: "NewLines", facts: dict[str, Any] | None) -> None:
-    """Print new lines, as JSON after `facts` if there are any."""
-    if facts is None:
-        print_result(*lines)
-        return
-    scores = model.score([f"\n{line}\n" for line in lines])
-    means = [float(nats.mean()) for nats in scores]
-    print_json({**facts, "lines": lines, "nats_per_char": means, "rejected": lines.rejected})
 
 
 def _explain_rejected(lines: "NewLines") -> None:
