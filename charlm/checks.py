@@ -1,5 +1,6 @@
 """Check untrusted JSON and the arguments of library calls."""
 
+import contextlib
 import json
 import math
 import os
@@ -133,11 +134,12 @@ def check_path(argument: str, value: str | Path) -> str:
     name = os.fspath(value)
     if not name:
         raise CharlmError(f"{argument}: the path is empty")
-    parts = name.encode("utf-8", "surrogatepass").split(b"/")
-    if "\n" in name or "\0" in name or max(map(len, parts)) > MAX_NAME_BYTES:
-        problem = "which is a text; must be the path of a file"
-        raise CharlmError(f"{argument}: found {name[:40]!r}..., {problem}")
-    return name
+    with contextlib.suppress(UnicodeEncodeError):  # an unpaired surrogate
+        longest = max(map(len, os.fsencode(name).split(b"/")))
+        if "\n" not in name and "\0" not in name and longest <= MAX_NAME_BYTES:
+            return name
+    problem = "which is a text; must be the path of a file"
+    raise CharlmError(f"{argument}: found {name[:40]!r}..., {problem}")
 
 
 def check_each(argument: str, value: str | Path | Iterable[str | Path]) -> list[str]:

@@ -1,15 +1,15 @@
 """Read untrusted files safely, write files and folders atomically, and lock folders.
 
-A file or a folder is written under the temporary name `.PROCESS.NAME.tmp` next to its target,
-synced, and renamed, so that a reader or a crash never sees half of it. PROCESS is the id of the
-writing process. The operating system releases the lock of a folder when its process ends, even if
-it is killed.
+A file or a folder is written under the temporary name `.RANDOM.NAME.tmp` next to its target,
+synced, and renamed, so that a reader or a crash never sees half of it. The operating system
+releases the lock of a folder when its process ends, even if it is killed.
 """
 
 import contextlib
 import fcntl
 import hashlib
 import os
+import secrets
 import shutil
 import stat
 import tempfile
@@ -21,8 +21,10 @@ from pathlib import Path
 
 from charlm.errors import CharlmError
 
-MAX_NAME = 40
+MAX_NAME = 60
 """Maximum number of characters of a name that are kept in its temporary name."""
+TEMPORARY = ".[0-9a-f]*.*.tmp"
+"""Pattern of temporary names."""
 
 
 class UnreadableError(CharlmError):
@@ -89,9 +91,13 @@ def file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+class UnwritableError(CharlmError):
+    """A file or a folder cannot be written, for example because the disk is full."""
+
+
 @contextlib.contextmanager
 def writing(target: Path) -> Iterator[None]:
-    """Turn an OSError in the block into a CharlmError that names the target and the reason.
+    """Turn an OSError in the block into an UnwritableError that names the target and the reason.
 
     The block contains only operations on files: an OSError of anything else, for instance of a
     caller's function, would get a wrong message.
@@ -100,7 +106,7 @@ def writing(target: Path) -> Iterator[None]:
         yield
     except OSError as error:
         reason = error.strerror or str(error)
-        raise CharlmError(f"{target}: cannot be written: {reason}") from error
+        raise UnwritableError(f"{target}: cannot be written: {reason}") from None
 
 
 def write_file(target: Path, data: bytes | memoryview) -> None:
@@ -181,7 +187,8 @@ def new_folder(target: Path) -> Iterator[Path]:
     """Make a folder that is complete when it appears.
 
     The block fills a temporary folder next to the target, which is synced and renamed at the end.
-    If the block fails, the temporary folder is removed, and the target is unchanged.
+    If the block fails, the temporary folder is removed, and the target is unchanged. Temporary
+    folders of killed processes next to the target are removed if they have a lock.
 
     Args:
         target: Path of the folder, which must be new or empty. Missing parents are made. A link to
@@ -192,7 +199,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
     Raises:
         CharlmError: `check_free` refuses the target, at the start or at the end; or the folder
-            cannot be written.
+            cannot be written, also in the block; the message then names the target.
 
     """
     path = Path(os.path.realpath(target))
@@ -200,7 +207,9 @@ def new_folder(target: Path) -> Iterator[Path]:
     temporary = _temporary_path(path)
     with writing(target):
         path.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)  # of a killed process with this process's id
+        for lock in path.parent.glob(f"{TEMPORARY}/{LOCK}"):
+            if not is_held(lock.parent):  # its process was killed
+                shutil.rmtree(lock.parent, ignore_errors=True)
         temporary.mkdir()
     try:
         yield temporary
@@ -212,13 +221,15 @@ def new_folder(target: Path) -> Iterator[Path]:
                 check_free(target)  # another process may have been faster
                 raise
             sync_folder(path.parent)
+    except UnwritableError as error:
+        raise UnwritableError(str(error).replace(str(temporary), str(target))) from None
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _temporary_path(path: Path) -> Path:
-    """Return the path under which this process writes a file or a folder before renaming it."""
-    return path.with_name(f".{os.getpid()}.{path.name[:MAX_NAME]}.tmp")
+    """Return a new path under which a file or a folder is written before it is renamed."""
+    return path.with_name(f".{secrets.token_hex(4)}.{path.name[:MAX_NAME]}.tmp")
 
 
 def remove(path: Path) -> None:
@@ -234,7 +245,7 @@ def remove_leftovers(folder: Path) -> None:
 
     No other process may be writing here at the time.
     """
-    for path in folder.glob(".[0-9]*.tmp"):
+    for path in folder.glob(TEMPORARY):
         remove(path)
 
 
@@ -256,8 +267,8 @@ def temporary_folder() -> Iterator[Path]:
 
 LOCK = ".lock"
 """Name of the lock file in the folder of a run or a search."""
-PATIENCE_SECONDS = 1.0
-"""Time that a writer waits for a lock, which `is_held` may hold for a moment."""
+TRIES, PAUSE_SECONDS = 100, 0.01
+"""Number of times that a writer tries to take a lock, which `is_held` may hold for a moment."""
 
 
 @dataclass(frozen=True)
@@ -278,14 +289,13 @@ class Lock:
 
 
 @contextlib.contextmanager
-def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) -> Iterator[Lock]:
+def only_writer(folder: Path) -> Iterator[Lock]:
     """Hold the lock of the folder of a run or a search for the duration of the block.
 
     The lock stays with the folder if the folder is renamed.
 
     Args:
         folder: The folder.
-        clock: Clock in seconds.
 
     Raises:
         CharlmError: Another process holds the lock or has removed the folder; or the folder cannot
@@ -293,29 +303,22 @@ def only_writer(folder: Path, *, clock: Callable[[], float] = time.monotonic) ->
 
     """
     path = folder / LOCK
-    end = clock() + PATIENCE_SECONDS
     with contextlib.ExitStack() as stack:
         with writing(path):
             file = stack.enter_context(path.open("ab", buffering=0))
-            while not _try_to_lock(file):
-                if clock() > end:
-                    raise CharlmError(
-                        f"{folder}: another process is training here; wait for it, or choose "
-                        "another folder"
-                    )
-                time.sleep(0.01)
+            for _ in range(TRIES):
+                with contextlib.suppress(BlockingIOError):
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                time.sleep(PAUSE_SECONDS)
+            else:
+                raise CharlmError(
+                    f"{folder}: another process is training here; wait for it, or choose another "
+                    "folder"
+                )
         lock = Lock(file)
         lock.check(folder)
         yield lock
-
-
-def _try_to_lock(file: FileIO) -> bool:
-    """Lock a file, and return whether that succeeded."""
-    try:
-        fcntl.flock(file.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def is_held(run: Path) -> bool:

@@ -6,9 +6,9 @@ import os
 import shutil
 import sys
 from pathlib import Path
+from threading import Timer
 
 import pytest
-from fake_runs import ticking
 from limits import file_size_limit
 from processes import started
 from run_folders import contents, names
@@ -17,6 +17,7 @@ from charlm import storage
 from charlm.errors import CharlmError
 from charlm.storage import (
     UnreadableError,
+    UnwritableError,
     check_free,
     is_held,
     new_folder,
@@ -94,7 +95,7 @@ def old_file() -> Path:
 
 def test_a_full_disk_leaves_the_old_file(old_file: Path) -> None:
     message = "x: cannot be written: File too large"
-    with file_size_limit(1000), pytest.raises(CharlmError, match=message):
+    with file_size_limit(1000), pytest.raises(UnwritableError, match=message):
         write_file(old_file, b"x" * 1001)
     assert contents(Path()) == {old_file.name: b"old"}
 
@@ -206,13 +207,34 @@ def test_a_folder_that_another_process_made_is_kept() -> None:
     assert contents(Path()) == {"new": None, "new/theirs": None}
 
 
-def test_the_temporary_folder_of_a_process_with_the_same_number_is_removed() -> None:
-    leftover = Path(f".{os.getpid()}.new.tmp")
-    leftover.mkdir()
-    (leftover / "half").touch()
+def test_processes_with_the_same_number_do_not_share_a_temporary_folder() -> None:
+    with new_folder(Path("new")) as one, new_folder(Path("new")) as other:
+        assert one != other
+    assert names(Path()) == ["new"]
+
+
+BUILD = """
+import pathlib, sys
+from charlm.storage import new_folder, only_writer
+with new_folder(pathlib.Path("new")) as folder, only_writer(folder):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_the_temporary_folder_of_a_killed_process_is_removed_at_the_next_start() -> None:
+    with started([sys.executable, "-c", BUILD]) as (process,):
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        [temporary] = names(Path())
+        with new_folder(Path("other")):
+            pass
+        assert names(Path()) == [temporary, "other"]
+        process.kill()
+        process.wait()
     with new_folder(Path("new")):
         pass
-    assert contents(Path()) == {"new": None}
+    assert names(Path()) == ["new", "other"]
 
 
 def test_a_folder_that_is_not_empty_is_not_free() -> None:
@@ -260,7 +282,7 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
         assert process.stdout.readline() == "held\n"
         assert is_held(tmp_path)
         message = "another process is training here"
-        with pytest.raises(CharlmError, match=message), only_writer(tmp_path, clock=ticking(1.0)):
+        with pytest.raises(CharlmError, match=message), only_writer(tmp_path):
             pass
         process.kill()
         process.wait()
@@ -270,16 +292,8 @@ def test_a_second_writer_is_refused(tmp_path: Path) -> None:
 def test_a_writer_waits_for_a_process_that_only_checks_the_lock(tmp_path: Path) -> None:
     with (tmp_path / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_SH)
-        times = iter([0.0, 0.5])
-
-        def clock() -> float:
-            """Return the time, and release the lock in the second call."""
-            now = next(times)
-            if now > 0:
-                fcntl.flock(file, fcntl.LOCK_UN)
-            return now
-
-        with only_writer(tmp_path, clock=clock):
+        Timer(0.1, fcntl.flock, (file, fcntl.LOCK_UN)).start()
+        with only_writer(tmp_path):
             assert is_held(tmp_path)
 
 
@@ -288,20 +302,14 @@ def test_a_folder_that_another_process_removes_is_reported(tmp_path: Path) -> No
     folder.mkdir()
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
-        times = iter([0.0, 0.5])
 
-        def clock() -> float:
-            """Return the time, and remove the folder in the second call."""
-            now = next(times)
-            if now:
-                shutil.rmtree(folder)
-                fcntl.flock(file, fcntl.LOCK_UN)
-            return now
+        def remove() -> None:
+            shutil.rmtree(folder)
+            fcntl.flock(file, fcntl.LOCK_UN)
 
-        with (
-            pytest.raises(CharlmError, match="run: was moved, removed or replaced"),
-            only_writer(folder, clock=clock),
-        ):
+        Timer(0.1, remove).start()
+        message = "run: was moved, removed or replaced"
+        with pytest.raises(CharlmError, match=message), only_writer(folder):
             pass
 
 

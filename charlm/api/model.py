@@ -3,8 +3,9 @@
 Axes: B batch, T time, V vocabulary, H units.
 """
 
+import itertools
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +28,7 @@ from charlm.core.rnn import Floats, Integers, State, ignore_overflow, read_outpu
 from charlm.core.sampler import Sampler
 from charlm.core.vocabulary import Ids, Vocabulary
 from charlm.errors import CharlmError
-from charlm.events import Note, OnEvent, ignore
+from charlm.events import Note, OnEvent, Progress, ignore
 from charlm.runs.folder import find_model
 from charlm.wording import short_repr
 
@@ -37,8 +38,8 @@ if TYPE_CHECKING:
 
 MAX_STREAMS = 1_000_000
 """Largest batch size of a state."""
-TRIES = 20
-"""Maximum number of lines that are generated for each line that is wanted."""
+MAX_REJECTED = 100
+"""Number of lines in a row that are rejected before no more are generated."""
 LINES_BEFORE, CHARACTERS_BEFORE = 8, 256
 """Maximum number of lines, and of their characters, that the model reads before a new line."""
 Text = str | NDArray[Any] | Sequence[int]
@@ -275,6 +276,7 @@ class Model:
         prompt: str = "",
         *,
         seed: int | None = None,
+        on_line: Callable[[str], object] | None = None,
         on_event: OnEvent = ignore,
         **options: Any,
     ) -> NewLines:
@@ -287,15 +289,17 @@ class Model:
             count: Number of lines, 1 or more.
             prompt: Beginning of each line; the model also reads the lines before it, if any.
             seed: Seed, 0 or more; the same seed gives the same lines. None = a random seed.
-            on_event: Called with a note if the text is not known.
+            on_line: Called with each line when it is found.
+            on_event: Called with the progress, and with a note if the text is not known.
             options: `length` of a line, `temperature`, `top_k`, `top_p`, `min_p`; see `generate`.
 
         Returns:
-            The lines, and the numbers of rejected lines. There are fewer lines than `count` if most
-            are rejected.
+            The lines, and the numbers of rejected lines. There are fewer lines than `count` if
+            MAX_REJECTED are rejected in a row.
 
         Raises:
-            CharlmError: An argument is out of range, or the text of the run is damaged.
+            CharlmError: An argument is out of range, the model does not know line breaks, or the
+                text of the run is damaged.
 
         """
         from charlm.runs.run import run_corpus
@@ -303,6 +307,8 @@ class Model:
         check_whole("count", count, 1)
         first_seed = random_seed() if seed is None else seed
         check_whole("seed", first_seed, 0)
+        if "\n" not in self.vocabulary.characters:
+            raise CharlmError(f"{self.path}: does not know line breaks, so it cannot end a line")
         known = [""]
         corpus = run_corpus(self.path, self.trained)
         if corpus is None:
@@ -312,8 +318,13 @@ class Model:
         problems = {**dict.fromkeys(known, "in the text already"), "": "empty"}
         lines = NewLines()
         beginning = self.vocabulary.normalize(prompt).rpartition("\n")[2]
-        places = np.random.default_rng(first_seed).integers(len(known), size=TRIES * count)
-        for number, place in enumerate(places.tolist()):
+        places = np.random.default_rng(first_seed)
+        last = 0
+        for number in itertools.count():
+            on_event(Progress("generating lines", len(lines), count, "line"))
+            if len(lines) == count or number - last >= MAX_REJECTED:
+                break
+            place = int(places.integers(len(known)))
             read = known[max(0, place - LINES_BEFORE) : place]
             before = "\n".join(["", *read, ""])[-CHARACTERS_BEFORE:]
             own_seed = first_seed + number * RANDOM_SEEDS
@@ -327,8 +338,9 @@ class Model:
                 continue
             lines.append(line)
             problems[line] = "repeated"
-            if len(lines) == count:
-                break
+            last = number + 1
+            if on_line is not None:
+                on_line(line)
         return lines
 
     def _state_of(self, state: Sequence[Floats] | None, *, streams: int = 1) -> State:

@@ -200,7 +200,7 @@ def train(
         run: Folder of the run, new or empty. None = a new folder under runs/, named by the time and
             the text.
         resume: Whether to continue the run in `run` if there is one. Its text must be the same; it
-            keeps the settings that it began with.
+            keeps the settings that it began with, and `minutes` has no effect.
         on_event: Called with each event of `charlm.events`. An exception that it raises ends the
             training, which can be resumed from its newest checkpoint.
 
@@ -222,7 +222,8 @@ def train(
         check_same_text(sources, read_manifest(path / CORPUS), owner=path)
         # Its recipe and initial weights may be gone, so they are not read.
         if any((recipe, overrides, epochs, minutes, init)):
-            session.note(f"{path}: continuing with the settings that this run began with")
+            kept = "the settings that this run began with, and without a time limit"
+            session.note(f"{path}: continuing with {kept}")
         return continue_run(path, engines=engines, session=session)
 
 

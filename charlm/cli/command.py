@@ -33,6 +33,9 @@ from charlm.cli.output import (
 )
 from charlm.errors import CharlmError, as_line
 
+INSTALLED_WITH = {"absl": "tensorboard", "tensorboard": "tensorflow tensorboard"}
+"""Packages to install if a package is missing that the user does not know."""
+
 
 class Command(click.Command):
     """A command of `charlm`, or the group of all commands.
@@ -61,8 +64,9 @@ class Command(click.Command):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; with --json, print an error as JSON too."""
         try:
-            return super().invoke(ctx)
-        except (CharlmError, click.UsageError, OSError) as error:
+            with _explaining():
+                return super().invoke(ctx)
+        except CharlmError as error:
             if ctx.params.get("as_json"):
                 with contextlib.suppress(CharlmError, OutputClosedError):
                     print_json({"error": str(error)})
@@ -133,18 +137,24 @@ def _exit_codes() -> Iterator[None]:
         for problem in problems:
             print_aside(f"  {problem}")
         sys.exit(error.exit_code)
+    except KeyboardInterrupt as stopped:
+        sys.exit(getattr(stopped, "exit_code", 130))
+
+
+@contextlib.contextmanager
+def _explaining() -> Iterator[None]:
+    """Turn an OSError, or the error of a missing package, into a CharlmError."""
+    try:
+        yield
     except OSError as error:
         place = f"{error.filename}: " if error.filename is not None else ""
-        say_error(f"{place}{error.strerror or type(error).__name__}")
-        sys.exit(1)
+        raise CharlmError(f"{place}{error.strerror or type(error).__name__}") from None
     except ModuleNotFoundError as error:
         package = (error.name or "charlm").partition(".")[0]
         if package == "charlm":
             raise
-        say_error(f"{package}: this package is not installed: pip install {package}")
-        sys.exit(1)
-    except KeyboardInterrupt as stopped:
-        sys.exit(getattr(stopped, "exit_code", 130))
+        advice = f"pip install {INSTALLED_WITH.get(package, package)}"
+        raise CharlmError(f"{package}: this package is not installed: {advice}") from None
 
 
 Suggestions = list[CompletionItem[str]]

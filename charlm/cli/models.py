@@ -38,7 +38,7 @@ from charlm.wording import counted
 
 if TYPE_CHECKING:
     from charlm.api.evaluation import Evaluation
-    from charlm.api.model import Model, NewLines
+    from charlm.api.model import NewLines
     from charlm.text.findings import Copies
 
 
@@ -154,14 +154,28 @@ def sample(
     first_seed = random_seed() if seed is None else seed
     display = ProgressDisplay()
     loaded = load(model, on_event=display)
-    left_out = loaded.vocabulary.left_out(prompt)
+    _, left_out = loaded.vocabulary.read(prompt)
     if left_out:
         say(describe_left_out(left_out, "the prompt"))
     facts = {"model": loaded.path, "prompt": prompt, "left_out": left_out, "seed": first_seed}
     if lines:
         del options["stop"]
-        found = loaded.lines(lines, prompt, seed=first_seed, on_event=display, **options)
-        _print_new_lines(loaded, found, facts if as_json else None)
+
+        def show(line: str) -> None:
+            with display:  # removes the bar
+                print_result(line)
+
+        on_line = None if as_json else show
+        found = loaded.lines(
+            lines, prompt, seed=first_seed, on_line=on_line, on_event=display, **options
+        )
+        if as_json:
+            from charlm.api.evaluation import score_lines
+
+            means = [score.nats_per_char for score in score_lines(loaded, found)]
+            print_json(
+                {**facts, "lines": found, "nats_per_char": means, "rejected": found.rejected}
+            )
         if len(found) < lines:
             _explain_rejected(found)
         return
@@ -182,17 +196,6 @@ def sample(
             write_result(f"{prompt}{text}\n")
     else:
         _stream(prompt, next(texts))
-
-
-def _print_new_lines(model: "Model", lines: "NewLines", facts: dict[str, Any] | None) -> None:
-    """Print new lines, as JSON after `facts` if there are any."""
-    if facts is None:
-        print_result(*lines)
-        return
-    from charlm.api.evaluation import score_lines
-
-    means = [score.nats_per_char for score in score_lines(model, lines)]
-    print_json({**facts, "lines": lines, "nats_per_char": means, "rejected": lines.rejected})
 
 
 def _explain_rejected(lines: "NewLines") -> None:

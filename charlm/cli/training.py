@@ -76,6 +76,9 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
         )
     if resume and not is_known_run and "run" not in chosen:
         raise click.UsageError("--resume with a text also needs --run, the folder of the run")
+    from charlm.storage import CONFIG_FILE, is_run
+
+    had_begun = resume and options["run"] is not None and is_run(options["run"])
     started = time.perf_counter()
     with ProgressDisplay() as display:
         try:
@@ -90,10 +93,9 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
             raise
     from charlm.core import BEST
     from charlm.runs.folder import CORPUS, INIT
-    from charlm.storage import CONFIG_FILE
 
     total_seconds = time.perf_counter() - started
-    minutes = options["minutes"]
+    minutes = None if had_begun else options["minutes"]
     if options["text"] == (Path("-"),):  # it can be read only once
         options["text"] = [outcome.folder / CORPUS]
     if resume:  # a run that existed keeps its own settings

@@ -5,11 +5,20 @@ initializers, regularizers and constraints, because that needs Keras. The docstr
 are the text of docs/settings.md.
 """
 
+import codecs
 import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, WithJsonSchema, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 
 DEFAULT_EPOCHS = 20
@@ -68,6 +77,14 @@ DECIDED_BY_THE_TASK = {
 """Arguments of SimpleRNN that cannot be set, with the reason."""
 
 
+def _python_name(encoding: str) -> str:
+    """Return Python's own name of an encoding: utf8 and UTF-8 are utf-8."""
+    try:
+        return codecs.lookup(encoding).name
+    except (LookupError, ValueError):  # `check_encoding` refuses it
+        return encoding
+
+
 class _Section(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, strict=True, allow_inf_nan=False, use_attribute_docstrings=True
@@ -80,7 +97,7 @@ class CorpusConfig(_Section):
     A corpus made by `charlm tokenize` has these settings already; they cannot be changed later.
     """
 
-    encoding: str = "utf-8"
+    encoding: Annotated[str, AfterValidator(_python_name)] = "utf-8"
     """Encoding of the text files, as Python names it. `latin-1` gives each byte an id."""
     errors: Literal["strict", "replace"] = "strict"
     """Treatment of bytes that are not valid in the encoding: `strict` refuses their file, `replace`

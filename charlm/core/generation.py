@@ -115,11 +115,10 @@ def choose_ids(model: TrainedModel, state: State, request: TextRequest) -> Itera
     forbidden = [] if unknown_id is None else [unknown_id]
     stepper = Stepper(model.parameters, state, forbidden=forbidden)
     choose = make_chooser(request.sampler)
-    advance = stepper.advance
     for uniform in islice(_uniforms(request.seed), request.length or None):
         chosen = choose(stepper.logits, uniform)
         yield chosen
-        advance(chosen)
+        stepper.advance(chosen)
 
 
 class GeneratedText(Iterator[str]):
@@ -166,13 +165,16 @@ class GeneratedText(Iterator[str]):
         """Generate up to `count` characters; return the text that is certain now, perhaps none.
 
         Raises:
-            CharlmError: The logits are not finite.
+            CharlmError: The logits are not finite, or an earlier call has failed.
 
         """
         chunk = ""
         # Values that are not finite raise a CharlmError.
         with ignore_overflow():
-            for number, index in islice(self._ids, count):
+            for _ in range(count):
+                number, index = next(self._ids, (0, 0))
+                if not number:
+                    raise CharlmError("text: generating it has failed; generate it again")
                 if number == self._length:
                     self.stopped_by = "length"
                 chunk += self._add(index)
@@ -205,7 +207,7 @@ class GeneratedText(Iterator[str]):
         """Generate the rest of the text, and return the whole text.
 
         Raises:
-            CharlmError: The text is endless.
+            CharlmError: The text is endless, or generating it fails or has failed.
 
         """
         if self._length == 0:
@@ -242,8 +244,7 @@ def continue_text(model: TrainedModel, state: State, request: TextRequest) -> Ge
         request: The settings of the text; its prompt has no effect.
 
     """
-    ids = choose_ids(model, state, request)
-    return GeneratedText(ids, model.vocabulary, request)
+    return GeneratedText(choose_ids(model, state, request), model.vocabulary, request)
 
 
 def encode_prompt(model: TrainedModel, prompt: str) -> Integers:

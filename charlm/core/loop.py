@@ -55,7 +55,8 @@ class Callback:
     `on_start` is called once in a session; after each call of the engine, the other methods that
     apply are called in the order of this class, each for all callbacks in their order. A callback
     ends a session by `reason_to_end`, of which the first one counts, or makes it fail by raising
-    CharlmError; it changes neither the state nor the engine.
+    CharlmError; it changes neither the state nor the engine. The arrays of `evaluation.model`,
+    which is saved, are read-only.
     """
 
     def on_start(self, training: "Training") -> None:
@@ -185,8 +186,7 @@ class Training:
     def reason_to_end(self) -> End | None:
         """Return why the session ends at this step, or None."""
         if self.state.step >= self.schedule.total:
-            is_trained = self.state.step > 0
-            reason = "all steps done" if is_trained else "not trained: the run has no steps"
+            reason = "all steps done" if self.state.step else "not trained: the run has no steps"
             return End("all steps", reason)
         reasons = (callback.reason_to_end(self) for callback in self.callbacks)
         return next(filter(None, reasons), None)

@@ -5,7 +5,7 @@ Axes: N characters; V size of the vocabulary.
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -98,9 +98,9 @@ class Vocabulary:
 
     @cached_property
     def table(self) -> NDArray[np.int64]:
-        """The id of each code point, int64 [highest code point + 1]; -1 = no id."""
+        """The id of each code point, int64 [highest code point + 2]; -1 = no id, as at the end."""
         ids = {ord(c): index for index, c in enumerate(self.characters) if c is not None}
-        table = np.full(max(ids, default=0) + 1, -1, np.int64)
+        table = np.full(max(ids, default=0) + 2, -1, np.int64)
         table[[*ids]] = [*ids.values()]
         return table
 
@@ -125,35 +125,42 @@ class Vocabulary:
     def look_up(self, text: str) -> NDArray[np.int64]:
         """Return the id of each character, int64 [N]; -1 = no id."""
         code_points = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
-        is_known = code_points < len(self.table)
-        return np.where(is_known, self.table[np.where(is_known, code_points, 0)], -1)
+        return self.table[np.minimum(code_points, len(self.table) - 1)]
 
-    def unknown(self, text: str) -> Counter[str]:
-        """Return the number of occurrences of each character that has no id."""
-        text = self.normalize(text)
-        return Counter(text[index] for index in np.flatnonzero(self.look_up(text) < 0))
-
-    def left_out(self, text: str) -> Counter[str]:
-        """Return the number of occurrences of each character that `encode` leaves out."""
-        return Counter() if self.unknown_id is not None else self.unknown(text)
-
-    def encode(self, text: str) -> NDArray[np.int64]:
-        """Return the ids of a text, int64 [n].
+    def read(self, text: str) -> tuple[NDArray[np.int64], Counter[str]]:
+        """Return the ids of a text, int64 [n], and the characters that were left out.
 
         A character without an id becomes the unknown id, or is left out if there is no unknown id.
+
+        Returns:
+            The ids; and the number of occurrences of each character that was left out.
 
         Raises:
             CharlmError: There are too many combining marks in a row.
 
         """
-        ids = self.look_up(self.normalize(text))
-        if self.unknown_id is None:
-            return ids[ids >= 0]
-        return np.where(ids < 0, self.unknown_id, ids)
+        text = self.normalize(text)
+        ids = self.look_up(text)
+        if self.unknown_id is not None:
+            return np.where(ids < 0, self.unknown_id, ids), Counter()
+        return ids[ids >= 0], Counter(text[index] for index in np.flatnonzero(ids < 0))
 
-    def decode(self, ids: Ids) -> str:
-        """Return the text of ids [N]: U+FFFD for the unknown id, nothing for the end_of_text id."""
-        return "".join([self.glyphs[index] for index in ids.tolist()])
+    def encode(self, text: str) -> NDArray[np.int64]:
+        """Return the ids of a text, int64 [n]; see `read`."""
+        return self.read(text)[0]
+
+    def decode(self, ids: Ids | Sequence[int]) -> str:
+        """Return the text of ids [N]: U+FFFD for the unknown id, nothing for the end_of_text id.
+
+        Raises:
+            CharlmError: An id is not from 0 to V - 1.
+
+        """
+        ids = np.asarray(ids, np.int64)
+        last = len(self) - 1
+        if np.any(ids != ids.clip(0, last)):
+            raise CharlmError(f"ids: must be whole numbers from 0 to {last}")
+        return self.spell(ids[ids != self.end_of_text_id], end="\0")
 
     def spell(self, ids: Ids, *, end: str) -> str:
         """Return the text of ids [N], with the character `end` for the end_of_text id."""

@@ -15,7 +15,6 @@ from charlm.core.engine import Engine, EngineFactory, SoftTargets
 from charlm.core.loop import Callback, End, Training
 from charlm.core.model_file import read_model
 from charlm.core.scoring import Score
-from charlm.errors import CharlmError
 from charlm.events import Decided, Ended, Note
 from charlm.measures.baselines import NGRAM, Comparison
 from charlm.measures.estimates import difference, is_clear, loss_of
@@ -33,11 +32,19 @@ from charlm.runs.folder import CORPUS, SOFT_TARGETS
 from charlm.runs.initial_weights import read_initial_weights
 from charlm.runs.logs import Probes, RunLog
 from charlm.runs.run import Outcome, Run, free_folder, open_run, read_outcome, write_run
-from charlm.runs.session import Session
+from charlm.runs.session import Session, Stopped
 from charlm.runs.soft_targets import open_soft_targets
 from charlm.runs.temperature import set_temperature
 from charlm.runs.timing import TimeLimit
-from charlm.storage import Lock, new_folder, only_writer, remove, write_file
+from charlm.storage import (
+    CONFIG_FILE,
+    Lock,
+    UnwritableError,
+    new_folder,
+    only_writer,
+    remove,
+    write_file,
+)
 from charlm.text.corpus import (
     CORPUS_FILE,
     IDS_FILE,
@@ -49,7 +56,7 @@ from charlm.text.corpus import (
 from charlm.text.documents import name_text
 from charlm.text.findings import find_problems
 from charlm.text.tokenization import tokenize
-from charlm.wording import as_argument, counted, duration, short_number
+from charlm.wording import as_argument, counted, duration, name_some, short_number
 
 
 def start_run(
@@ -79,7 +86,7 @@ def start_run(
         contextlib.ExitStack() as held,
     ):
         with new_folder(folder) as temporary:
-            lock = held.enter_context(only_writer(temporary, clock=session.clock))
+            lock = held.enter_context(only_writer(temporary))
             corpus = read_corpus(sources, request, temporary, session)
             session.note(f"text: {corpus.manifest.name}: {corpus.summary}")
             for problem in find_problems(corpus):
@@ -155,7 +162,7 @@ def continue_run(path: Path, *, engines: EngineFactory, session: Session) -> Out
             f"weights: charlm train TEXT --init {as_argument(path)}"
         )
         return outcome
-    with only_writer(path, clock=session.clock) as lock:
+    with only_writer(path) as lock:
         run = open_run(path)
         config = engines.resolve(run.config, is_recorded=True)
         engine = new_engine(config, run.corpus, engines, initial=read_initial_weights(run))
@@ -198,6 +205,7 @@ def train_run(
 
     """
     settings = run.config.training
+    interruption = session.interruption
     text = training_text(run.corpus)
     log = RunLog(run.folder, ngram)
     callbacks: list[Callback] = [Divergence(), LockedFolder(lock), log, Probes(log, text)]
@@ -213,27 +221,34 @@ def train_run(
         run.config,
         text,
         engine,
-        callbacks=[*callbacks, session.interruption],
+        callbacks=[*callbacks, interruption],
         soft_targets=soft_targets,
         on_event=session.on_event,
         clock=session.clock,
     )
     temperature = train_nats = None
-    session.interruption.is_deferred = True
+    interruption.is_deferred = True
     end = _run(training)
-    has_model = end.kind != "signal" and training.best is not None
     is_over = (lambda _=0: False) if limit is None else limit.is_over
-    if has_model and not is_over(training.evaluation_seconds or 0.0):
-        train_nats = _score_training_text(training)
-    if has_model and run.config.sampling.chooses_temperature:
-        temperature = set_temperature(run, lock, is_over=is_over)
+    with contextlib.suppress(Stopped):  # a run that is continued does this again
+        interruption.is_deferred = False
+        has_model = interruption.signal is None and training.best is not None
+        if has_model and not is_over(training.evaluation_seconds or 0.0):
+            train_nats = _score_training_text(training)
+        if has_model and run.config.sampling.chooses_temperature:
+            temperature = set_temperature(run, lock, is_over=is_over)
+        interruption.is_deferred = True
+    end = interruption.reason_to_end(training) or end
+    removed = [name for name in (CONFIG_FILE, CORPUS) if not (run.folder / name).exists()]
+    if removed:
+        session.warn(f"{run.folder}: {name_some(removed)} was removed during training; put it back")
     outcome = _outcome(training, end, ngram, temperature=temperature, train_nats=train_nats)
     if end.kind == "time limit":
         session.warn(f"slower than planned: {outcome.step:,} of {training.schedule.total:,} steps")
     if limit is not None and session.clock() > limit.end:
         session.warn(f"took longer than {limit.minutes:g} min")
     if end.kind == "signal":
-        outcome = replace(outcome, signal=session.interruption.signal)
+        outcome = replace(outcome, signal=interruption.signal)
     else:
         lock.check(run.folder)
         outcome.write()
@@ -250,8 +265,8 @@ def _run(training: Training) -> End:
     """Train to the end of the session; if a file cannot be written, say how to go on."""
     try:
         return training.run()
-    except CharlmError as error:
-        if isinstance(error.__cause__, OSError) and training.saved_step >= 0:
+    except UnwritableError:
+        if training.saved_step >= 0:
             run = as_argument(training.folder)
             note = Note(
                 f"{training.folder}: saved up to step {training.saved_step:,}; continue with: "

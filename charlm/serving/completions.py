@@ -206,9 +206,9 @@ class Completion:
     """Function that lets other requests go on."""
 
     def __post_init__(self) -> None:
-        vocabulary = self.model.vocabulary
-        self._prompts = [vocabulary.encode(prompt) for prompt in self.request.prompt]
-        self._left_out = [vocabulary.left_out(prompt) for prompt in self.request.prompt]
+        prompts = [*map(self.model.vocabulary.read, self.request.prompt)]
+        self._prompts = [ids for ids, _ in prompts]
+        self._left_out = [left_out for _, left_out in prompts]
         self._generated = 0  # number of characters
         self._head: dict[str, Any] = {
             "id": f"cmpl-{secrets.token_hex(12)}",
@@ -217,8 +217,11 @@ class Completion:
             "model": self.name,
         }
 
-    async def whole(self) -> dict[str, Any]:
+    async def whole(self, is_given_up: Callable[[], Awaitable[bool]]) -> dict[str, Any]:
         """Return the whole answer.
+
+        Args:
+            is_given_up: Function that returns whether nobody waits for the answer, which then ends.
 
         Raises:
             CharlmError: The logits are not finite.
@@ -226,6 +229,8 @@ class Completion:
         """
         choices: list[Choice] = []
         async for part in self._parts():
+            if await is_given_up():
+                break
             if part.index == len(choices):
                 choices.append(part)
                 continue

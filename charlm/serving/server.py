@@ -10,6 +10,7 @@ import logging
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import uvicorn
@@ -20,14 +21,13 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.middleware.cors import CORSMiddleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from charlm.checks import check_each, check_path, check_whole
-from charlm.core.model_file import read_model
+from charlm.core.model_file import TrainedModel, read_model
 from charlm.core.reading import one_thread
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
@@ -49,6 +49,8 @@ HOST = re.compile(r"\*|(\*\.)?[\w.-]+|\[[\w.:%]+\]")
 """Name or address in the header Host, without a port; * = any."""
 ORIGIN = re.compile(r"\*|[a-z][a-z0-9+.-]*://[^/]+")
 """Web site in the header Origin; * = any."""
+KEY = re.compile(r"\S([^\r\n]*\S)?")
+"""Key that a client can send in a header."""
 
 
 def serve(
@@ -184,16 +186,19 @@ class ServedModel:
         self._path = path
         self._on_event = on_event
         self._version = _version(path)
-        self._read()
+        self._use(read_model(path))
 
-    def _read(self) -> None:
-        trained = read_model(self._path)
-        self.page = export_html(trained, title=self.name)["index.html"]
-        """Web page that generates text in the browser."""
+    def _use(self, trained: TrainedModel) -> None:
         self.trained = trained
         """Network, vocabulary and config."""
         self.modified, _ = self._version
         """Time when the file was replaced, in nanoseconds since 1970."""
+        vars(self).pop("page", None)
+
+    @cached_property
+    def page(self) -> bytes:
+        """Web page that generates text in the browser."""
+        return export_html(self.trained, title=self.name)["index.html"]
 
     async def refresh(self) -> None:
         """Read the file again if it was replaced; a damaged or missing file changes nothing.
@@ -206,7 +211,10 @@ class ServedModel:
         self._version = version
         result = "serving the new model"
         try:
-            await asyncio.to_thread(self._read)
+            trained = await asyncio.to_thread(read_model, self._path)
+            if version != self._version:  # another request reads a newer file
+                return
+            self._use(trained)
         except CharlmError as error:
             result = f"still serving the old model: {error}"
         self._on_event(Note(f"{self.name}: the file has changed; {result}"))
@@ -260,11 +268,12 @@ def make_app(
     header Host then contains the name of that site. A browser does not know the key.
 
     Raises:
-        CharlmError: The key is empty, or a host or an origin is not as browsers send it.
+        CharlmError: No client can send the key, or a host or an origin is not as browsers send it.
 
     """
-    if key == "":
-        raise CharlmError("CHARLM_API_KEY: the key is empty; unset it to serve without a key")
+    if key is not None and not KEY.fullmatch(key):
+        problem = "the key is empty, has a line break, or begins or ends with a space"
+        raise CharlmError(f"CHARLM_API_KEY: {problem}; unset it to serve without a key")
     for host in allow_hosts:
         if not HOST.fullmatch(host):
             problem = "must be a name or an address without a port, such as example.com or [::1]"
@@ -279,7 +288,6 @@ def make_app(
         Middleware(
             CORSMiddleware, allow_origins=allow_origins, allow_methods=["*"], allow_headers=["*"]
         ),
-        Middleware(GZipMiddleware, compresslevel=1),
     ]
     if key is not None:
         check = Middleware(AuthenticationMiddleware, backend=KeyCheck(key), on_error=_refuse_key)
@@ -398,7 +406,7 @@ class Service:
         completion = Completion(model.trained, fields, name=model.name, wait=self._wait)
         if fields.stream:
             return StreamingResponse(_to_lines(completion), media_type="text/event-stream")
-        return JSONResponse(await completion.whole())
+        return JSONResponse(await completion.whole(request.is_disconnected))
 
 
 async def _read_body(request: Request) -> bytes:

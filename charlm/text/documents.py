@@ -43,8 +43,8 @@ BINARY_FILES = {
     b"%PDF": ("a PDF", "extract its text first, for instance with pdftotext"),
 }
 """Kind of a file that is not plain text and advice, by its first bytes."""
-BYTES = codecs.lookup("latin-1").name
-"""Name of the encoding that gives each byte a character."""
+BYTES = "iso8859-1"
+"""Python's name of latin-1, the encoding that gives each byte a character."""
 BYTES_AS_TEXT = "-s corpus.encoding=latin-1 gives each byte an id"
 """Advice for data that is not text."""
 MAX_INVALID = 0.1
@@ -142,7 +142,8 @@ def find_documents(sources: Iterable[str]) -> tuple[list[Document], dict[str, st
 
     Raises:
         CharlmError: A source does not exist, or is a run, a device, a pipe or a socket.
-        UnreadableError: A source cannot be looked up, for instance because its path is too long.
+        UnreadableError: A source, or a file or folder in it, cannot be looked up, for instance
+            because its path is too long.
 
     """
     documents: dict[str, Document] = {}
@@ -179,14 +180,15 @@ def _files(path: Path, left_out: dict[str, str]) -> Iterator[Path]:
     for entry in sorted(path.iterdir()):
         if entry.name.startswith(".") or entry.name == "__pycache__":
             continue
-        if entry.is_dir() and entry.is_symlink():
-            left_out[printable(entry)] = "a link to a folder"
-        elif is_run(entry) or is_corpus(entry):
-            left_out[printable(entry)] = "a run or a corpus of charlm"
-        elif entry.is_dir() or entry.is_file():
-            yield from _files(entry, left_out)
-        else:
-            left_out[printable(entry)] = "not a regular file"
+        with reading(entry):
+            if entry.is_dir() and entry.is_symlink():
+                left_out[printable(entry)] = "a link to a folder"
+            elif is_run(entry) or is_corpus(entry):
+                left_out[printable(entry)] = "a run or a corpus of charlm"
+            elif entry.is_dir() or entry.is_file():
+                yield from _files(entry, left_out)
+            else:
+                left_out[printable(entry)] = "not a regular file"
 
 
 def name_text(sources: Sequence[str]) -> str:
@@ -219,13 +221,13 @@ def check_encoding(encoding: str, *, key: str = "corpus.encoding") -> None:
     """Raise CharlmError unless Python has a text encoding of this name.
 
     Args:
-        encoding: The name.
+        encoding: The name, as the settings keep it.
         key: The setting in the message.
 
     """
     try:
         "".encode(encoding)
-        is_known = codecs.lookup(encoding).name not in NOT_FOR_FILES
+        is_known = encoding not in NOT_FOR_FILES
     except (LookupError, ValueError):
         is_known = False
     if not is_known:
@@ -252,7 +254,7 @@ def decode(data: bytes | bytearray, config: CorpusConfig, *, name: str) -> str:
 
     """
     text = decode_bytes(data, config, name=name)
-    if not is_bytes(config.encoding):
+    if config.encoding != BYTES:
         text = unify_line_ends(text)
     if has_too_many_marks(text):
         reason = f"more than {MAX_MARKS:,} combining marks in a row"
@@ -265,8 +267,8 @@ def decode_bytes(data: bytes | bytearray, config: CorpusConfig, *, name: str) ->
     encoding = config.encoding
     if encoding == "utf-8" and has_utf16_mark(data):
         encoding = "utf-16"
-    elif encoding.lower().startswith("utf"):
-        _check_is_text(data, name)
+    elif encoding.startswith("utf"):
+        check_is_text(data, name)
     if encoding == "utf-8" and b"\0" in data:
         if config.errors == "strict":
             advice = _advise(encoding, example="utf-16-le")
@@ -285,11 +287,6 @@ def decode_bytes(data: bytes | bytearray, config: CorpusConfig, *, name: str) ->
     return text
 
 
-def is_bytes(encoding: str) -> bool:
-    """Return whether an encoding gives each byte a character."""
-    return codecs.lookup(encoding).name == BYTES
-
-
 def is_utf8(data: bytes | bytearray) -> bool:
     """Return whether a text is UTF-8 and could hardly be anything else: it is not only ASCII."""
     if data.isascii():
@@ -306,7 +303,7 @@ def has_utf16_mark(data: bytes | bytearray) -> bool:
     return data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
 
 
-def _check_is_text(data: bytes | bytearray, name: str) -> None:
+def check_is_text(data: bytes | bytearray, name: str) -> None:
     """Raise UndecodableError for the beginning of a file of a known kind that is not plain text."""
     for start, (kind, advice) in BINARY_FILES.items():
         if data.startswith(start):

@@ -38,14 +38,14 @@ from charlm.text.corpus import (
     split_positions,
 )
 from charlm.text.documents import (
+    BYTES,
     Document,
     UndecodableError,
     check_encoding,
+    check_is_text,
     decode,
-    decode_bytes,
     find_documents,
     has_utf16_mark,
-    is_bytes,
     is_utf8,
     name_text,
 )
@@ -60,9 +60,10 @@ RARE = 1_000_000
 """A character that occurs less than once in this many characters is rare."""
 MAX_UNKNOWN = 0.005
 """The largest share of a text that the automatic min_count leaves out."""
-CODE_POINTS = MAX_CODE_POINT + 1
 BLOCK = 1 << 20
 """Number of characters counted or looked up at a time; NumPy takes 8 bytes for each."""
+MAX_LINE = 100_000
+"""Maximum number of characters in a line that is read by itself."""
 
 Item = TypeVar("Item")
 
@@ -206,7 +207,7 @@ def _count_characters(
     The names and reasons of other documents are added to `left_out`. If no document has text, the
     first decoding error is raised.
     """
-    counts = np.zeros(CODE_POINTS, np.int64)
+    counts = np.zeros(MAX_CODE_POINT + 1, np.int64)
     kept: dict[Document, Source] = {}
     errors: list[UndecodableError] = []
     has_returns = False
@@ -250,21 +251,22 @@ def _encode_documents(
     on_event: OnEvent,
 ) -> Iterator[Ids]:
     """Yield the ids of documents in blocks, with the end_of_text id between two documents."""
-    table = np.full(CODE_POINTS, vocabulary.unknown_id or 0, vocabulary.dtype)
-    is_known = vocabulary.table >= 0
-    table[: len(is_known)][is_known] = vocabulary.table[is_known]
+    ids = np.where(vocabulary.table < 0, vocabulary.unknown_id or 0, vocabulary.table)
+    table = ids.astype(vocabulary.dtype)
     separator = np.array([vocabulary.end_of_text_id or 0], table.dtype)
     needs_separator = has_ends
     for document, source in _with_progress(documents.items(), "encoding characters", on_event):
-        text = decode(document.read(), config, name=document.name)
-        if len(text) != source.characters:
+        data = document.read()
+        if hashlib.sha256(data).hexdigest() != source.sha256:
             raise CharlmError(
                 f"{document.name}: changed while charlm was reading it; "
                 "try again when no program writes to it"
             )
+        text = decode(data, config, name=document.name)
         if needs_separator:
             yield separator
-        yield from map(table.take, _code_points(text))
+        for code_points in _code_points(text):
+            yield table.take(code_points, mode="clip")
         needs_separator = True
     if has_ends:
         yield separator
@@ -323,27 +325,39 @@ def encode_text(
 def read_lines(source: Path, config: CorpusConfig) -> Iterator[tuple[str, list[str]]]:
     """Yield the lines of a text for a model as soon as they come, with the name of their document.
 
-    Bytes that are not valid become U+FFFD, but a binary file is refused. The beginning of a
-    document decides whether it is read as UTF-8 or in the encoding of the training text; see
-    `encode_text` for the text and the arguments.
+    Bytes that are not valid become U+FFFD. The beginning of a document decides whether it is read
+    as UTF-8 or in the encoding of the training text; see `encode_text` for the text and the
+    arguments.
+
+    Raises:
+        CharlmError: The text cannot be read, is of a known kind that is not plain text, or has a
+            line of more than MAX_LINE characters.
+
     """
     for document in find_documents([str(source)])[0]:
         blocks = document.blocks()
         start = next(blocks, b"")
-        if document.path is not None:
-            replacing = config.model_copy(update={"errors": "replace"})
-            decode_bytes(start, replacing, name=document.name)  # refuses a binary file
         encoding = config.encoding
+        if encoding != BYTES:
+            check_is_text(start, document.name)
         if has_utf16_mark(start):
             encoding = "utf-16"
         elif encoding == "utf-8" or is_utf8(start.rpartition(b"\n")[0]):
             encoding = "utf-8-sig"  # without the byte order mark
         decoder = io.IncrementalNewlineDecoder(
-            codecs.getincrementaldecoder(encoding)("replace"), translate=not is_bytes(encoding)
+            codecs.getincrementaldecoder(encoding)("replace"), translate=encoding != BYTES
         )
         rest = ""
+        read = 0
         for block in chain([start], blocks):
             *lines, rest = (rest + decoder.decode(block)).split("\n")
+            for number, line in enumerate([*lines, rest], read + 1):
+                if len(line) > MAX_LINE:
+                    raise CharlmError(
+                        f"{document.name}: line {number:,}: more than {MAX_LINE:,} characters; "
+                        "shorten it, or evaluate the text as a whole"
+                    )
+            read += len(lines)
             yield document.name, lines
         rest += decoder.decode(b"", final=True)
         if rest:
@@ -366,8 +380,9 @@ def _encode(texts: Iterable[str], vocabulary: Vocabulary) -> tuple[Ids, Counter[
         if len(parts) > 1 and vocabulary.end_of_text_id is not None:
             parts.append(np.array([vocabulary.end_of_text_id], vocabulary.dtype))
         for block in _blocks(text):
-            left_out += vocabulary.left_out(block)
-            parts.append(vocabulary.encode(block).astype(vocabulary.dtype))
+            ids, unknown = vocabulary.read(block)
+            left_out += unknown
+            parts.append(ids.astype(vocabulary.dtype))
     return np.concatenate(parts), left_out
 
 

@@ -242,8 +242,8 @@ FAILURES = [
     ("tensorboard", "runs: no run here has been trained"),
     ("tensorboard missing", "missing: no run here has been trained"),
     (
-        "plan corpus -s corpus.encoding=latin-1",
-        "corpus.encoding: found 'latin-1', but corpus was",
+        "plan corpus -s corpus.encoding=cp1252",
+        "corpus.encoding: found 'cp1252', but corpus was",
     ),
     ("tokenize text.txt --out out -c escape.yaml", "escape.yaml: \\x1b[31m\\n: found"),
     (

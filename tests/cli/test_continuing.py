@@ -87,9 +87,12 @@ def test_the_newest_unfinished_run_is_resumed_without_its_name(interrupted: Path
 
 def test_a_run_that_continues_keeps_its_settings(interrupted: Path) -> None:
     before = (interrupted / "run/config.yaml").read_bytes()
-    command = repeat(interrupted, "-s", "training.steps=90", "--init", "gone")
+    ignored = ("-s", "training.steps=90", "--init", "gone", "--minutes", "1", "--json")
+    command = repeat(interrupted, *ignored)
     told = " ".join(line.removeprefix("charlm: ") for line in command.stderr.split("\n"))
-    assert "run: continuing with the settings that this run began with" in " ".join(told.split())
+    note = "run: continuing with the settings that this run began with, and without a time limit"
+    assert note in " ".join(told.split())
+    assert json.loads(command.stdout)["minutes"] is None
     assert "resumed at step 10 of 20" in told
     assert (interrupted / "run/config.yaml").read_bytes() == before
 

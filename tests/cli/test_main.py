@@ -1,6 +1,7 @@
 """The command `charlm`: its commands, their help, exit codes and output."""
 
 import errno
+import json
 import re
 import shlex
 import signal
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable
 from importlib.metadata import distributions
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import click
@@ -19,7 +21,7 @@ from pages import parse_command
 from run_folders import make_run
 
 from charlm.cli import output
-from charlm.cli.command import Command, Commands, quiet_option
+from charlm.cli.command import Command, Commands, json_option, quiet_option
 from charlm.cli.main import main
 from charlm.config.file import load_config, parse_yaml
 from charlm.config.recipes import describe_recipe, find_recipe, recipe_names
@@ -158,9 +160,9 @@ def test_there_is_a_completion_script_for_each_shell(shell: str) -> None:
 # Errors and output
 
 
-def run_command(call: Callable[[], object], *options: str) -> Result:
-    """Run a function as a command."""
-    command = quiet_option(Command("call", callback=call))
+def run_command(call: Callable[[], object], *options: str, option: Any = quiet_option) -> Result:
+    """Run a function as a command with an option."""
+    command = option(Command("call", callback=call))
     group = Commands("group", sections={"": ["call"]}, commands={"call": command})
     return CliRunner().invoke(group, ["call", *options], catch_exceptions=False)
 
@@ -194,6 +196,26 @@ def test_an_error_is_one_line_with_an_exit_code(
     command = run_command(Mock(side_effect=error))
     assert (command.exit_code, command.stdout) == (exit_code, "")
     assert command.stderr.rpartition("Error: ")[2] == message
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (
+            ModuleNotFoundError(name="absl.logging"),
+            "absl: this package is not installed: pip install tensorboard",
+        ),
+        (
+            ModuleNotFoundError(name="tensorboard"),
+            "tensorboard: this package is not installed: pip install tensorflow tensorboard",
+        ),
+        (OSError(errno.EACCES, "Permission denied", "text.txt"), "text.txt: Permission denied"),
+    ],
+    ids=["absl", "tensorboard", "file"],
+)
+def test_with_json_the_message_of_an_error_is_json(error: Exception, message: str) -> None:
+    command = run_command(Mock(side_effect=error), "--json", option=json_option)
+    assert (command.exit_code, json.loads(command.stdout)) == (1, {"error": message})
 
 
 @pytest.mark.parametrize(

@@ -184,7 +184,7 @@ def test_new_lines_are_different_and_not_in_the_text() -> None:
 
 def test_lines_that_are_not_new_are_counted(trained: TrainedModel, tmp_path: Path) -> None:
     """The model always predicts the same character, so its lines are too long, or empty."""
-    for character, reason in (("a", "20 too long"), ("\n", "20 empty")):
+    for character, reason in (("a", "100 too long"), ("\n", "100 empty")):
         model = write_repeating_model(trained, character, tmp_path / "same.safetensors")
         command = charlm("sample", model, "--lines", 1)
         assert command.stdout == ""
@@ -200,7 +200,25 @@ def test_a_line_is_repeated_at_temperature_0(trained: TrainedModel, tmp_path: Pa
     model = write_repeating_model(trained, "\n", tmp_path / "same.safetensors")
     lines = load(model).lines(2, "ab", temperature=0)
     assert [*lines] == ["ab"]
-    assert lines.rejected == {"repeated": 39}
+    assert lines.rejected == {"repeated": 100}
+
+
+def test_new_lines_are_printed_as_they_are_found(trained: TrainedModel, tmp_path: Path) -> None:
+    model = write_repeating_model(trained, "\n", tmp_path / "same.safetensors")
+    found: list[str] = []
+
+    def interrupt(line: str) -> None:
+        found.append(line)
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        load(model).lines(10**9, "ab", on_line=interrupt)
+    assert found == ["ab"]
+
+
+def test_new_lines_need_a_model_that_knows_line_breaks(tmp_path: Path) -> None:
+    write_model(tmp_path / "m.safetensors", make_random_model(vocabulary=Vocabulary(("a", "b"))))
+    check_failure(f"sample {tmp_path}/m.safetensors --lines 2 --json", "does not know line breaks")
 
 
 # Scores
@@ -420,7 +438,7 @@ def test_an_empty_key_does_not_mean_that_requests_need_none(
 ) -> None:
     pytest.importorskip("starlette", reason="missing: starlette")
     monkeypatch.setenv("CHARLM_API_KEY", "")
-    check_failure("serve river-plays --host a..b", "CHARLM_API_KEY: the key is empty; unset it")
+    check_failure("serve river-plays --host a..b", "CHARLM_API_KEY: the key is empty, has")
 
 
 # Vocabularies

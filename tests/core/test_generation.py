@@ -1,6 +1,6 @@
 """The ids and the text that follow a prompt."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from itertools import islice
 
@@ -129,6 +129,15 @@ def test_a_network_that_overflows_is_refused_without_a_warning() -> None:
     model = as_model(overflowing_parameters(), Vocabulary(tuple("abcde")))
     with pytest.raises(CharlmError, match="the logits are not finite"):
         generate_text(model, TextRequest(3, GREEDY, seed=0, prompt="abcd")).read(3)
+
+
+@pytest.mark.parametrize("read", [next, str])
+def test_a_text_that_has_failed_stays_failed(read: Callable[[GeneratedText], object]) -> None:
+    model = as_model(overflowing_parameters(), Vocabulary(tuple("abcde")))
+    text = generate_text(model, TextRequest(3, GREEDY, seed=0, prompt="abcd"))
+    for message in ("the logits are not finite", "generating it has failed"):
+        with pytest.raises(CharlmError, match=message):
+            read(text)
 
 
 # Text

@@ -1,7 +1,6 @@
 """The ids of characters, and the fields of a vocabulary."""
 
 import unicodedata
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -36,23 +35,22 @@ def test_ids_have_the_smallest_dtype(size: int, dtype: str) -> None:
 
 
 def test_an_unknown_character_becomes_the_unknown_id() -> None:
-    assert RESERVED.encode("axb").tolist() == [0, 2, 1]
-    assert RESERVED.left_out("axb") == {}
+    ids, left_out = RESERVED.read("axb")
+    assert (ids.tolist(), left_out) == ([0, 2, 1], {})
 
 
 def test_without_an_unknown_id_an_unknown_character_is_left_out() -> None:
-    assert ABC.encode("aéb\udce9").tolist() == [0, 1]
+    assert ABC.encode("aéb\udce9\U0010ffff").tolist() == [0, 1]
 
 
 def test_characters_that_are_left_out_are_counted() -> None:
-    assert ABC.left_out("axbxe\u0301") == {"x": 2, "é": 1}
+    assert ABC.read("axbxe\u0301")[1] == {"x": 2, "é": 1}
 
 
-@pytest.mark.parametrize("read", [ABC.encode, ABC.left_out], ids=["encode", "left out"])
-def test_many_combining_marks_in_a_row_are_refused(read: Callable[[str], object]) -> None:
+def test_many_combining_marks_in_a_row_are_refused() -> None:
     message = r"^text: more than 4,000 combining marks in a row; remove some of them$"
     with pytest.raises(CharlmError, match=message):
-        read("a" + 4000 * "\u0301\u0316")
+        ABC.encode("a" + 4000 * "\u0301\u0316")
 
 
 @pytest.mark.parametrize("mark", ["\u0316", "\u0344"], ids=["one mark", "two marks in NFC"])
@@ -79,6 +77,16 @@ def test_a_character_that_occurs_once_is_described() -> None:
 
 def test_reserved_ids_are_decoded() -> None:
     assert RESERVED.decode(np.array([0, 3, 2, 1])) == "a\ufffdb"
+
+
+def test_a_list_of_ids_is_decoded() -> None:
+    assert (ABC.decode([2, 0]), ABC.decode([])) == ("ca", "")
+
+
+@pytest.mark.parametrize("ids", [[-1], [0, 3]], ids=str)
+def test_ids_out_of_range_are_not_decoded(ids: list[int]) -> None:
+    with pytest.raises(CharlmError, match=r"^ids: must be whole numbers from 0 to 2$"):
+        ABC.decode(ids)
 
 
 def test_the_end_of_text_can_be_spelled() -> None:

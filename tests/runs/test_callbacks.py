@@ -8,6 +8,7 @@ import pytest
 from fake_runs import TEXT, Clock, begin, engine_of
 
 from charlm.core.checkpoints import LoopState
+from charlm.core.evaluating import Evaluation
 from charlm.core.loop import Callback, End, Training
 from charlm.runs.callbacks import EarlyStopping, TargetLoss
 from charlm.runs.choosing import training_text
@@ -78,6 +79,18 @@ def test_only_a_run_that_has_ended_is_evaluated_at_its_end(
     assert training.run() == end
     state = training.state
     assert (state.step, training.saved_step, state.evaluated_step) == (4, 4, evaluated)
+
+
+class Changing(Callback):
+    """Changes an evaluated network."""
+
+    def on_evaluation(self, training: Training, evaluation: Evaluation) -> None:
+        evaluation.model.parameters.tensors["logits.bias"][...] = 9
+
+
+def test_a_callback_cannot_change_the_network_that_is_saved(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="read-only"):
+        make_training(tmp_path, Changing()).run()
 
 
 # Each on its own

@@ -19,7 +19,6 @@ from fake_runs import (
     check_same_end,
     refuse_events,
     resume,
-    ticking,
     timed_steps,
     train,
 )
@@ -42,7 +41,7 @@ from charlm.runs.choosing import Request
 from charlm.runs.run import Outcome
 from charlm.runs.session import Session, Stopped, stop_on_signal
 from charlm.runs.trainer import continue_run, start_run
-from charlm.storage import is_held, only_writer
+from charlm.storage import is_held, only_writer, remove
 
 
 @dataclass
@@ -236,6 +235,46 @@ def test_a_run_that_takes_longer_than_its_minutes_says_so(text: Path, tmp_path: 
     assert Note("took longer than 1 min", is_warning=True) in command.events
 
 
+def test_a_full_disk_at_the_start_is_reported_with_the_folder_of_the_run(text: Path) -> None:
+    message = r"^new/run/corpus: cannot be written: File too large$"
+    with file_size_limit(1), pytest.raises(CharlmError, match=message):
+        Command().start(text, Path("new/run"))
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "corpus"])
+def test_a_file_that_is_removed_during_training_is_reported(
+    name: str, text: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "run" / name
+
+    def remove_path(step: int) -> None:
+        if step == 50:
+            remove(path)
+
+    command = Command(Faults(after_call=remove_path))
+    command.start(text, path.parent)
+    message = f"{path.parent}: {name} was removed during training; put it back"
+    assert Note(message, is_warning=True) in command.events
+
+
+@pytest.mark.parametrize("number", [5, 6], ids=["last evaluation", "training text is scored"])
+def test_a_signal_after_the_last_step_leaves_a_run_that_can_be_continued(
+    number: int, reference: Trained, tmp_path: Path
+) -> None:
+    evaluations = iter(range(1, 10))
+
+    def interrupt() -> None:
+        if next(evaluations) == number:
+            signal.raise_signal(signal.SIGINT)
+
+    run = train(tmp_path / "run", faults=Faults(evaluation=interrupt))
+    assert (run.outcome.step, run.outcome.signal) == (50, signal.SIGINT)
+    assert run.outcome.temperature is None
+    resumed = resume(run.folder)
+    assert resumed.outcome.train_nats_per_char == reference.outcome.train_nats_per_char
+    check_same_end(resumed, reference)
+
+
 def interrupt_at_the_start(event: Event) -> None:
     if isinstance(event, Started):
         signal.raise_signal(signal.SIGINT)
@@ -262,7 +301,7 @@ def test_a_finished_run_can_be_the_start_of_another(reference: Trained) -> None:
 def test_a_run_that_another_process_trains_is_refused(tmp_path: Path) -> None:
     run = train(tmp_path / "run", faults=interrupt_after(5)).folder
     before = contents(run)
-    session = Session(refuse_events, clock=ticking(1.0))
+    session = Session(refuse_events)
     with only_writer(run), pytest.raises(CharlmError, match="is training here"):
         continue_run(run, engines=FakeEngines(), session=session)
     assert contents(run) == before

@@ -1,7 +1,6 @@
 """The routes and models of the server, who may use it, and what it refuses."""
 
 import asyncio
-import gzip
 import json
 import logging
 import os
@@ -14,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from itertools import repeat
 from pathlib import Path
+from threading import Event as Flag
 from threading import Thread, Timer
 from typing import Any
 
@@ -28,7 +28,7 @@ from serving.client import Answer, ask, serving
 from starlette.types import Receive, Scope, Send
 
 import charlm
-from charlm.core.model_file import write_model
+from charlm.core.model_file import TrainedModel, read_model, write_model
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
 from charlm.serving import server
@@ -85,14 +85,6 @@ def test_each_model_has_a_page(
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
 
 
-def test_a_page_is_compressed_if_the_client_accepts_gzip(
-    port: int, models: dict[str, ServedModel]
-) -> None:
-    answer = ask(port, "GET /", accept_encoding="gzip")
-    assert answer.headers["content-encoding"] == "gzip"
-    assert gzip.decompress(answer.body) == models["a"].page
-
-
 @pytest.mark.parametrize(("model", "name"), [(None, "a"), ("b", "b")])
 def test_the_named_or_first_model_answers(model: str | None, name: str, port: int) -> None:
     answer = complete(port, model=model).json
@@ -100,10 +92,8 @@ def test_the_named_or_first_model_answers(model: str | None, name: str, port: in
 
 
 def test_a_streamed_answer_is_a_row_of_events(port: int) -> None:
-    fields = {"max_tokens": 40, "stream": True}
-    answer = ask(port, "POST /v1/completions", fields, accept_encoding="gzip")
+    answer = complete(port, max_tokens=40, stream=True)
     assert answer.headers["content-type"].startswith("text/event-stream")
-    assert "content-encoding" not in answer.headers, "the text would be held back"
     first, *_, last, end = answer.body.decode().split("\n\n")
     assert json.loads(first.removeprefix("data: "))["object"] == "text_completion"
     assert (last, end) == ("data: [DONE]", "")
@@ -121,6 +111,23 @@ def test_a_short_request_does_not_wait_for_long_ones(port: int) -> None:
         pool.submit(generate, 1).result()
     assert all(future.result() is None for future in long)
     assert order[0] == 1
+
+
+def test_an_answer_that_nobody_waits_for_stops(models: dict[str, ServedModel]) -> None:
+    messages = [{"type": "http.request", "body": b'{"max_tokens": 60000}'}]
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return messages.pop() if messages else {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    path = "/v1/completions"
+    headers = [(b"host", b"localhost")]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+    asyncio.run(make_app(models)(scope, receive, send))
+    assert json.loads(sent[1]["body"])["choices"] == []
 
 
 # Errors
@@ -245,6 +252,13 @@ def test_a_browser_may_ask_without_the_key(locked_port: int) -> None:
     assert answer.headers["access-control-allow-headers"] == "authorization"
 
 
+@pytest.mark.parametrize("key", ["", " ", "a\nb", "a ", "a\r"], ids=repr)
+def test_a_key_that_no_client_can_send_is_refused(key: str) -> None:
+    make_app({}, key="a b")
+    with pytest.raises(CharlmError, match=r"^CHARLM_API_KEY: the key is empty, has a line break"):
+        make_app({}, key=key)
+
+
 @pytest.mark.parametrize("host", ["", "https://a.example", "a.example:80", "::1", "a*", "a b"])
 def test_only_a_host_without_a_port_can_be_allowed(host: str) -> None:
     make_app({}, allow_hosts=["a.example", "*", "*.a.example", "[::1]"])
@@ -365,6 +379,31 @@ def test_a_replaced_model_is_read_again(path: Path) -> None:
     assert (step_of(model), step_of(model)) == (7, 7)
     assert model.page != page
     assert notes == [Note("m: the file has changed; serving the new model")]
+
+
+def test_the_newest_of_two_files_is_served(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = ServedModel("m", path)
+    older_is_read, newer_is_served = Flag(), Flag()
+
+    def read_slowly(file: Path) -> TrainedModel:
+        trained = read_model(file)
+        if trained.facts["step"] == 1:
+            older_is_read.set()
+            newer_is_served.wait(30)
+        return trained
+
+    async def replace_twice() -> None:
+        older = asyncio.create_task(model.refresh())
+        await asyncio.to_thread(older_is_read.wait)
+        write(path, step=2)
+        await model.refresh()
+        newer_is_served.set()
+        await older
+
+    monkeypatch.setattr(server, "read_model", read_slowly)
+    write(path, step=1)
+    asyncio.run(replace_twice())
+    assert model.trained.facts["step"] == 2
 
 
 @pytest.mark.parametrize("data", [b"", None], ids=["damaged", "missing"])

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from itertools import chain
 from typing import Any
-from unittest.mock import Mock
+from unittest.mock import AsyncMock, Mock
 
 import numpy as np
 import pytest
@@ -47,7 +47,7 @@ def completion(
 
 def answer(model: TrainedModel, **fields: Any) -> Any:
     """Return the whole answer to a request."""
-    return asyncio.run(completion(model, **fields).whole())
+    return asyncio.run(completion(model, **fields).whole(AsyncMock(return_value=False)))
 
 
 def events_of(streamed: Completion) -> list[Any]:

@@ -143,7 +143,7 @@ def test_ids_without_a_character_are_refused(letters: str, tmp_path: Path) -> No
 
 # Settings
 
-SETTINGS: dict[str, Any] = {"encoding": "latin-1", "min_count": 2, "test_fraction": 0.25}
+SETTINGS: dict[str, Any] = {"encoding": "cp1252", "min_count": 2, "test_fraction": 0.25}
 
 
 @pytest.fixture
@@ -160,10 +160,15 @@ def test_a_config_gets_the_settings_of_its_corpus(
     assert resolved == CorpusConfig(**SETTINGS)
 
 
+def test_an_encoding_by_another_name_is_the_same(corpus: Corpus) -> None:
+    resolved = resolve_corpus_settings(corpus, CorpusConfig(encoding="UTF-8"))
+    assert resolved.encoding == "utf-8"
+
+
 @pytest.mark.parametrize(
     ("key", "written", "recorded"),
     [
-        ("encoding", "no such", "latin-1"),
+        ("encoding", "no such", "cp1252"),
         ("min_count", 1, 2),
         ("validation_fraction", 0.2, 0.1),
         ("test_fraction", 0.0, 0.25),

@@ -113,14 +113,14 @@ def test_a_file_name_that_is_not_utf_8_is_escaped() -> None:
     assert find("names") == ["caf\\xe9"]
 
 
-def test_a_source_whose_path_is_too_long_is_refused(tmp_path: Path) -> None:
+def test_an_unreadable_subfolder_is_named(tmp_path: Path) -> None:
     folder = tmp_path / "deep"
     folder.mkdir()
     with contextlib.chdir(folder):
         for _ in range(25):  # a name can have 255 bytes, but a path 4,095
             Path(200 * "d").mkdir()
             os.chdir(200 * "d")
-    with pytest.raises(CharlmError, match="cannot be read: File name too long"):
+    with pytest.raises(CharlmError, match=r"/ddd+: cannot be read: File name too long"):
         find_documents([str(folder)])
 
 
@@ -284,6 +284,13 @@ def test_standard_input_can_have_a_sixteenth_of_the_memory(
         document.read()
 
 
+@pytest.mark.parametrize("encoding", ["UTF-8", "utf8", "U8"])
+def test_an_encoding_can_have_any_of_its_names(encoding: str) -> None:
+    assert decoded(b"\xff\xfea\0", encoding) == "a"
+    with pytest.raises(CharlmError, match="zero bytes"):
+        decoded(b"a\0", encoding)
+
+
 @pytest.mark.parametrize(
     "text",
     ["e" + 1999 * "\u0301", "a" + 2000 * "\u0301"],
@@ -308,7 +315,7 @@ def test_combining_marks_are_composed_with_their_letter() -> None:
 )
 def test_an_encoding_that_text_files_do_not_have_is_refused(encoding: str) -> None:
     with pytest.raises(CharlmError, match=r"^corpus\.encoding: found .*utf-8"):
-        check_encoding(encoding)
+        check_encoding(CorpusConfig(encoding=encoding).encoding)
 
 
 # The name of a text

@@ -27,7 +27,6 @@ from charlm.errors import CharlmError
 from charlm.events import Event, Progress
 from charlm.text import documents
 from charlm.text.corpus import Corpus, Rare, Split
-from charlm.text.documents import Document
 from charlm.text.findings import find_omissions
 from charlm.text.tokenization import (
     encode_text,
@@ -277,17 +276,6 @@ def fail_for_folders(descriptor: int) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO))
 
 
-read = Document.read
-
-
-def read_growing(document: Document) -> Any:
-    """Read a document that grows after it is read."""
-    data = read(document)
-    assert document.path is not None
-    document.path.write_bytes(data + b"z")
-    return data
-
-
 @pytest.fixture(params=[False, True], ids=["new", "empty folder"])
 def out_exists(request: pytest.FixtureRequest) -> bool:
     """Make the empty folder of a corpus, or leave it to charlm."""
@@ -306,12 +294,6 @@ def out_exists(request: pytest.FixtureRequest) -> bool:
             "out: cannot be written: Input/output error",
             id="broken disk",
         ),
-        pytest.param(
-            (Document, "read", read_growing),
-            10_000,
-            r"00\.txt: changed while charlm was reading it",
-            id="changed text",
-        ),
     ],
 )
 def test_an_error_leaves_nothing_behind(
@@ -329,6 +311,19 @@ def test_an_error_leaves_nothing_behind(
     if out_exists:
         assert names(Path("out")) == []
         Path("out").rmdir()
+    assert names(Path()) == ["sources"]
+
+
+@pytest.mark.parametrize("text", ["abc", "ab"], ids=["longer", "as long"])
+def test_a_text_that_changes_between_the_passes_is_refused(text: str) -> None:
+    write_texts(Path(), "ba")
+
+    def change(event: Event) -> None:
+        if event == Progress("encoding characters", 0, 1, "file"):
+            Path("sources/00.txt").write_text(text)
+
+    with pytest.raises(CharlmError, match=r"00\.txt: changed while charlm was reading it"):
+        tokenize(["sources"], Path("out"), CorpusConfig(), on_event=change)
     assert names(Path()) == ["sources"]
 
 
@@ -460,10 +455,25 @@ def test_lines_are_read_as_utf_8_or_in_the_encoding_of_the_model() -> None:
     assert lines_of(b"a\r\nb", "latin-1") == ["a\r", "b"]
 
 
-@pytest.mark.parametrize("data", [b"%PDF-1.4\n", b"\x7fELF\0\0\n"])
-def test_lines_of_a_binary_file_are_refused(data: bytes) -> None:
-    with pytest.raises(CharlmError, match=r"^lines\.txt: (a PDF|more than 10% is not valid)"):
-        lines_of(data)
+@pytest.mark.parametrize("source", ["lines.txt", "-"])
+def test_lines_of_standard_input_are_read_like_those_of_a_file(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read(data: bytes) -> list[tuple[str, list[str]]]:
+        Path("lines.txt").write_bytes(data)
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+        return [*read_lines(Path(source), CorpusConfig())]
+
+    assert read(b"\xff\0\n") == [(source, ["\ufffd\0"])]
+    with pytest.raises(CharlmError, match=f"^{source}: a PDF; extract its text first"):
+        read(b"%PDF-1.4\n")
+
+
+def test_a_line_of_more_than_100_000_characters_is_refused() -> None:
+    line = 100_000 * b"x"
+    assert [*map(len, lines_of(line + b"\n" + line))] == [100_000, 100_000]
+    with pytest.raises(CharlmError, match=r"^lines\.txt: line 2: more than 100,000 characters; "):
+        lines_of(b"a\n" + line + b"x")
 
 
 def test_a_text_that_the_model_cannot_decode_is_refused() -> None:
