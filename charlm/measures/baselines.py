@@ -91,7 +91,7 @@ class Comparison:
 
         """
         margin = ngram.nats_per_char - score.nats_per_char
-        error = difference(ngram, score, on=(ngram.characters, score.characters)).error
+        error = difference(ngram, score).error
         return cls(ngram.nats_per_char, margin, error, ngram.characters)
 
     @property

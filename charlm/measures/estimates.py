@@ -47,33 +47,23 @@ class Measured:
     """Start and end of the measured part of the text."""
 
 
-def check_same(measured: Iterable[object]) -> None:
-    """Raise CharlmError unless numbers were measured on the same, which is compared by ==."""
-    if len({*measured}) > 1:
-        raise CharlmError("numbers that were measured on different texts cannot be compared")
-
-
 def loss_of(score: Score) -> Estimate:
     """Return the mean loss in nats; its error is unknown for fewer than 2,400 characters."""
     return Estimate(score.nats_per_char, standard_error(np.array(score.block_means)))
 
 
-def difference(score: Score, other: Score, *, on: Iterable[object]) -> Estimate:
+def difference(score: Score, other: Score) -> Estimate:
     """Return how much higher a score is than another score of the same text, in nats.
 
     The same passages are hard for both models, so the error is smaller than the errors of the two
-    scores suggest. It is unknown for fewer than 2,400 characters.
-
-    Args:
-        score: A score.
-        other: The score that is subtracted.
-        on: What each of the two was measured on.
+    scores suggest. It is unknown for fewer than 2,400 characters, or without means of blocks.
 
     Raises:
-        CharlmError: They were measured on different texts.
+        CharlmError: The scores are of different numbers of characters.
 
     """
-    check_same(on)
+    if score.characters != other.characters:
+        raise CharlmError("scores of different texts cannot be compared")
     nats = score.nats_per_char - other.nats_per_char
     if len(score.block_means) != len(other.block_means):
         return Estimate(nats)

@@ -18,7 +18,7 @@ from charlm.checks import check_each, to_number
 from charlm.config.file import leaves, read_config
 from charlm.core import BEST
 from charlm.core.checkpoints import saved_steps
-from charlm.core.model_file import read_architecture, read_fields
+from charlm.core.model_file import read_fields
 from charlm.core.scoring import Score
 from charlm.errors import CharlmError
 from charlm.measures.estimates import (
@@ -61,8 +61,6 @@ class RunSummary:
     """Step of the best model."""
     seconds: float | None
     """Time of training, without evaluations and start-up."""
-    parameters: int | None
-    """Number of weights."""
     age_seconds: float
     """Time since the last entry in the log."""
     recipe: str | None
@@ -107,7 +105,6 @@ def summarize(folder: Path) -> RunSummary:
             train_nats_per_char=outcome.train_nats_per_char if outcome else None,
             best_step=to_number(model.get("step")),
             seconds=seconds,
-            parameters=read_architecture(model, best).size if model else None,
             age_seconds=max(0.0, time.time() - metrics.stat().st_mtime),
             recipe=recipe if isinstance(recipe, str) else None,
             measured=_read_text(folder / CORPUS) if is_corpus(folder / CORPUS) else None,

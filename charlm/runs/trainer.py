@@ -309,7 +309,7 @@ def _outcome(
     is_last = state.best_step == state.step
     is_gain_clear = False
     if best is not None and training.before_best is not None:
-        gain = difference(training.before_best, best, on=())
+        gain = difference(training.before_best, best)
         is_gain_clear = is_clear(gain, characters=best.characters)
     is_short = text.validation is not None and error is None
     return Outcome(

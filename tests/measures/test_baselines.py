@@ -198,5 +198,5 @@ def test_a_comparison_is_shown_in_a_sentence(margin: float, error: float | None,
 
 
 def test_scores_of_different_texts_are_not_compared() -> None:
-    with pytest.raises(CharlmError, match="measured on different texts cannot be compared"):
+    with pytest.raises(CharlmError, match="scores of different texts cannot be compared"):
         Comparison.of(Score(1.0, 2400), Score(1.0, 2399))

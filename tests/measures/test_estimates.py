@@ -1,6 +1,7 @@
 """Estimates and their standard errors, compared with the variation of simulated texts."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,7 +12,6 @@ from charlm.core.scoring import Score, mean_score
 from charlm.errors import CharlmError
 from charlm.measures.estimates import (
     Estimate,
-    Measured,
     SeedsDifference,
     compare_seeds,
     difference,
@@ -56,21 +56,20 @@ def test_the_standard_error_is_based_on_blocks_of_300_characters(
 def test_the_error_of_a_difference_is_based_on_paired_blocks(losses: NDArray[np.float32]) -> None:
     first, second = block_means(losses)
     expected = reference.standard_error((first - second).tolist())
-    found = difference(in_parts(losses[0], 700), in_parts(losses[1], 299), on=())
+    found = difference(in_parts(losses[0], 700), in_parts(losses[1], 299))
     assert found.error == pytest.approx(expected, rel=0.01)
 
 
-def test_texts_of_different_lengths_have_no_error_of_the_difference(
+def test_a_score_without_blocks_has_no_error_of_the_difference(
     losses: NDArray[np.float32],
 ) -> None:
-    assert difference(mean_score([losses[0]]), mean_score([losses[0][:2400]]), on=()).error is None
+    score = mean_score([losses[0]])
+    assert difference(score, replace(score, block_means=())) == Estimate(0.0)
 
 
 def test_scores_of_different_texts_are_not_subtracted(losses: NDArray[np.float32]) -> None:
-    first, second = map(mean_score, losses[:, None])
-    plays, letters = (Measured("text", digest, (0, 2999)) for digest in ("x", "y"))
-    with pytest.raises(CharlmError, match="measured on different texts cannot be compared"):
-        difference(first, second, on=[plays, letters])
+    with pytest.raises(CharlmError, match="scores of different texts cannot be compared"):
+        difference(mean_score([losses[0]]), mean_score([losses[0][:2400]]))
 
 
 def test_equal_losses_have_a_standard_error_of_zero() -> None:
