@@ -16,7 +16,7 @@ from typing import Annotated, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from charlm.config.file import dotted, explain, flatten
+from charlm.config.file import explain, flatten
 from charlm.config.schema import Config
 from charlm.core import BEST, CHECKPOINTS, LAST, SUFFIX
 from charlm.core.architecture import Shape
@@ -215,8 +215,8 @@ class Checkpoints:
     def _check_unchanged(self, checkpoint: Checkpoint, tensors: Tensors) -> None:
         """Raise CharlmError if a checkpoint does not fit the config, the text or the engine."""
         model = checkpoint.model
-        then, now = dict(dotted(model.config)), flatten(self.config)
-        changed = [key for key, value in now.items() if then.get(key) != value]
+        then, now = flatten(model.parse_config()), flatten(self.config)
+        changed = [key for key, value in now.items() if then[key] != value]
         is_same_text = model.facts.get("corpus") == self.text.identity
         if not is_same_text or model.vocabulary != self.text.vocabulary:
             changed = ["the text"]

@@ -155,6 +155,12 @@ def test_a_run_whose_config_was_changed_is_refused(
     )
 
 
+def test_another_name_of_the_encoding_is_no_change(run: Path) -> None:
+    for path in (run / "checkpoints").iterdir():
+        change_model(path, lambda fields: fields["config"]["corpus"].update(encoding="utf8"))
+    assert resume_stopped(run).outcome.step == 50
+
+
 def test_a_checkpoint_with_other_tensors_is_refused(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -269,7 +269,6 @@ def test_a_signal_after_the_last_step_leaves_a_run_that_can_be_continued(
 
     run = train(tmp_path / "run", faults=Faults(evaluation=interrupt))
     assert (run.outcome.step, run.outcome.signal) == (50, signal.SIGINT)
-    assert run.outcome.temperature is None
     resumed = resume(run.folder)
     assert resumed.outcome.train_nats_per_char == reference.outcome.train_nats_per_char
     check_same_end(resumed, reference)

@@ -252,7 +252,7 @@ def test_a_browser_may_ask_without_the_key(locked_port: int) -> None:
     assert answer.headers["access-control-allow-headers"] == "authorization"
 
 
-@pytest.mark.parametrize("key", ["", " ", "a\nb", "a ", "a\r"], ids=repr)
+@pytest.mark.parametrize("key", ["", " ", "a\nb", "a "])
 def test_a_key_that_no_client_can_send_is_refused(key: str) -> None:
     make_app({}, key="a b")
     with pytest.raises(CharlmError, match=r"^CHARLM_API_KEY: the key is empty, has a line break"):
