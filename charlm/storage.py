@@ -23,8 +23,8 @@ from charlm.errors import CharlmError
 
 MAX_NAME = 60
 """Maximum number of characters of a name that are kept in its temporary name."""
-TEMPORARY = ".[0-9a-f]*.*.tmp"
-"""Pattern of temporary names."""
+TEMPORARY = f".{8 * '[0-9a-f]'}.*.tmp"
+"""Pattern of temporary names, which no other program's folder should match."""
 
 
 class UnreadableError(CharlmError):
