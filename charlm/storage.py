@@ -30,7 +30,7 @@ MAX_COMPARED = 2000
 
 
 class UnreadableError(CharlmError):
-    """A file cannot be read, for example for lack of permission, so its contents are unknown."""
+    """A file cannot be read, for lack of permission or because a later version wrote it."""
 
 
 def read_file(path: Path, *, limit: int) -> bytes:
