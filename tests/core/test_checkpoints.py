@@ -139,7 +139,6 @@ def test_a_run_without_its_checkpoints_is_refused(run: Path) -> None:
     [
         ("units: 8", "units: 9", "model.units"),
         ("steps: 50", "steps: 30", "training.steps"),
-        ("steps: 50", "steps: 60", "training.steps"),
     ],
 )
 def test_a_run_whose_config_was_changed_is_refused(
