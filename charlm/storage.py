@@ -28,7 +28,7 @@ TEMPORARY = f".{8 * '[0-9a-f]'}.*.tmp"
 
 
 class UnreadableError(CharlmError):
-    """A file cannot be read, for example for lack of permission, so its contents are unknown."""
+    """A file cannot be read, for lack of permission or because a later version wrote it."""
 
 
 def read_file(path: Path, *, limit: int) -> bytes:

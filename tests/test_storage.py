@@ -115,12 +115,12 @@ def test_only_regular_files_are_written(path: str) -> None:
 
 
 def test_temporary_files_of_ended_processes_are_removed() -> None:
-    for name in (".12.best.safetensors.tmp", ".345.x.tmp", ".notes.tmp", "12.tmp", "file"):
+    for name in (".12345678.best.safetensors.tmp", ".cafe.x.tmp", "12345678.x.tmp", "file"):
         Path(name).touch()
-    Path(".12.corpus.tmp").mkdir()
-    Path(".12.corpus.tmp/ids.npy").touch()
+    Path(".0123abcd.corpus.tmp").mkdir()
+    Path(".0123abcd.corpus.tmp/ids.npy").touch()
     storage.remove_leftovers(Path())
-    assert names(Path()) == [".notes.tmp", "12.tmp", "file"]
+    assert names(Path()) == [".cafe.x.tmp", "12345678.x.tmp", "file"]
 
 
 def test_a_temporary_folder_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,16 +7,18 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from charlm.config.schema import Config, merge, section_of, walk
 from charlm.errors import CharlmError
-from charlm.storage import read_file
+from charlm.storage import UnreadableError, read_file
+from charlm.version import __version__
 from charlm.wording import nearest, short_repr
 
+Stored = TypeVar("Stored")
 MAX_PROBLEMS = 10
 """Maximum number of problems shown for one file."""
 
@@ -182,6 +184,29 @@ def explain(problem: Mapping[str, Any], model: type[BaseModel]) -> str:
     return f"{line}; {hint}" if hint else line
 
 
+def parse_stored(kind: type[Stored], data: str | bytes, *, origin: str) -> Stored:
+    """Return the value in a file that charlm wrote.
+
+    Args:
+        kind: A Pydantic model or dataclass.
+        data: A JSON object, which may have the version of charlm that wrote it.
+        origin: Start of the message.
+
+    Raises:
+        CharlmError: The first value that is wrong or missing.
+        UnreadableError: A key is unknown.
+
+    """
+    try:
+        return TypeAdapter(kind).validate_json(data)
+    except ValidationError as error:
+        line = f"{origin}: {explain(error.errors()[0], Config)}"
+    if _UNKNOWN not in line:
+        raise CharlmError(line)
+    writer = json.loads(data).get("charlm", "of a later version")
+    raise UnreadableError(f"{line}; written by charlm {writer}")
+
+
 def _expectation(message: str) -> str:
     """Return the Pydantic message "Input should be 3" as "must be 3", and others unchanged."""
     subject, should, expected = message.partition(" should ")
@@ -190,9 +215,11 @@ def _expectation(message: str) -> str:
     return message
 
 
+_UNKNOWN = f"there is no such key in version {__version__}"
 _MAPPING = "must be a mapping of keys to values"
 _EXPECTED = {
-    "extra_forbidden": "there is no such key",
+    "extra_forbidden": _UNKNOWN,
+    "unexpected_keyword_argument": _UNKNOWN,
     "missing": "is missing",
     "model_type": _MAPPING,
     "model_attributes_type": _MAPPING,

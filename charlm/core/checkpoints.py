@@ -3,20 +3,21 @@
 A checkpoint is a model file, checkpoints/step-N.safetensors, with more tensors (optimizer slots,
 random seeds, hidden state, and the trained weights if the model has their average) and the field
 `training`, `TrainingFields`. A damaged checkpoint is skipped. A checkpoint that cannot be read is
-not skipped: it may be undamaged, and its steps would be lost.
+not skipped, nor one of a later version: it may be undamaged, and its steps would be lost.
 
 A save writes the checkpoint, then the models with the same weights. A resumed run removes
 everything later than its checkpoint.
 """
 
+import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
-from charlm.config.file import explain, flatten
+from charlm.config.file import flatten, parse_stored
 from charlm.config.schema import Config
 from charlm.core import BEST, CHECKPOINTS, LAST, SUFFIX
 from charlm.core.architecture import Shape
@@ -87,9 +88,13 @@ class LoopState(_Fields):
 class TrainingFields(_Fields):
     """The fields of a checkpoint that its model does not have."""
 
-    kernel: str | None
+    kernel: str | None = None
     """SHA-256 of the compiled kernel; a resumed run reports a different one. None = Keras."""
     loop: LoopState
+
+
+class _Metadata(BaseModel):
+    training: TrainingFields
 
 
 class Checkpoint(NamedTuple):
@@ -278,12 +283,7 @@ def _read_best(path: Path, state: LoopState) -> Score | None:
 
 def _read(path: Path) -> Checkpoint:
     model, fields, tensors = read_tensors(path)
-    try:
-        training = TrainingFields.model_validate(fields.get("training"))
-    except ValidationError as error:
-        raise CharlmError(
-            f"{path}: damaged: training: {explain(error.errors()[0], TrainingFields)}"
-        ) from None
+    training = parse_stored(_Metadata, json.dumps(fields), origin=str(path)).training
     step = training.loop.step
     if path.name != checkpoint_name(step):
         raise CharlmError(f"{path}: damaged: it belongs to step {step:,}")

@@ -23,6 +23,7 @@ import safetensors.numpy
 from numpy.typing import NDArray
 
 from charlm.checks import parse_json
+from charlm.config.stored import SETTINGS, complete
 from charlm.core.architecture import Architecture, Shape
 from charlm.core.rnn import ACTIVATIONS, Integers, Parameters
 from charlm.core.vocabulary import Vocabulary, vocabulary_of
@@ -41,8 +42,6 @@ FACTS = ("step", "epoch", "score", "corpus", "paragraphs", "temperature")
 """Fields that describe a model, but are not needed to use it."""
 MAX_HEADER_BYTES = 1 << 25
 """Size limit of a header, enough for a vocabulary of all Unicode characters."""
-MAX_CONFIG_CHARACTERS = 100_000
-"""Length limit of a config as JSON."""
 DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"}
 """Names in safetensors of the dtypes that NumPy has."""
 UNCHOSEN_TEMPERATURE = 0.7
@@ -152,12 +151,13 @@ def write_model(path: Path, model: TrainedModel) -> None:
 def read_fields(path: Path) -> dict[str, Any]:
     """Return the fields in the metadata of a model file, without reading its tensors.
 
-    `vocabulary` and `config` are only checked as far as the shapes of the network depend on them.
-    The other fields may contain any JSON.
+    `config` has every setting: those that the file lacks have their default. Like `vocabulary`, it
+    is only checked as far as the shapes of the network depend on it. The other fields may contain
+    any JSON.
 
     Raises:
         CharlmError: The file is damaged, or has a format that this version does not read.
-        UnreadableError: The file is missing or cannot be read.
+        UnreadableError: The file is missing, cannot be read, or has an unknown setting.
 
     """
     with _open(path) as (fields, _):
@@ -170,7 +170,7 @@ def read_model(path: Path) -> TrainedModel:
     Raises:
         CharlmError: The file is damaged or has an unknown format, or its tensors do not fit its
             config.
-        UnreadableError: The file is missing or cannot be read.
+        UnreadableError: The file is missing, cannot be read, or has an unknown setting.
 
     """
     return read_tensors(path, only_model=True)[0]
@@ -282,10 +282,8 @@ def _fields(metadata: Mapping[str, str], path: Path) -> dict[str, Any]:
             f"{path}: format {short_repr(version)}; charlm {__version__} reads format {FORMAT}: "
             f"use the version of charlm that wrote it"
         )
+    writer = short_repr(fields.get("charlm", "?"))[1:-1]
+    origin = f"{path}: written by charlm {writer}: config."
+    fields["config"] = complete(fields.get("config"), SETTINGS, origin=origin)
     read_architecture(fields, path)
-    size = len(json.dumps(fields["config"]))
-    if size > MAX_CONFIG_CHARACTERS:
-        raise CharlmError(
-            f"{path}: config of {size:,} characters; expected at most {MAX_CONFIG_CHARACTERS:,}"
-        )
     return dict(fields)

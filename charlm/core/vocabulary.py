@@ -227,7 +227,7 @@ def vocabulary_of(fields: Any, *, origin: str) -> Vocabulary:
     """
     try:
         vocabulary = Vocabulary(
-            tuple(fields["characters"]), fields["unknown_id"], fields["end_of_text_id"]
+            tuple(fields["characters"]), fields.get("unknown_id"), fields.get("end_of_text_id")
         )
         _check(vocabulary)
     except (ValueError, KeyError, TypeError) as error:

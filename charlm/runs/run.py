@@ -8,13 +8,14 @@ folder.
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from signal import Signals
-from typing import Any
+from typing import Annotated, Any
 
-from charlm.checks import parse_json
-from charlm.config.file import dump_config, load_config
+from pydantic import ConfigDict, Field
+
+from charlm.config.file import dump_config, load_config, parse_stored
 from charlm.config.schema import Config
 from charlm.core.model_file import TrainedModel, write_model
 from charlm.errors import CharlmError
@@ -45,6 +46,8 @@ from charlm.wording import as_argument
 
 MAX_BYTES = 10_000
 """Maximum size of ended.json."""
+NOT_KEPT = ("folder", "signal", "had_ended", "is_uncertain", "is_improving")
+"""Fields of an outcome that ended.json does not have."""
 
 
 @dataclass(frozen=True)
@@ -165,13 +168,15 @@ def corpus_identity(corpus: Corpus) -> dict[str, Any]:
 class Outcome:
     """The outcome of a training run."""
 
-    folder: Path
+    __pydantic_config__ = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+    folder: Annotated[Path, Field(validation_alias="run")]
     """Folder of the run."""
     reason: str
     """Explanation for the user of why the training ended."""
     step: int
     """Last step."""
-    recipe: str | None
+    recipe: str | None = None
     """Name of the recipe that the run began with."""
     epochs: float
     """Number of passes over the training text."""
@@ -179,20 +184,20 @@ class Outcome:
     """Time of training, without evaluations and start-up."""
     elapsed_seconds: float
     """Time since the first step, over all sessions."""
-    nats_per_char: float | None
+    nats_per_char: float | None = None
     """Loss of the best model; None if there is no such model."""
-    standard_error: float | None
+    standard_error: float | None = None
     """Standard error of this loss; None = unknown."""
-    train_nats_per_char: float | None
+    train_nats_per_char: float | None = None
     """Loss of the best model on the start of the training text, measured as its validation loss and
     on as many characters; None = not measured."""
     best_step: int
     """Step of the best model."""
     split: str
     """Text of this loss: validation, or train without a validation text."""
-    temperature: float | None
+    temperature: float | None = None
     """Sampling temperature chosen at the end; None if it was not chosen."""
-    baselines: Mapping[str, float]
+    baselines: Mapping[str, float] = field(default_factory=dict)
     """Losses of simple models on the same text by name."""
     signal: Signals | None = None
     """Signal that ended the training, or None."""
@@ -205,7 +210,8 @@ class Outcome:
 
     def to_json(self) -> dict[str, Any]:
         """Return the outcome as plain data."""
-        return {"run": str(self.folder), **{name: getattr(self, name) for name in _kept_fields()}}
+        values = {"run": str(self.folder), **vars(self)}
+        return {name: value for name, value in values.items() if name not in NOT_KEPT}
 
     def write(self) -> None:
         """Write ended.json, the file of a finished run; raises CharlmError if that fails."""
@@ -213,27 +219,16 @@ class Outcome:
         write_file(self.folder / ENDED_FILE, (json.dumps(values) + "\n").encode())
 
 
-def _kept_fields() -> list[str]:
-    """Return the names of the fields of an outcome that ended.json keeps."""
-    kept = [each.name for each in fields(Outcome) if each.default is MISSING]
-    kept.remove("folder")
-    return kept
-
-
 def read_outcome(folder: Path) -> Outcome | None:
     """Return the outcome of a finished run; None if the run has not ended.
 
     Raises:
-        CharlmError: ended.json cannot be read, or is damaged.
+        CharlmError: ended.json cannot be read, or a value in it is wrong, missing or unknown.
 
     """
     path = folder / ENDED_FILE
     if not path.exists():
         return None
-    values = parse_json(read_file(path, limit=MAX_BYTES), origin=str(path))
-    if not isinstance(values, dict) or values.keys() != {"run", *_kept_fields()}:
-        raise CharlmError(
-            f"{path}: damaged; this run has ended: go on from its weights with --init"
-        )
-    del values["run"]
-    return Outcome(folder=folder, had_ended=True, **values)
+    origin = f"{path}: not valid (go on from its weights with --init)"
+    outcome = parse_stored(Outcome, read_file(path, limit=MAX_BYTES), origin=origin)
+    return replace(outcome, folder=folder, had_ended=True)

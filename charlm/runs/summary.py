@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, Protocol, TypeVar
 
 from charlm.checks import check_each, to_number
-from charlm.config.file import leaves, read_config
+from charlm.config.file import leaves, load_config
 from charlm.core import BEST
 from charlm.core.checkpoints import saved_steps
 from charlm.core.model_file import read_fields
@@ -69,7 +69,7 @@ class RunSummary:
     """The validation text; None if the run has no corpus, for instance because it was copied
     without a corpus."""
     settings: Mapping[str, Any]
-    """Every setting by its dotted key, even unknown ones."""
+    """Every setting by its dotted key."""
 
     @property
     def nats_per_char(self) -> float | None:
@@ -87,7 +87,7 @@ def summarize(folder: Path) -> RunSummary:
     folder = named(folder)
     try:
         check_is_run(folder)
-        settings = leaves(read_config(folder / CONFIG_FILE))
+        settings = leaves(load_config(folder / CONFIG_FILE).model_dump(mode="json"))
         recipe = settings.get("recipe")
         metrics = folder / METRICS_FILE
         step, seconds = read_position(metrics)

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from charlm.config.file import explain
+from charlm.config.file import parse_stored
 from charlm.config.schema import CorpusConfig, Positive
 from charlm.core.vocabulary import Ids, Vocabulary, vocabulary_of
 from charlm.errors import CharlmError
@@ -36,7 +36,7 @@ BLOCK = 1 << 20
 class Source(BaseModel):
     """A document, as recorded in corpus.json."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     name: str
     """Name in messages."""
@@ -53,7 +53,7 @@ class Source(BaseModel):
 class Rare(BaseModel):
     """The characters of a text that share the unknown id, as recorded in corpus.json."""
 
-    model_config = ConfigDict(frozen=True, strict=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     distinct: int
     """Number of different characters."""
@@ -198,12 +198,8 @@ def ids_header(size: int, dtype: "np.dtype[Any]") -> bytes:
 def read_manifest(folder: Path) -> Manifest:
     """Read corpus.json; raises CharlmError if it is missing or not valid."""
     path = folder / CORPUS_FILE
-    try:
-        return Manifest.model_validate_json(read_file(path, limit=MAX_MANIFEST_BYTES))
-    except ValidationError as error:
-        raise CharlmError(
-            f"{path}: not a valid corpus: {explain(error.errors()[0], Manifest)}"
-        ) from None
+    data = read_file(path, limit=MAX_MANIFEST_BYTES)
+    return parse_stored(Manifest, data, origin=f"{path}: not a valid corpus")
 
 
 def resolve_corpus_settings(corpus: Corpus, config: CorpusConfig) -> CorpusConfig:

@@ -48,8 +48,8 @@ def test_unknown_characters_are_left_out(plays: charlm.Model) -> None:
 
 
 def test_a_wrong_config_is_refused_when_it_is_used(model_file: Path) -> None:
-    change_model(model_file, lambda fields: fields["config"].update(modle={"units": 3}))
-    with pytest.raises(CharlmError, match=rf"^{model_file}: modle: .*; did you mean model\?"):
+    change_model(model_file, lambda fields: fields["config"].update(seed=-1))
+    with pytest.raises(CharlmError, match=rf"^{model_file}: seed: found -1; "):
         _ = charlm.load(model_file).config
 
 

@@ -146,5 +146,5 @@ def test_a_damaged_outcome_is_refused(interrupted: Path) -> None:
     (interrupted / "run/ended.json").write_text("{}", encoding="utf-8")
     command = charlm("train", "--resume", "-r", interrupted / "run")
     assert command.exit_code == 1
-    damaged = f"{interrupted}/run/ended.json: damaged; this run has ended: go on from its weights"
-    assert command.stderr == f"charlm: {damaged} with --init\n"
+    damaged = f"{interrupted}/run/ended.json: not valid (go on from its weights with --init)"
+    assert command.stderr == f"charlm: {damaged}: run: is missing\n"

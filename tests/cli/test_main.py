@@ -289,6 +289,6 @@ def test_each_error_in_a_file_has_a_line() -> None:
     assert command.stderr.splitlines() == [
         "charlm: wrong.yaml: 3 errors",
         "  model.units: found 'many'; must be a valid integer",
-        "  sed: found 1; there is no such key; did you mean seed?",
-        "  \\x1b[31m: found 2; there is no such key",
+        "  sed: found 1; there is no such key in version 0.2.0; did you mean seed?",
+        "  \\x1b[31m: found 2; there is no such key in version 0.2.0",
     ]

@@ -263,26 +263,22 @@ def test_a_group_is_compared_with_the_row_above(trained: TrainedModel) -> None:
 
 @pytest.fixture
 def damaged_runs() -> None:
-    """Make runs with a damaged config, an unknown setting, and a control character in the name."""
+    """Make a run with a control character in its name, and three with wrong files."""
     make_run(Path("runs/red\x1b[31m"))
     (make_run(Path("runs/bad")) / "config.yaml").write_text("units", encoding="utf-8")
     with (make_run(Path("runs/new")) / "config.yaml").open("a", encoding="utf-8") as config:
         config.write("later: {version: 3}\n")
+    (make_run(Path("runs/odd")) / "ended.json").write_text('{"step": []}', encoding="utf-8")
 
 
 @pytest.mark.usefixtures("damaged_runs")
-def test_a_damaged_config_is_reported() -> None:
+def test_a_damaged_file_is_reported_and_other_runs_are_listed() -> None:
     command = charlm("runs")
-    assert command.exit_code == 0
-    (message,) = messages(command)
-    assert message.startswith("charlm: runs/bad/config.yaml: found 'units'")
-
-
-@pytest.mark.usefixtures("damaged_runs")
-def test_damaged_runs_are_in_the_table() -> None:
-    table = charlm("runs").stdout
-    assert len(table.splitlines()) == 5
-    assert "  later.version 3\n" in table
+    assert (command.exit_code, len(command.stdout.splitlines())) == (0, 2)
+    bad, new, odd = messages(command)
+    assert bad.startswith("charlm: runs/bad/config.yaml: found 'units'")
+    assert new.startswith("charlm: runs/new/config.yaml: later: found {'version': 3}; there is no")
+    assert odd.startswith("charlm: runs/odd/ended.json: not valid ")
 
 
 def test_runs_with_the_same_name_are_listed_by_their_paths(trained: TrainedModel) -> None:

@@ -247,10 +247,15 @@ def test_a_training_is_printed_as_json() -> None:
 # The plan of a training
 
 
+@pytest.fixture(scope="module")
+def plan(trained_run: Path) -> dict[str, Any]:
+    """Return a real plan."""
+    return training.plan(trained_run / "corpus", recipe="tiny")
+
+
 @pytest.fixture
-def show_plan(trained_run: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
-    """Return a function that returns the lines of a real plan, changed."""
-    plan = training.plan(trained_run / "corpus", recipe="tiny")
+def show_plan(plan: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[str]]:
+    """Return a function that returns the lines of the plan, changed."""
 
     def show(**changes: Any) -> list[str]:
         changed = create_autospec(training.plan, return_value=plan | changes)

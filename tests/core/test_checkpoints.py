@@ -83,11 +83,10 @@ def replace_value(key: str, value: Any) -> Callable[[Path], None]:
     [
         pytest.param(cut, "damaged", id="cut"),
         pytest.param(lambda path: flip_bit(path, -1), "damaged", id="wrong bit"),
-        pytest.param(replace_value("loop", None), "damaged: training: loop", id="no state"),
-        pytest.param(replace_value("loop.step", True), "training: loop.step", id="no number"),
-        pytest.param(replace_value("loop.seconds", -1), "training: loop.seconds", id="negative"),
+        pytest.param(replace_value("loop", None), "training.loop: found null", id="no state"),
+        pytest.param(replace_value("loop.step", True), "training.loop.step", id="no number"),
+        pytest.param(replace_value("loop.seconds", -1), "training.loop.seconds", id="negative"),
         pytest.param(replace_value("loop.best_nats", math.nan), "found nan", id="nan"),
-        pytest.param(replace_value("loop.unknown", 1), "training: loop.unknown", id="unknown"),
         pytest.param(replace_value("loop.step", 1234), "belongs to step 1,234", id="another step"),
     ],
 )
@@ -140,7 +139,6 @@ def test_a_run_without_its_checkpoints_is_refused(run: Path) -> None:
     [
         ("units: 8", "units: 9", "model.units"),
         ("steps: 50", "steps: 30", "training.steps"),
-        ("steps: 50", "steps: 60", "training.steps"),
     ],
 )
 def test_a_run_whose_config_was_changed_is_refused(
@@ -195,8 +193,8 @@ def test_a_run_whose_text_was_changed_is_refused(
 
 def test_everything_later_than_the_checkpoint_is_removed(run: Path) -> None:
     (run / NEWEST).unlink()
-    (run / ".1.best.safetensors.tmp").touch()
-    (run / "checkpoints/.1.step-60.safetensors.tmp").touch()
+    (run / ".00000001.best.safetensors.tmp").touch()
+    (run / "checkpoints/.0000000f.step-60.safetensors.tmp").touch()
     with pytest.raises(ZeroDivisionError):
         resume(run, faults=crash_after(41))
     assert names(run / "checkpoints") == ["step-40.safetensors"]

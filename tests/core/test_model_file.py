@@ -1,6 +1,5 @@
 """The file of a trained model: written, read back, and refused if it is damaged."""
 
-import json
 import math
 import os
 import random
@@ -231,22 +230,6 @@ NO_NETWORK = "does not describe a network"
 def test_a_damaged_file_is_refused(change: Change, message: str, model_file: Path) -> None:
     change(model_file)
     check_refused(model_file, message)
-
-
-@pytest.mark.parametrize(
-    ("characters", "is_read"), [(100_000, True), (100_001, False)], ids=["allowed", "too long"]
-)
-def test_a_config_has_at_most_100_000_characters(
-    characters: int, is_read: bool, model_file: Path
-) -> None:
-    fields, tensors = read_parts(model_file)
-    fields["config"]["recipe"] = ""
-    fields["config"]["recipe"] = "x" * (characters - len(json.dumps(fields["config"])))
-    write_parts(model_file, fields, tensors)
-    if is_read:
-        assert len(read_model(model_file).config["recipe"]) > 90_000
-    else:
-        check_refused(model_file, "config of 100,001 characters; expected at most 100,000")
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The page in headless Chromium, without a request to any server.
+"""The page, and a report, in headless Chromium, without a request to any server.
 
 test_page_script.py tests the same scripts in Node, which is much faster.
 """
@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from exports.html_page import shown_number
 from exports.networks import make_deep_model
+from inspection.reports import report
 
 from charlm.api.model import Model
 from charlm.core.model_file import TrainedModel
 from charlm.exports.exporting import export_html
+from charlm.inspection.report import render_page
 
 pytestmark = pytest.mark.slow
 
@@ -156,3 +158,20 @@ def test_the_keyboard_chooses_a_unit_and_a_character(browser: Browser, model: Mo
         assert browser.text_of("unit-value") == f"rnn.0, unit 7: {shown_number(values[position])}"
     browser.press("Escape")
     assert "after the last character" in browser.text_of("state-note")
+
+
+def test_a_report_unfolds_its_tables_and_shows_the_character_under_the_mouse(
+    browser: Browser, tmp_path: Path
+) -> None:
+    from selenium.webdriver import ActionChains
+
+    (tmp_path / "report.html").write_text(render_page([report()]), encoding="utf-8")
+    browser.driver.get((tmp_path / "report.html").as_uri())
+    browser.script("document.documentElement.style.scrollBehavior = 'auto'")
+    find = browser.driver.find_element
+    find("css selector", "details:not([open]) summary").click()
+    assert find("css selector", "details[open] table").is_displayed()
+    letter = find("xpath", "//*[@class='passage']/span[.='a']")
+    browser.script("arguments[0].scrollIntoView({block: 'center'})", letter)
+    ActionChains(browser.driver).move_to_element(letter).perform()
+    assert ", a: " in find("css selector", ".panel").text

@@ -17,16 +17,18 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from commands import charlm, suggestions
+from commands import charlm, json_of, suggestions
 from conftest import MakeOnce
 from corpora import write_plays, write_texts
 from fake_runs import CLOCK, repeatable_files
+from models import weights_of
 from processes import Process, command_line, settings, started, wait_until
 from run_folders import event_steps, read_metrics
 
@@ -230,51 +232,99 @@ def test_a_run_under_nohup_survives_the_end_of_its_terminal(
     assert differences(uninterrupted, run) == set()
 
 
-@pytest.mark.slow
-def test_a_stopped_run_ends_like_an_uninterrupted_one(uninterrupted: Path, tmp_path: Path) -> None:
-    rng = random.Random(0)
-    run = tmp_path / "run"
-    line = nightly_command(write_plays(tmp_path / "text.txt"), run, *TRAINING)
-    for number in (INTERRUPT, HANG_UP, TERMINATE):
-        later = newest_step(run) + rng.randint(1, MOST_STEPS)
-        with started(line) as (process,):
-            wait_until(lambda: newest_step(run) >= later, [process])  # noqa: B023
-            process.send_signal(number)
-            _, said = process.communicate(timeout=GRACE_SECONDS)
-        assert process.returncode == 128 + number, said
-        assert f"stopped by {number.name}" in said
-        assert said.endswith(f"charlm: continue with: charlm train --resume -r {run}\n")
-        assert [*run.rglob("*.tmp")] == []
-    run_to_its_end(line)
-    assert differences(uninterrupted, run) == set()
+READERS = (
+    ["runs"],
+    ["evaluate"],
+    ["sample", "-n", "40"],
+    ["inspect", "--only", "units"],
+    ["export", "--format", "torch", "--out", "exported"],
+)
+"""Commands that read a run, which may be unfinished."""
+
+
+def read_run(run: Path, command: list[str]) -> Any:
+    """Return what a command prints about a run; it must succeed."""
+    shutil.rmtree("exported", ignore_errors=True)
+    name, *options = command
+    return json_of(name, run, *options)
+
+
+def served_text(run: Path) -> Any:
+    """Start a server, request a text of a run, and stop the server."""
+    with started(command_line("serve", run, "--port", 0)) as (server,):
+        assert server.stdout is not None
+        url = f"{server.stdout.readline().strip()}/v1/completions"
+        request = urllib.request.Request(url, b'{"prompt": "The ", "seed": 1}')
+        request.add_header("Content-Type", "application/json")
+        with urllib.request.urlopen(request) as answer:
+            return json.load(answer)["choices"]
+
+
+def results(text: Path, run: Path, child: Path) -> list[Any]:
+    """Return the loss and two texts of a run, and the weights of a run that begins with its own."""
+    nats = json_of("evaluate", run)["nats_per_char"]
+    samples = json_of("sample", run, "--seed", 1)["samples"]
+    few = settings("training.steps=20")
+    run_to_its_end(command_line("train", text, "-c", "tiny", *few, "--init", run, "-r", child))
+    return [nats, samples, served_text(run), weights_of(child / "last.safetensors")]
 
 
 @pytest.mark.parametrize(
-    ("kills", "seed"),
+    "seed",
     [
-        pytest.param(2, 0, marks=pytest.mark.slow),
-        *(pytest.param(4, seed, marks=pytest.mark.nightly) for seed in range(1, 11)),
+        pytest.param(0, marks=pytest.mark.slow),
+        *(pytest.param(seed, marks=pytest.mark.nightly) for seed in range(1, 11)),
     ],
 )
-def test_a_run_that_is_killed_many_times_ends_like_an_uninterrupted_one(
-    kills: int, seed: int, uninterrupted: Path, tmp_path: Path
+def test_a_run_that_is_stopped_and_read_many_times_ends_like_an_uninterrupted_one(
+    seed: int, uninterrupted: Path, tmp_path: Path
 ) -> None:
-    """Every second kill comes while the run is being resumed, before its first step."""
+    """Every second signal may come while the run is being resumed, before its first step."""
     rng = random.Random(seed)
     run = tmp_path / "run"
-    line = nightly_command(write_plays(tmp_path / "text.txt"), run, *TRAINING)
-    for kill in range(kills):
+    text = write_plays(tmp_path / "text.txt")
+    line = nightly_command(text, run, *TRAINING)
+    signals = [KILL, INTERRUPT, KILL, rng.choice([HANG_UP, TERMINATE])]
+    for turn, number in enumerate(signals):
         later = newest_step(run) + rng.randint(1, MOST_STEPS)
-        seconds = rng.uniform(0, RESUME_SECONDS) if kill % 2 else math.inf
+        seconds = rng.uniform(0, RESUME_SECONDS) if turn == 2 else math.inf
         with started(line) as (process,):
             wait_for_step(run, later, [process], seconds=seconds)
             time.sleep(rng.uniform(0, 0.05))
-            process.kill()
+            process.send_signal(number)
+            _, said = process.communicate(timeout=GRACE_SECONDS)
+        if number != KILL:
+            assert process.returncode == 128 + number, said
+            assert said.endswith(f"charlm: continue with: charlm train --resume -r {run}\n")
+            assert [*run.rglob("*.tmp")] == []
+        for command in rng.sample(READERS, 2):
+            read_run(run, command)
     run_to_its_end(line)
     assert differences(uninterrupted, run) == set()
+    expected = results(text, uninterrupted, tmp_path / "expected")
+    assert results(text, run, tmp_path / "child") == expected
 
 
 ENDLESS = settings("training.steps=100000", "training.evaluations=1000")
+
+
+@pytest.mark.slow
+def test_a_run_can_be_read_while_it_is_written(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    text = write_plays(tmp_path / "text.txt")
+    rows = []
+    with started(command_line("train", text, "-c", "tiny", *ENDLESS, "-r", run)) as (process,):
+        wait_for_step(run, 200, [process], seconds=MACHINE_SECONDS)
+        for command in 10 * READERS:
+            read_run(run, command)
+            rows += read_run(run, ["runs"])
+        assert process.poll() is None
+        process.kill()
+    steps = [row["step"] for row in rows]
+    assert steps == sorted(steps)
+    assert steps[0] < steps[-1]
+    logged = {line["nats_per_char"] for line in read_metrics(run)}
+    assert logged >= {row["nats_per_char"] for row in rows}
 
 
 @pytest.mark.slow

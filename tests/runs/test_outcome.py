@@ -1,6 +1,7 @@
 """The outcome of a run: its numbers, and ended.json."""
 
 import json
+import math
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,11 @@ from fake_engine import FIRST_IS_BEST, Faults
 from fake_runs import LONG_TEXT, Trained, resume, train
 
 from charlm.core.scoring import Score, estimate_stream
+from charlm.errors import CharlmError
 from charlm.events import Note
 from charlm.measures.baselines import Comparison, baseline_scores
 from charlm.measures.estimates import loss_of
-from charlm.runs.run import open_run
+from charlm.runs.run import open_run, read_outcome
 
 SAMPLED = "sampling.length=30"
 IMPROVING = Faults(weights=lambda step: step / 50)
@@ -126,3 +128,16 @@ def test_a_model_that_is_clearly_worse_than_counting_is_a_warning(
 def test_the_file_keeps_the_outcome_without_the_place_of_the_run(best_first: Trained) -> None:
     fields = json.loads((best_first.folder / "ended.json").read_text(encoding="utf-8"))
     assert fields == {**best_first.outcome.to_json(), "run": "run"}
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("step", "50"), ("epochs", math.nan), ("train_nats_per_char", [1]), ("baselines", {"a": "1"})],
+)
+def test_a_wrong_value_in_the_file_is_refused(
+    key: str, value: object, best_first: Trained, tmp_path: Path
+) -> None:
+    fields = {**best_first.outcome.to_json(), key: value}
+    (tmp_path / "ended.json").write_text(json.dumps(fields), encoding="utf-8")
+    with pytest.raises(CharlmError, match=rf"ended.json: not valid .*: {key}.*: found .*; must be"):
+        read_outcome(tmp_path)

@@ -108,8 +108,9 @@ def test_a_folder_of_runs_means_all_of_them_from_the_newest() -> None:
 
 
 @pytest.mark.usefixtures("three_runs")
-def test_a_run_that_cannot_be_read_is_refused() -> None:
-    Path("runs/c/config.yaml").write_text("- units", encoding="utf-8")
+@pytest.mark.parametrize("config", ["- units", "seed: 2026-01-01", "sampling: {temperature: .inf}"])
+def test_a_run_with_a_wrong_config_is_refused(config: str) -> None:
+    Path("runs/c/config.yaml").write_text(config, encoding="utf-8")
     with pytest.raises(CharlmError, match=r"config\.yaml"):
         list_runs()
 

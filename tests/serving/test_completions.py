@@ -297,7 +297,7 @@ def test_a_body_that_is_not_valid_json_is_refused(body: str | bytes) -> None:
 
 @pytest.mark.parametrize("name", ["output", "lr", "block_size"])
 def test_a_field_is_not_a_setting_or_an_option(name: str) -> None:
-    assert refusal(json.dumps({name: 1})) == f"{name}: found 1; there is no such key"
+    assert f"{name}: found 1; there is no such key" in refusal(json.dumps({name: 1}))
 
 
 def test_a_similar_field_is_suggested() -> None:

@@ -85,7 +85,6 @@ SPLITS = r"splits: must be {'train': \(0, 2\), 'validation': \(2, 3\), 'test': \
         ),
         ({"splits": {"rest": [0, 3]}}, "splits.rest.*did you mean test"),
         ({"splits": {"train": [0, 3], "validation": [2, 3], "test": [3, 3]}}, SPLITS),
-        ({"splits": {"train": [0, 2], "validation": [2, 3]}}, SPLITS),
         ({"min_count": -1}, "min_count: found -1; must be"),
         ({"name": ""}, "name: found ''; must"),
     ],
