@@ -67,13 +67,13 @@ def outward_names() -> list[str]:
 
 
 NUMBERS = {
-    "tokens of the core": (density("charlm/core").tokens, 14_250),
+    "tokens of the core": (density("charlm/core").tokens, 14_300),
     "modules of the core": (len([*(PACKAGE / "core").glob("*.py")]), 15),
     "names from outside in the core": (len(outward_names()), 1),
-    "tokens of Python": (density("charlm").tokens, 93_050),
+    "tokens of Python": (density("charlm").tokens, 93_300),
     "modules": (len(MODULES), 92),
     "tokens of C and JavaScript": (other_tokens(), 24_000),
-    "tokens of the tests": (density("tests").tokens, 167_500),
+    "tokens of the tests": (density("tests").tokens, 168_000),
     "settings": (len(settings()), 58),
     "options and arguments": (len(options()), 41),
     "events": (len(events.Event.__subclasses__()), 8),

@@ -179,14 +179,9 @@ def info() -> None:
         "numpy",
         "tensorflow",
         "keras",
-        "torch",
-        "click",
         "pydantic",
         "safetensors",
         "tensorboard",
-        "matplotlib",
-        "onnx",
-        "starlette",
     )
     facts = {
         "cpu": processor_name(),

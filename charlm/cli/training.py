@@ -76,9 +76,9 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
         )
     if resume and not is_known_run and "run" not in chosen:
         raise click.UsageError("--resume with a text also needs --run, the folder of the run")
-    from charlm.storage import CONFIG_FILE, is_run
+    from charlm.storage import is_run
 
-    had_begun = resume and options["run"] is not None and is_run(options["run"])
+    had_begun = is_known_run or (resume and is_run(options["run"]))
     started = time.perf_counter()
     with ProgressDisplay() as display:
         try:
@@ -92,21 +92,15 @@ def train(*, resume: bool, as_json: bool, **options: Any) -> None:
             say(str(stopped) or "stopped before training; nothing was saved")
             raise
     from charlm.core import BEST
-    from charlm.runs.folder import CORPUS, INIT
+    from charlm.runs.folder import CORPUS
 
     total_seconds = time.perf_counter() - started
     minutes = None if had_begun else options["minutes"]
     if options["text"] == (Path("-"),):  # it can be read only once
         options["text"] = [outcome.folder / CORPUS]
-    if resume:  # a run that existed keeps its own settings
-        initial = outcome.folder / INIT
-        options = dict.fromkeys(options) | {
-            "text": [outcome.folder / CORPUS],
-            "recipe": outcome.folder / CONFIG_FILE,
-            "init": initial if initial.exists() else None,
-            "overrides": [],
-        }
-    command = _longer_command(outcome, options) if outcome.is_improving else None
+    command = None
+    if outcome.is_improving and not had_begun:
+        command = _longer_command(outcome, options)
     if as_json:
         command_fields = {
             "model": outcome.folder / BEST,

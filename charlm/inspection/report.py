@@ -37,11 +37,8 @@ from charlm.measures.estimates import (
     SeedsDifference,
     over_runs,
 )
-from charlm.runs.folder import CORPUS, run_of
 from charlm.runs.summary import group_by_seed
-from charlm.text.corpus import is_corpus
 from charlm.version import __version__
-from charlm.wording import as_argument
 
 SECTIONS: Mapping[str, Section] = {
     section.name: section
@@ -288,7 +285,6 @@ def render_page(reports: Sequence[Report]) -> str:
         notes="".join(f'<p class="help">{safe(note)}</p>' for note in notes),
         links="".join(links),
         sections="".join(each.to_html(results_of(groups, each.name)) for each in shown),
-        experiments=_experiments(reports[0]) if len(reports) == 1 else "",
         script=script,
     )
 
@@ -316,45 +312,3 @@ def _table_of(groups: Sequence[Group]) -> str:
             line, *_ = group.runs
             shown += f"<p>{safe(f'{line.group}: {group.above_previous}.')}</p>"
     return shown
-
-
-def _experiments(report: Report) -> str:
-    """Return three experiments with a run as commands; none if its text is not in its folder."""
-    run = run_of(report.reading.path)
-    if run is None or not is_corpus(run / CORPUS):
-        return ""
-    config = report.reading.trained.parse_config()
-    length = config.training.sequence_length
-    window = max(1, length // 4)
-    batch = config.training.batch_size * length // window
-    experiments = [
-        ("layers", f"model.layers={2 if config.model.layers == 1 else 1}", LAYERS),
-        ("windows", f"training.sequence_length={window} -s training.batch_size={batch}", WINDOWS),
-        ("seed", f"seed={config.seed + 1}", OTHER_SEED),
-    ]
-    folder = as_argument(run)
-    begin = f"charlm train {folder}/{CORPUS} -c {folder}/config.yaml"
-    if config.training.initial_weights is not None:
-        begin += " -s training.initial_weights=null"
-    parts = []
-    for name, settings, text in experiments:
-        new = as_argument(run.with_name(f"{run.name}-{name}"))
-        compare = f"charlm inspect {folder} {new} --out comparison.html"
-        commands = safe(f"{begin} -s {settings} -r {new}\n{compare}")
-        parts.append(f"<p>{text}</p><pre><code>{commands}</code></pre>")
-    return EXPERIMENTS.format("".join(parts))
-
-
-EXPERIMENTS = (
-    '<section id="experiments"><h2>Experiments</h2><p>Each is a new run; the second command '
-    "compares it with this one.</p>{}</section>"
-)
-LAYERS = "Another number of layers: which layer remembers longer, and what does the loss gain?"
-WINDOWS = (
-    "Windows of a quarter, and as many characters in each step: how much of its context does the "
-    "network still use?"
-)
-OTHER_SEED = (
-    "Another seed. A number that differs clearly between seeds is a property of this one network, "
-    "not of its recipe."
-)

@@ -118,7 +118,7 @@ def info() -> dict[str, str]:
     return dict(re.split(r"  +", line, maxsplit=1) for line in charlm("info").stdout.splitlines())
 
 
-@pytest.mark.parametrize("name", ["click", "numpy", "tensorflow", "keras"])
+@pytest.mark.parametrize("name", ["numpy", "tensorflow", "keras"])
 def test_info_has_the_version_of_a_package(name: str, info: dict[str, str]) -> None:
     installed = {distribution.name: distribution.version for distribution in distributions()}
     assert info[name] == installed.get(name, "-")

@@ -5,17 +5,14 @@ import hashlib
 import json
 import math
 import re
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import all_commands
 from inspection.reports import CHARACTERS, report, report_with_gaps
 from javascript import Tree, elements_of
 
-import charlm
 from charlm.config.schema import merge
 from charlm.inspection.report import SECTIONS, Group, Report, group_reports, render_page, results_of
 from charlm.inspection.style import Cell, draw, table
@@ -311,42 +308,3 @@ def test_a_legend_has_one_entry_for_each_group(name: str) -> None:
         "sequence_length 4",
         "sequence_length 64",
     ]
-
-
-# Experiments
-
-
-def test_several_runs_have_no_experiments(class_page: str) -> None:
-    assert "Experiments" not in class_page
-
-
-def test_a_run_without_its_text_cannot_be_repeated() -> None:
-    assert "Experiments" not in render_page([text_report()])
-
-
-def commands(folder: Path) -> list[list[str]]:
-    """Return the arguments of each command in the experiments with a run."""
-    page = render_page([charlm.inspect(folder, only=["network"])])
-    blocks = re.findall(r"<pre><code>(.*?)</code></pre>", page, re.DOTALL)
-    return [shlex.split(line) for block in blocks for line in block.splitlines()]
-
-
-def test_the_experiments_are_commands_with_the_run(trained_run: Path) -> None:
-    lines = commands(trained_run)
-    assert [command for _, command, *_ in lines] == ["train", "inspect"] * 3
-    for _, name, *arguments in lines:
-        all_commands()[name].make_context(name, arguments)
-    trainings = [arguments for _, name, *arguments in lines if name == "train"]
-    for arguments in trainings:
-        assert arguments[:3] == [f"{trained_run}/corpus", "-c", f"{trained_run}/config.yaml"]
-
-
-def test_the_experiments_change_layers_windows_and_seed(trained_run: Path) -> None:
-    config = charlm.load(trained_run).config
-    settings = {part for line in commands(trained_run) for part in line if "=" in part}
-    assert settings == {
-        f"model.layers={2 if config.model.layers == 1 else 1}",
-        f"training.sequence_length={config.training.sequence_length // 4}",
-        f"training.batch_size={config.training.batch_size * 4}",
-        f"seed={config.seed + 1}",
-    }
