@@ -287,8 +287,9 @@ def _colour_by_group(folder: Path) -> str:
     """
     from charlm.runs.summary import group_by_seed, list_runs
 
-    runs = [path.parent for path in folder.rglob(METRICS_FILE)]
-    groups = group_by_seed(list_runs(runs, report=lambda *_: None)) if runs else []
+    folders = [path.parent for path in folder.rglob(METRICS_FILE)]
+    runs = list_runs(folders, report=lambda *_: None) if folders else []
+    groups = group_by_seed(runs)
     if len(groups) == len(runs):
         return ""
     alternatives = []

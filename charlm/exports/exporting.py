@@ -214,7 +214,9 @@ def folder_files(
     temperature = max(model.sampling_temperature, MIN_TEMPERATURE)
     facts = asdict(model.architecture)
     template = HTML_USAGE if format == "html" else read_shipped(f"{format}.md")
-    usage = Template(template).substitute(facts, temperature=f"{temperature:g}")
+    usage = Template(template).substitute(
+        facts, temperature=f"{temperature:g}", start=[model.start.tolist()]
+    )
     return {
         **files,
         MODEL_FILE: model_bytes(model),

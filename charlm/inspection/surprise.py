@@ -135,7 +135,8 @@ def details(results: Mapping[Line, Predictions]) -> str:
     characters = predictions.characters
     text = coloured_text([characters[index] for index in predictions.ids], predictions.nats)
     shades = np.rint(LEVELS * np.nan_to_num(predictions.influence)).astype(np.int64)
-    data = to_plain(predictions) | {
+    data = {
+        **vars(predictions),
         "labels": [*map(visible, characters)],
         # levels take a tenth of the size
         "influence": ["".join(map(str, row)) for row in shades],
@@ -149,7 +150,7 @@ def details(results: Mapping[Line, Predictions]) -> str:
         f"{text}</p>"
         '<div class="panel" aria-live="polite"><p class="help">Point at a character, or press Tab '
         "and the arrow keys.</p></div>"
-        f'<script type="application/json">{script_json(data)}</script></div>'
+        f'<script type="application/json">{script_json(to_plain(data))}</script></div>'
     )
 
 

@@ -39,6 +39,7 @@ from charlm.text.corpus import (
 )
 from charlm.text.documents import (
     BYTES,
+    BYTES_AS_TEXT,
     Document,
     UndecodableError,
     check_encoding,
@@ -285,7 +286,13 @@ def _decode_for_model(document: Document, config: CorpusConfig) -> str:
     data = document.read()
     if is_utf8(data):
         config = config.model_copy(update={"encoding": "utf-8"})
-    return decode(data, config, name=document.name)
+    try:
+        return decode(data, config, name=document.name)
+    except UndecodableError as error:
+        if BYTES_AS_TEXT not in str(error):
+            raise
+        # -s is for training
+        raise CharlmError(f"{document.name}: {error.reason}; convert it to utf-8") from None
 
 
 def encode_text(

@@ -349,6 +349,7 @@ def test_tensorboard_is_launched_with_all_texts_of_the_runs(
             ["a", "b/c", "d"], r"regex:^(?:(?:d)()|(?:b/c|a)())/", id="two seeds of a setting"
         ),
         pytest.param(["a", None, "d"], None, id="one seed of each setting"),
+        pytest.param(["a", None, "d", "unreadable"], None, id="a run that cannot be read"),
     ],
 )
 def test_tensorboard_gives_a_group_one_colour(
@@ -360,7 +361,8 @@ def test_tensorboard_gives_a_group_one_colour(
     monkeypatch.setattr(program.TensorBoard, "launch", lambda _: "http://127.0.0.1:6006/")
     monkeypatch.setattr(signal, "pause", Mock(side_effect=KeyboardInterrupt))
     monkeypatch.setitem(sys.modules, "tensorboard.compat.notf", None)
-    for name, override in zip(names, ("seed=1", "seed=2", "model.units=7"), strict=True):
+    overrides = ("seed=1", "seed=2", "model.units=7", "seed=3")
+    for name, override in zip(names, overrides, strict=False):
         if name is None:
             continue
         run = make_scored_run(Path("runs", name), trained, 1.5)
@@ -368,6 +370,8 @@ def test_tensorboard_gives_a_group_one_colour(
         config = charlm("config", "show", run / "config.yaml", "-s", override).stdout
         (run / "config.yaml").write_text(config, encoding="utf-8")
         (run / "events.out.tfevents.1").touch()
+    if "unreadable" in names:
+        Path("runs/unreadable/config.yaml").write_text("- units", encoding="utf-8")
     (address,) = re.findall(r"http://\S+", charlm("tensorboard", "runs").stderr)
     query = urllib.parse.parse_qs(urllib.parse.urlsplit(address).query)
     assert query.get("runColorGroup") == (pattern and [pattern])

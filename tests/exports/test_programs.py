@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,10 @@ def test_every_network_has_the_logits_of_the_reference(tmp_path: Path, name: For
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["onnx", "torch", "keras"])
-def test_the_program_in_the_readme_continues_from_its_state(tmp_path: Path, name: str) -> None:
-    model = load(write_export(tmp_path / "deep", make_deep_model(), {}) / "model.safetensors")
+def test_the_program_in_the_readme_continues_from_its_start(tmp_path: Path, name: str) -> None:
+    """A text with paragraphs begins with two line breaks."""
+    trained = replace(make_deep_model(), facts={"paragraphs": True})
+    model = load(write_export(tmp_path / "deep", trained, {}) / "model.safetensors")
     folder = tmp_path / "out"
     charlm("export", model.path, "--format", name, "--out", folder)
     (code,) = code_blocks((folder / "README.md").read_text(encoding="utf-8"), "python")
@@ -100,8 +103,8 @@ def test_the_program_in_the_readme_continues_from_its_state(tmp_path: Path, name
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
     generated = done.stdout.removesuffix("\n")[:-1]  # the program does not read the last character
-    read = (model.vocabulary.characters[0] or "") + generated
-    assert len(read) == 60
+    read = "\n\n" + generated
+    assert len(read) == 61
     logits = np.load(folder / "logits.npy")[0, 0]
     np.testing.assert_allclose(logits, model.logits(read)[-1], atol=1e-4, rtol=0)
 

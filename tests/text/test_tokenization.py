@@ -478,6 +478,7 @@ def test_a_line_of_more_than_100_000_characters_is_refused() -> None:
 
 def test_a_text_that_the_model_cannot_decode_is_refused() -> None:
     path = Path("latin.txt")
-    path.write_bytes(b"abb\xe9")
-    with pytest.raises(CharlmError, match=r"or convert it to utf-8; "):
-        encode_text(path, LETTERS, CorpusConfig())
+    for data, advice in ((b"abb\xe9", r"\(0xE9\); convert it to utf-8"), (b"%PDF", "extract .*")):
+        path.write_bytes(data)
+        with pytest.raises(CharlmError, match=f"{advice}$"):
+            encode_text(path, LETTERS, CorpusConfig())
