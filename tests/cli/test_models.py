@@ -451,7 +451,7 @@ def test_an_empty_key_does_not_mean_that_requests_need_none(
     [
         "sample m -n 20 -p ab",
         "evaluate m text.txt --baselines",
-        "inspect m --text text.txt --out report.html",
+        "inspect m --text text.txt --only surprise --only units --out report.html",
         "export m --format html --out page.html",
         "export m --format c --out library",
         "export m --format onnx --out m.onnx",
