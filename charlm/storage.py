@@ -24,7 +24,7 @@ from charlm.errors import CharlmError
 MAX_NAME = 60
 """Maximum number of characters of a name that are kept in its temporary name."""
 TEMPORARY = f".{8 * '[0-9a-f]'}.*.tmp"
-"""Pattern of temporary names, which no other program's folder should match."""
+"""Pattern of temporary names; folders of other programs should not match it."""
 
 
 class UnreadableError(CharlmError):

@@ -53,8 +53,8 @@ class ScoredText:
     left_out: Mapping[str, int]
     """Count of each character that was left out because the model does not know it."""
     training: Ids | None
-    """Training text of the model, integers [m], from which simple models learn and in which copies
-    are found; None if it is unknown, or if the model learnt the scored text."""
+    """Training text of the model, integers [m]: simple models learn from it, and copies are looked
+    for in it. None if it is unknown, or if the model learnt the scored text."""
     no_comparison: str = ""
     """Reason why there is no such text, for the user."""
 
@@ -246,8 +246,8 @@ def evaluate(
 UNKNOWN_NATS = 100.0
 """Loss of a character without an id in a line: above any other, so its line has a high score."""
 FAR_MORE = 5
-"""Number of times that lines above all are more frequent than usual, from which on a text differs
-from the training text."""
+"""A text with more than this many times the usual number of lines above all differs from the
+training text."""
 
 
 class LineScore(NamedTuple):
@@ -293,8 +293,8 @@ def score_lines(
 
     Args:
         model: A model, or an argument of `charlm.load`.
-        text: A file, a folder of files, or - for standard input, in which bytes that are not valid
-            become U+FFFD; or a list of lines.
+        text: A file, a folder of files, or - for standard input; or a list of lines. Bytes that are
+            not valid become U+FFFD.
         on_event: Called with notes.
 
     Raises:

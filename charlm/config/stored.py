@@ -18,7 +18,7 @@ SETTINGS["training"]["epochs"] = None  # if the file has steps
 
 
 def complete(values: Any, defaults: Any, *, origin: str) -> Any:
-    """Return values of a file, with the defaults of those that it lacks.
+    """Return values of a file, with the default of each missing value.
 
     Args:
         values: Values by key, in sections; anything else is returned, to be refused elsewhere.

@@ -76,8 +76,8 @@ class TextRequest:
     """
 
     length: int
-    """Maximum number of ids, 0 or more; 0 = endless. Each is a character, or an end of text, which
-    becomes two line breaks if the text goes on after it."""
+    """Maximum number of ids, 0 or more; 0 = endless. An end of text is two line breaks if the
+    text continues after it."""
     sampler: Sampler
     """The settings of the choice of each id."""
     seed: int

@@ -35,7 +35,7 @@ MAX_STEPS_PER_CALL = 10
 SECONDS_PER_CALL = 0.5
 """Longest time of a call with several steps, so that a signal is answered soon."""
 SAVE_SECONDS = 60.0
-"""Training time after which the next step is followed by a checkpoint."""
+"""Training time without a checkpoint; the next step after it is followed by one."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Callback:
 
     `on_start` is called once in a session; after each call of the engine, the other methods that
     apply are called in the order of this class, each for all callbacks in their order. A callback
-    ends a session by `reason_to_end`, of which the first one counts, or makes it fail by raising
+    ends a session by `reason_to_end` (the first reason counts), or makes it fail by raising
     CharlmError; it changes neither the state nor the engine. The arrays of `evaluation.model`,
     which is saved, are read-only.
     """

@@ -151,7 +151,7 @@ def write_model(path: Path, model: TrainedModel) -> None:
 def read_fields(path: Path) -> dict[str, Any]:
     """Return the fields in the metadata of a model file, without reading its tensors.
 
-    `config` has every setting: those that the file lacks have their default. Like `vocabulary`, it
+    `config` has every setting: a setting that the file lacks has its default. Like `vocabulary`, it
     is only checked as far as the shapes of the network depend on it. The other fields may contain
     any JSON.
 

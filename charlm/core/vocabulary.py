@@ -26,8 +26,7 @@ UNKNOWN_GLYPH = "\N{REPLACEMENT CHARACTER}"
 Ids = NDArray[np.integer[Any]]
 
 MAX_MARKS = 1000
-"""Number of combining marks in a row of which fewer are always accepted; twice as many are always
-refused."""
+"""Fewer combining marks in a row are always accepted, and twice as many always refused."""
 MAX_DECODED_MARKS = 4 * MAX_MARKS
 """Limit for a decoded text; NFC can turn one mark into two."""
 
