@@ -31,11 +31,11 @@ from charlm.measures.baselines import MAX_TRAINING_CHARACTERS, NGRAM, Comparison
 from charlm.measures.estimates import loss_of
 from charlm.runs.folder import run_of
 from charlm.runs.run import run_corpus
-from charlm.text.corpus import Split
+from charlm.text.corpus import BLOCK, Split
 from charlm.text.documents import check_encoding
 from charlm.text.findings import Copies, find_copies
 from charlm.text.tokenization import encode_text, read_lines
-from charlm.wording import as_argument, counted
+from charlm.wording import as_argument
 
 MOST_SURPRISING = 3
 """Number of characters whose mean loss is the score of a line. On six logs and lists, 3 found
@@ -61,14 +61,16 @@ class ScoredText:
     def check_length(self) -> None:
         """Raise CharlmError if the model knows fewer than two characters of the text."""
         if len(self.ids) < 2:
-            known = counted(len(self.ids), "character")
-            raise CharlmError(
-                f"{self.name}: found {known} that the model knows; expected 2 or more"
-            )
+            known = f"the model knows {len(self.ids)} of its characters"
+            raise CharlmError(f"{self.name}: {known}; expected at least 2")
 
     def sha256(self, vocabulary: Vocabulary, *, most: int | None = None) -> str:
         """Return the SHA-256 of the first characters of the text; None = of all characters."""
-        return hashlib.sha256(vocabulary.spell(self.ids[:most], end="\0").encode()).hexdigest()
+        ids = self.ids[:most]
+        digest = hashlib.sha256()
+        for start in range(0, len(ids), BLOCK):
+            digest.update(vocabulary.spell(ids[start : start + BLOCK], end="\0").encode())
+        return digest.hexdigest()
 
 
 def read_scored_text(

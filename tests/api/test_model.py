@@ -362,7 +362,7 @@ def test_an_argument_that_does_not_fit_is_refused(
         "protocol: found 'backwards'; must be stream or windows": {"protocol": "backwards"},
         ".*: copies cannot be found: the training text of the model is not known": {"copies": True},
         ".*: its training text is not known, and no text was named": {"text": None},
-        r"test part of .*/text\.txt: found 0 characters that": {"split": "test"},
+        r"test part of .*/text\.txt: the model knows 0 of": {"split": "test"},
     }
     text.write_text("ab", encoding="utf-8")
     for message, settings in wrong.items():

@@ -149,7 +149,7 @@ def test_a_strange_text_has_a_report_of_finite_numbers(
 
 
 def test_a_text_without_a_prediction_is_refused(trained: TrainedModel) -> None:
-    with pytest.raises(CharlmError, match="a text: found 1 character that the model knows; "):
+    with pytest.raises(CharlmError, match="a text: the model knows 1 of its characters; "):
         inspect_text(reading(trained, ids=random_ids(1)))
 
 
