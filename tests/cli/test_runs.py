@@ -230,7 +230,7 @@ def test_the_json_of_groups_has_means_in_the_order_of_the_setting() -> None:
     assert seeds["nats_per_char"] == pytest.approx(MEAN)
     assert seeds["standard_error"] == pytest.approx(ERROR)
     assert sorted(seeds["runs"]) == ["runs/0", "runs/1", "runs/2", "runs/unscored"]
-    assert (other["scored"], other["standard_error"]) == (1, None)
+    assert (other["scored"], other["standard_error"], other["text"]) == (1, None, "sources")
     assert other["settings"] == {"model.units": 7}
     assert seeds["above_previous"]["nats_per_char"] == pytest.approx(MEAN - 1)
     assert seeds["above_previous"]["standard_error"] is None
@@ -299,8 +299,10 @@ def test_different_settings_are_listed_below_each_run(trained: TrainedModel) -> 
     assert sorted(listed) == ["  model.units 3", "  model.units 4"]
 
 
-def test_without_runs_the_json_is_an_empty_list() -> None:
-    command = charlm("runs", "none", "--json")
+@pytest.mark.parametrize("names", [[], ["none"]], ids=str)
+def test_without_readable_runs_the_json_is_an_empty_list(names: list[str]) -> None:
+    (make_run(Path("runs/none")) / "config.yaml").write_text("units", encoding="utf-8")
+    command = charlm("runs", *names, "--json")
     assert (command.exit_code, command.stdout) == (1, "[]\n")
 
 

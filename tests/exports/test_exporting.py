@@ -92,6 +92,7 @@ def test_a_single_file_of_a_format_is_replaced(model: Model, tmp_path: Path) -> 
     page = tmp_path / "page.html"
     page.write_text("mine", encoding="utf-8")
     result = export(model, page, format="html")
+    assert network_of(page.read_text(encoding="utf-8"))["title"] == "model"
     assert "<html" in page.read_text(encoding="utf-8")
     assert names(tmp_path) == ["model.safetensors", "page.html"]
     assert result.files == {"page.html": page.stat().st_size}
