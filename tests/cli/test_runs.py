@@ -19,7 +19,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import reference
-from commands import charlm, check_failure, json_of, messages
+from commands import charlm, json_of, messages
 from corpora import make_corpus
 from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
@@ -188,10 +188,6 @@ def test_a_sample_of_each_run_is_printed() -> None:
     (run,) = json_of("runs", "b", "--samples")
     table = charlm("runs", "b").stdout
     assert charlm("runs", "b", "--samples").stdout == f"{table}{run['sample']}\n\n"
-
-
-def test_groups_have_no_samples() -> None:
-    check_failure("runs --samples --group", "--group", code=2)
 
 
 @pytest.fixture
