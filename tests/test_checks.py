@@ -90,21 +90,6 @@ def test_a_range_is_described(above: bool, most: float, allowed: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "found", ["a\nb", "x" * 256, "nul\0"], ids=["two lines", "long name", "zero"]
-)
-def test_a_text_instead_of_a_path_is_recognized(found: str) -> None:
-    with pytest.raises(
-        CharlmError, match=r"^text: found '.*'\.\.\., which is a text; must be the path of a file$"
-    ):
-        check_path("text", found)
-
-
-def test_an_empty_path_is_refused() -> None:
-    with pytest.raises(CharlmError, match=r"^text: the path is empty$"):
-        check_path("text", "")
-
-
-@pytest.mark.parametrize(
     "found", ["missing.txt", "folder/with some words", "./x", "-", "./-", 255 * "x"]
 )
 def test_a_path_is_returned_unchanged(found: str) -> None:

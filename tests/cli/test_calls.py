@@ -268,6 +268,7 @@ WRONG_USAGE = [
     ("evaluate --protocl x", "No such option '--protocl'. Did you"),
     ("--red\x1b[31m", "--red\\x1b[31m"),
     ("red\x1b[31m", "red\\x1b[31m"),
+    ("runs --samples --group", "--group and --samples cannot be"),
     ("train ''", "'[TEXT]...': the path is empty"),
     ("runs ''", "'[RUNS]...': the path is empty"),
     ("sample m.safetensors -n -1", "'--length'"),

@@ -176,6 +176,7 @@ def run_command(call: Callable[[], object], *options: str, option: Any = quiet_o
             1,
             "charlm: text.txt: Permission denied\n",
         ),
+        (OSError(errno.EIO, "Input/output error"), 1, "charlm: Input/output error\n"),
         (
             ModuleNotFoundError(name="matplotlib.figure"),
             1,

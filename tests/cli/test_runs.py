@@ -19,7 +19,7 @@ from unittest.mock import Mock
 import numpy as np
 import pytest
 import reference
-from commands import charlm, check_failure, json_of, messages
+from commands import charlm, json_of, messages
 from corpora import make_corpus
 from processes import command_line, run_process, started, wait_until
 from run_folders import make_run, make_scored_run
@@ -190,10 +190,6 @@ def test_a_sample_of_each_run_is_printed() -> None:
     assert charlm("runs", "b", "--samples").stdout == f"{table}{run['sample']}\n\n"
 
 
-def test_groups_have_no_samples() -> None:
-    check_failure("runs --samples --group", "--group", code=2)
-
-
 @pytest.fixture
 def runs_with_seeds(trained: TrainedModel) -> None:
     """Make three runs that differ only in their seeds, one with other units, and one unscored."""
@@ -230,7 +226,7 @@ def test_the_json_of_groups_has_means_in_the_order_of_the_setting() -> None:
     assert seeds["nats_per_char"] == pytest.approx(MEAN)
     assert seeds["standard_error"] == pytest.approx(ERROR)
     assert sorted(seeds["runs"]) == ["runs/0", "runs/1", "runs/2", "runs/unscored"]
-    assert (other["scored"], other["standard_error"]) == (1, None)
+    assert (other["scored"], other["standard_error"], other["text"]) == (1, None, "sources")
     assert other["settings"] == {"model.units": 7}
     assert seeds["above_previous"]["nats_per_char"] == pytest.approx(MEAN - 1)
     assert seeds["above_previous"]["standard_error"] is None
@@ -295,8 +291,10 @@ def test_different_settings_are_listed_below_each_run(trained: TrainedModel) -> 
     assert sorted(listed) == ["  model.units 3", "  model.units 4"]
 
 
-def test_without_runs_the_json_is_an_empty_list() -> None:
-    command = charlm("runs", "none", "--json")
+@pytest.mark.parametrize("names", [[], ["none"]], ids=str)
+def test_without_readable_runs_the_json_is_an_empty_list(names: list[str]) -> None:
+    (make_run(Path("runs/none")) / "config.yaml").write_text("units", encoding="utf-8")
+    command = charlm("runs", *names, "--json")
     assert (command.exit_code, command.stdout) == (1, "[]\n")
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from charlm.config.schema import ACTIVATIONS
 from charlm.core.architecture import Architecture
 from charlm.engines import compiler
-from charlm.engines.kernel import CommonStep, CompiledNetwork, Kernel, TensorStep, filled_struct
+from charlm.engines.kernel import CompiledNetwork, Kernel
 from charlm.hardware import find_compiler
 
 Shape = tuple[int, int, int, int, int]
@@ -309,62 +309,6 @@ def test_the_loss_is_accurate_for_all_logits(
     logits = np.array(bias) - max(bias)
     expected = np.log(np.exp(logits).sum()) - logits
     check_close([losses[0]], [expected], rtol=1e-5, atol=1e-7)
-
-
-POLYNOMIALS = np.array([[3.5, -5.0, 2.2], [1.9, -1.2, 0.3]], np.float32)
-
-
-def muon_step(
-    gradient: Any,
-    momentum: Any,
-    weights: Any,
-) -> tuple[Any, Any]:
-    """Return the momentum and the weights after a step by the equations of update.h, in float64."""
-    momentum = 0.75 * momentum + 0.5 * gradient
-    x = 0.5 * gradient + 0.75 * momentum
-    x = x / (np.linalg.norm(x) + 1e-7)
-    is_tall = len(x) > x.shape[1]
-    if is_tall:
-        x = x.T
-    for a, b, c in POLYNOMIALS.astype(float):
-        gram = x @ x.T
-        x = (a * np.eye(len(x)) + b * gram + c * gram @ gram) @ x
-    update = x.T if is_tall else x
-    return momentum, (1 - 0.25) * weights - 3 * update
-
-
-@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (64, 7), (130, 70), (70, 333)], ids=str)
-@pytest.mark.parametrize("bfloat16", [False, True], ids=["float32", "bfloat16"])
-@pytest.mark.parametrize("processor", KERNELS)
-@pytest.mark.parametrize("size", [0, 1], ids=["no gradient", "gradient"])
-def test_a_step_of_muon_equals_float64(
-    size: int,
-    processor: str,
-    bfloat16: bool,
-    shape: tuple[int, int],
-    kernel_for: Kernels,
-) -> None:
-    kernel = kernel_for(processor)
-    if bfloat16 and not kernel.has_bfloat16:
-        pytest.skip("this processor does not multiply bfloat16")
-    arrays = np.random.default_rng(1).standard_normal((3, *shape)).astype(np.float32)
-    arrays[:2] *= size
-    momentum, weights = muon_step(*arrays.astype(float))
-    names = dict(zip(("gradient", "momentum", "weights"), arrays, strict=True))
-    sizes: dict[str, Any] = {"rows": shape[0], "columns": shape[1]}
-    tensor = filled_struct(
-        TensorStep,
-        names,
-        decay=0.125,
-        scale=1.5,
-        momentum_factor=0.75,
-        **sizes,
-    )
-    options: dict[str, Any] = {"polynomials": 2, "bfloat16": bfloat16, "rate": 2.0, "clip": 0.5}
-    step = filled_struct(CommonStep, {"abc": POLYNOMIALS}, **options)
-    kernel.update(step, (TensorStep * 1)(tensor), turn=0, turns=1)
-    check_close([arrays[1]], [momentum], atol=1e-6, rtol=1e-6)
-    check_close([arrays[2]], [weights], atol=0.1 if bfloat16 else 2e-5)
 
 
 @pytest.mark.parametrize("count", [1, 4096, 10_000])

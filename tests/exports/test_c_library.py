@@ -321,15 +321,6 @@ def test_id_out_of_range_is_not_read(text: Text, index: int) -> None:
     np.testing.assert_array_equal(text.state, before)
 
 
-def test_two_models_do_not_disturb_each_other(library: CharlmC, trained: TrainedModel) -> None:
-    models = [trained, make_model(characters=STRANGE, layers=3, embedding=3)]
-    alone = [Text(library, model, "").generate(200, c_uint64(1)) for model in models]
-    texts = [Text(library, model, "") for model in models]
-    seeds = [c_uint64(1), c_uint64(1)]
-    steps = [[texts[each].generate(1, seeds[each])[0] for each in (0, 1)] for _ in range(200)]
-    assert [[*ids] for ids in zip(*steps, strict=True)] == alone
-
-
 # Sampling
 
 

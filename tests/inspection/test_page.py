@@ -125,6 +125,7 @@ def test_a_page_has_no_control_characters(hostile_page: str) -> None:
         pytest.param(9, None, "9", id="count"),
         pytest.param(None, None, "\N{EN DASH}", id="missing"),
         pytest.param(-math.inf, None, "\u2212∞", id="minus infinity"),
+        pytest.param(math.inf, None, "∞", id="infinity"),
     ],
 )
 def test_a_number_has_no_more_digits_than_its_error_allows(

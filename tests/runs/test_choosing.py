@@ -360,7 +360,8 @@ def test_a_network_with_initial_weights_has_the_shape_of_their_model(
     choosing: Choosing, model_file: Path
 ) -> None:
     init = read_initial_model(model_file)
-    plan = choosing.plan(500, init=init)
+    plan = choosing.plan(500, recipe=None, init=init)
+    assert plan.candidate.reason == "the network has the shape of the initial model"
     assert plan.config.training.initial_weights == init.sha256
     assert (plan.config.model.layers, plan.config.model.units) == (2, 4)
     assert plan.initial is not None

@@ -115,6 +115,8 @@ def test_entries_are_written_with_the_state_that_they_describe(log: RunLog, tmp_
     assert [line["step"] for line in read_metrics(tmp_path)] == [5, 5, 10, 10, 15, 15]
     tags = ("train/loss", "validation/loss", "./optimization/learning_rate")
     assert event_steps(tmp_path) == {tag: [5, 10, 15] for tag in tags}
+    events = read_events(tmp_path / "train").Tensors("loss")
+    assert [event.step for event in events] == [5, 10, 15]
     assert {len(files) for files in event_files(tmp_path).values()} == {1}
 
 

@@ -25,7 +25,8 @@ def best_first(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Train a run whose best model is that of step 10 of 50, and that keeps its checkpoints."""
     folder = tmp_path_factory.mktemp("best-first") / "run"
     settings = (SAMPLED, "training.keep_checkpoints=true")
-    return train(folder, *settings, text=LONG_TEXT, faults=FIRST_IS_BEST)
+    text = 1000 * "a" + LONG_TEXT[1000:]  # the start of the training text differs from the rest
+    return train(folder, *settings, text=text, faults=FIRST_IS_BEST)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +53,7 @@ def training_nats(trained: Trained) -> float:
 def test_the_outcome_as_json_has_the_results_of_the_run(best_first: Trained, ngram: Score) -> None:
     """An epoch of 29,484 characters has 1,842 steps."""
     fields = best_first.outcome.to_json()
-    assert fields.pop("elapsed_seconds") >= fields["seconds"]
+    assert fields.pop("elapsed_seconds") > fields["seconds"]
     assert fields == {
         "run": str(best_first.folder),
         "reason": "all steps done",

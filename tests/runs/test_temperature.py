@@ -16,7 +16,9 @@ from charlm.runs.temperature import choose_temperature
 from charlm.runs.timing import TimeLimit
 
 LENGTH = "sampling.length=8"
-LETTERS = "".join(random.Random(1).choices(string.ascii_letters, k=12_000))
+DRAW = random.Random(1).choices
+LETTERS = "".join(DRAW(string.ascii_letters[:30], k=10_800) + DRAW(string.ascii_letters, k=1200))
+"""A text whose validation part is more varied than its training part."""
 Choose = Callable[..., float]
 IsGood = Callable[[float, int], bool]
 """Function that returns whether the text of a temperature and a seed is varied."""
@@ -26,7 +28,8 @@ IsGood = Callable[[float, int], bool]
 def run(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Train a run on letters in random order, with a temperature of the user."""
     folder = tmp_path_factory.mktemp("letters") / "run"
-    return train(folder, LENGTH, "sampling.temperature=0.3", text=LETTERS)
+    sampling = "sampling={length: 8, temperature: 0.3, prompt: ab, top_k: 50}"
+    return train(folder, sampling, text=LETTERS)
 
 
 class Generator:
@@ -43,6 +46,7 @@ class Generator:
         pools = threadpool_info()
         self.threads |= {pool["num_threads"] for pool in pools if pool["user_api"] == "blas"}
         assert request.ignore_end  # every text has its full length
+        assert (request.prompt, request.sampler.top_k) == ("ab", 50)
         is_good = self.is_good(request.sampler.temperature, request.seed)
         letters = string.ascii_letters if is_good else self.few_letters
         yield from random.Random(request.seed).choices(letters, k=request.length)

@@ -218,6 +218,7 @@ def test_a_run_ends_within_its_minutes(
     outcome = command.start(text, tmp_path / "run", minutes=1)
     assert outcome.reason == "all steps done"
     assert 156.2 - 2 * step_seconds < clock.now <= 156.21
+    assert not any("took longer" in str(event) for event in command.events)
 
 
 def test_a_machine_that_becomes_slow_ends_a_run_early(text: Path, tmp_path: Path) -> None:
@@ -269,6 +270,7 @@ def test_a_signal_after_the_last_step_leaves_a_run_that_can_be_continued(
 
     run = train(tmp_path / "run", faults=Faults(evaluation=interrupt))
     assert (run.outcome.step, run.outcome.signal) == (50, signal.SIGINT)
+    assert run.outcome.temperature is run.outcome.train_nats_per_char is None
     resumed = resume(run.folder)
     assert resumed.outcome.train_nats_per_char == reference.outcome.train_nats_per_char
     check_same_end(resumed, reference)

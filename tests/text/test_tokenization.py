@@ -99,13 +99,13 @@ def test_rare_characters_become_the_unknown_id(tmp_path: Path) -> None:
 
 
 def test_characters_that_a_model_knows_are_not_rare(tmp_path: Path) -> None:
-    sources = str(write_texts(tmp_path, "aabcc", "dd"))
-    known = Vocabulary(("z", None, "b"), unknown_id=1)
+    sources = str(write_texts(tmp_path, "aabecc", "dd"))
+    known = Vocabulary(("z", "b"))
     corpus = tokenize([sources], tmp_path / "out", CorpusConfig(min_count=2), known=known)
-    characters = ("z", None, "b", "a", "c", "d", None)
-    assert corpus.vocabulary == Vocabulary(characters, unknown_id=1, end_of_text_id=6)
-    assert corpus.ids.tolist() == [3, 3, 2, 4, 4, 6, 5, 5]
-    assert corpus.manifest.rare is None
+    characters = ("z", "b", "a", "c", "d", None, None)
+    assert corpus.vocabulary == Vocabulary(characters, unknown_id=5, end_of_text_id=6)
+    assert corpus.ids.tolist() == [2, 2, 1, 5, 3, 3, 6, 4, 4]
+    assert corpus.manifest.rare == Rare(distinct=1, occurrences=1)
 
 
 @pytest.mark.parametrize("texts", [["aabbc中"], ["aabcc", "dd"]], ids=str)
@@ -442,6 +442,7 @@ MARK = "\u0316"
         (b"", []),
         (b"ab\n", ["ab"]),
         (f"a{2000 * MARK}\nb".encode(), [f"a{2000 * MARK}", "b"]),
+        (b"ab\xe2", ["ab\ufffd"]),
         (b"ab\xff" + 30 * b"c" + b"\0\rb\r", [f"ab\ufffd{30 * 'c'}\0", "b"]),
     ],
 )
@@ -469,11 +470,14 @@ def test_lines_of_standard_input_are_read_like_those_of_a_file(
         read(b"%PDF-1.4\n")
 
 
-def test_a_line_of_more_than_100_000_characters_is_refused() -> None:
+def test_a_line_of_more_than_100_000_characters_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(documents, "BLOCK_BYTES", 1000)
     line = 100_000 * b"x"
     assert [*map(len, lines_of(line + b"\n" + line))] == [100_000, 100_000]
-    with pytest.raises(CharlmError, match=r"^lines\.txt: line 2: more than 100,000 characters; "):
-        lines_of(b"a\n" + line + b"x")
+    with pytest.raises(
+        CharlmError, match=r"^lines\.txt: line 1,001: more than 100,000 characters; "
+    ):
+        lines_of(1000 * b"a\n" + line + b"x")
 
 
 def test_a_text_that_the_model_cannot_decode_is_refused() -> None:
