@@ -329,7 +329,7 @@ def test_the_best_model_scores_what_was_logged(
     assert score.nats_per_char == pytest.approx(min(logged), rel=1e-5)
     assert len(best.facts["score"]["block_means"]) == 1999 // 300
     assert score.standard_error is None  # six blocks
-    assert score.baselines is score.comparison is score.copies is None
+    assert (score.baselines, score.comparison, score.copies) == (None, None, None)
     monkeypatch.chdir(trained_run)
     for name in (".", "best.safetensors", trained_run / "last.safetensors"):
         assert charlm.evaluate(charlm.load(name)).text == "validation text of the run"
