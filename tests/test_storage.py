@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from threading import Timer
 
@@ -70,19 +71,34 @@ def test_a_file_is_unreadable_if_the_disk_fails_while_it_is_read() -> None:
     assert str(caught.value) == "file: cannot be read: Input/output error"
 
 
-def test_a_file_is_on_the_disk_before_it_gets_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    target, synced = tmp_path / "target", []
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int, bool]]:
+    """Return a list that gets the inode and the size of what is synced, and whether NEW exists."""
+    found: list[tuple[int, int, bool]] = []
 
     def fsync(descriptor: int) -> None:
         facts = os.fstat(descriptor)
-        synced.append((facts.st_ino, facts.st_size, target.exists()))
+        found.append((facts.st_ino, facts.st_size, NEW.exists()))
 
     monkeypatch.setattr(os, "fsync", fsync)
-    write_file(target, b"new")
-    file, folder = target.stat(), tmp_path.stat()
-    assert synced == [(file.st_ino, 3, False), (folder.st_ino, folder.st_size, True)]
+    return found
+
+
+NEW = Path("new")
+
+
+def make_folder() -> None:
+    with new_folder(NEW):
+        pass
+
+
+@pytest.mark.parametrize("make", [lambda: write_file(NEW, b"new"), make_folder])
+def test_a_file_or_folder_is_on_the_disk_before_it_gets_its_name(
+    make: Callable[[], None], synced: list[tuple[int, int, bool]]
+) -> None:
+    make()
+    new, folder = NEW.stat(), Path().stat()
+    assert synced == [(new.st_ino, new.st_size, False), (folder.st_ino, folder.st_size, True)]
 
 
 @pytest.fixture

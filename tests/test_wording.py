@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.checks import check_name
 from charlm.errors import CharlmError
 from charlm.wording import (
     duration,
@@ -76,11 +75,6 @@ def test_an_error_with_several_problems_is_one_line_for_programs() -> None:
     error = CharlmError("some.yaml: 2 errors", problems=["a: wrong", "b:\x1b wrong"])
     assert error.lines == ("some.yaml: 2 errors", "a: wrong", "b:\\x1b wrong")
     assert str(error) == "some.yaml: 2 errors: a: wrong; b:\\x1b wrong"
-
-
-def test_another_name_is_refused() -> None:
-    with pytest.raises(CharlmError, match=r"^part: found 'x'; must be a, b or c$"):
-        check_name("part", "x", ["a", "b", "c"])
 
 
 @pytest.mark.parametrize(

@@ -356,7 +356,6 @@ def test_the_model_that_comes_with_charlm_is_scored_on_the_validation_part_of_th
 
 def test_an_argument_that_does_not_fit_is_refused(
     model: charlm.Model,
-    model_file: Path,
     text: Path,
 ) -> None:
     wrong: dict[str, dict[str, Any]] = {
@@ -369,7 +368,3 @@ def test_an_argument_that_does_not_fit_is_refused(
     for message, settings in wrong.items():
         with pytest.raises(CharlmError, match=f"^{message}"):
             charlm.evaluate(**{"model": model, "text": text, **settings})
-    text.write_bytes(b"\xe9")
-    change_model(model_file, lambda fields: fields["config"]["corpus"].update(encoding="klingon"))
-    with pytest.raises(CharlmError, match=r": corpus\.encoding: found 'klingon'"):
-        charlm.evaluate(charlm.load(model_file), text)

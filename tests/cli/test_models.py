@@ -421,21 +421,15 @@ def test_the_comparison_with_an_8_gram_is_printed(trained_run: Path) -> None:
     assert f"  this model: {comparison}\n" in charlm(*arguments).stdout
 
 
-@pytest.fixture
-def copied_text(trained_run: Path, tmp_path: Path) -> Path:
-    """Write a text with 50 characters from position 100 of the training text."""
+@pytest.mark.parametrize(("count", "share"), [(50, "96.2%"), (0, "0.0%")])
+def test_copies_are_printed(count: int, share: str, trained_run: Path) -> None:
     corpus = open_corpus(trained_run / "corpus")
-    copied = corpus.vocabulary.decode(corpus.split("train")[100:150])
-    path = tmp_path / "text.txt"
-    path.write_text(f"QQ{copied}", encoding="utf-8")
-    return path
-
-
-def test_copies_are_printed(trained_run: Path, copied_text: Path) -> None:
-    line = charlm("evaluate", trained_run, copied_text, "--copies").stdout.splitlines()[-1]
-    example = repr(copied_text.read_text(encoding="utf-8")[2:])
+    copied = corpus.vocabulary.decode(corpus.split("train")[100 : 100 + count])
+    Path("text.txt").write_text(f"QQ{copied}", encoding="utf-8")
+    line = charlm("evaluate", trained_run, "text.txt", "--copies").stdout.splitlines()[-1]
+    example = f", for example {copied!r}" if copied else ""
     spans = "in spans of 20 characters or more"
-    assert line == f"  96.2% is copied from the training text {spans}, for example {example}"
+    assert line == f"  {share} is copied from the training text {spans}{example}"
 
 
 def test_the_files_of_an_export_are_printed(model_file: Path, tmp_path: Path) -> None:

@@ -166,6 +166,7 @@ def test_a_run_is_listed_once_by_its_name(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.fixture
 def runs_with_samples(trained: TrainedModel) -> None:
     """Make two runs with models that sample at different temperatures, and one without a model."""
+    trained.parameters.logits_bias[4] = -99  # a text does not end
     make_scored_run(Path("runs/a"), trained, 1.5)
     settings = {**trained.config["sampling"], "temperature": 0.0}
     deterministic = replace(trained, config={**trained.config, "sampling": settings})

@@ -250,12 +250,6 @@ def test_a_loaded_model_can_be_inspected(model: Model, text: Path) -> None:
     assert nats == pytest.approx(model.score(ABBA).tolist(), rel=1e-4)
 
 
-def test_a_report_can_be_written_as_a_page(model: Model, text: Path) -> None:
-    page = text.with_name("report.html")
-    charlm.inspect(model, text=text, only="network", out=page)
-    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
-
-
 def test_only_some_sections_can_be_made(model: Model, text: Path) -> None:
     report = charlm.inspect(model, text=text, only=["usable_context", "memory"])
     head = {"name", "text_name", "characters", "notes"}

@@ -119,6 +119,11 @@ def test_a_run_appears_when_it_is_complete(text: Path, tmp_path: Path) -> None:
             "training: 50 steps (2.5 epochs), at most about 50s",
             id="possibly fewer steps",
         ),
+        pytest.param(
+            ("training.target_loss=0.001",),
+            "training: 50 steps (2.5 epochs), at most about 50s",
+            id="target loss",
+        ),
     ],
 )
 def test_a_training_begins_with_its_text_recipe_network_and_length(

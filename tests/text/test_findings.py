@@ -77,7 +77,9 @@ LOG = "".join(f"12 Nov 10:{n // 60:02}:{n % 60:02} unpack lib{n % 7}:amd64\n" fo
         ),
         pytest.param(LOG, id="log"),
         pytest.param(PLAYS, id="the plays"),
-        pytest.param(PLAYS[:70_000] + LICENSE[:3000] + PLAYS[70_000:], id="a license inside"),
+        pytest.param(
+            PLAYS[:70_000] + "\ufffd" + LICENSE[:3000] + PLAYS[70_000:], id="a license inside"
+        ),
         pytest.param("".join(SOURCE_CODE), id="source code"),
     ],
 )
