@@ -149,6 +149,7 @@ def test_the_policy_of_the_page_allows_only_its_own_scripts_with_their_styles() 
     directives = dict(part.split(" ", 1) for part in policy.split("; "))
     assert directives["script-src"].count("sha256-") == len(elements(page, "script"))
     assert directives["style-src"].count("sha256-") == len(elements(page, "style"))
+    assert directives["default-src"] == directives["base-uri"] == "'none'"
 
 
 @pytest.fixture
