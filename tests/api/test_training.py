@@ -141,7 +141,8 @@ def test_the_time_of_a_plan_includes_every_part(planned: dict[str, Any]) -> None
 
 def test_a_plan_leaves_nothing_behind(text: Path) -> None:
     before = peak_memory_bytes()
-    found = charlm.plan(text, recipe="tiny", epochs=1)
+    found = charlm.plan(text, recipe="tiny", overrides="training.steps=1")
+    assert (found["steps"], found["evaluations"]) == (1, 1)
     assert before <= found["memory_bytes"] <= peak_memory_bytes()
     assert list(Path.cwd().iterdir()) == []
 

@@ -276,6 +276,7 @@ def test_a_damaged_file_is_reported_and_other_runs_are_listed() -> None:
     assert bad.startswith("charlm: runs/bad/config.yaml: found 'units'")
     assert new.startswith("charlm: runs/new/config.yaml: later: found {'version': 3}; there is no")
     assert odd.startswith("charlm: runs/odd/ended.json: not valid ")
+    assert charlm("runs", "red", "bad").exit_code == 1
 
 
 def test_runs_with_the_same_name_are_listed_by_their_paths(trained: TrainedModel) -> None:

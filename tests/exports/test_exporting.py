@@ -32,6 +32,11 @@ def text_of(trained: TrainedModel, *, title: str = "plays", name: FormatName = "
     [
         pytest.param({}, "5 characters. Exported by charlm ", id="no score"),
         pytest.param(
+            {"score": {"split": "train", "nats_per_char": 1.5, "characters": 2000}},
+            "5 characters. Exported by charlm ",
+            id="training loss",
+        ),
+        pytest.param(
             {"score": {"split": "validation", "nats_per_char": 1.5, "characters": 2000}},
             "; 1.50 nats (2.16 bits) per character on 2,000 validation characters. Exported by ",
             id="score",

@@ -409,13 +409,13 @@ def test_the_newest_of_two_files_is_served(path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("data", [b"", None], ids=["damaged", "missing"])
 def test_an_unusable_file_is_reported_once(data: bytes | None, path: Path) -> None:
     notes: list[Event] = []
-    model = ServedModel("m", path, on_event=notes.append)
+    (model,) = open_models([path], on_event=notes.append).values()
     path.unlink()
     if data is not None:
         path.write_bytes(data)
     assert (step_of(model), step_of(model), model.modified) == (0, 0, 10**9)
     (note,) = notes
     assert isinstance(note, Note)
-    assert note.message.startswith("m: the file has changed; still serving the old model: ")
+    assert note.message.startswith("one: the file has changed; still serving the old model: ")
     write(path, step=7)
     assert step_of(model) == 7

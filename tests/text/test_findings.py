@@ -114,6 +114,11 @@ def test_a_license_at_the_end_is_reported(count: int, tmp_path: Path) -> None:
             "validation text: 5[4-7]% of it are lines that the training text has too",
             id="repeated at the end",
         ),
+        pytest.param(
+            lines(304_000) + 2 * lines(38_000),
+            "validation text: (99|100)% of it are lines",
+            id="repeated from the end of a long text",
+        ),
     ],
 )
 def test_a_problem_is_reported(
