@@ -215,7 +215,7 @@ def begin_run(
         str(recipe), parse_overrides(overrides), None if init is None else read_initial_model(init)
     )
     session = Session(on_event)
-    with new_folder(folder) as temporary:
+    with new_folder(folder) as temporary, only_writer(temporary):
         plan = choose(
             read_corpus([str(text)], request, temporary, session),
             request,

@@ -309,22 +309,22 @@ def score_lines(
     check_encoding(config.encoding, key=f"{model.path}: corpus.encoding")
     if "\n" not in model.vocabulary.characters:
         raise CharlmError(f"{model.path}: does not know line breaks, so it cannot score lines")
-    documents: Iterable[tuple[str, Sequence[str]]]
-    if isinstance(text, str | Path):
-        documents = read_lines(Path(check_path("text", text)), config)
-    else:
-        documents = [("", text)]
+    documents = (
+        read_lines(Path(check_path("text", text)), config)
+        if isinstance(text, str | Path)
+        else [("", text)]
+    )
     corpus = run_corpus(model.path, model.trained)
     usual = np.empty(0)
     if corpus is not None:
         ids = corpus.split("validation")[:EVALUATED_CHARACTERS]
         own = model.vocabulary.spell(ids, end="\n").split("\n")
         whole = own[1:-1]  # the first and the last line may be cut
-        usual = np.sort([_score(nats) for nats in _line_nats(model, whole)])
+        usual = np.sort([_score(nats) for nats in line_nats(model, whole)])
     numbers = Counter[str]()
     above_all = 0
     for document, lines in documents:
-        for line, nats in zip(lines, _line_nats(model, lines), strict=True):
+        for line, nats in zip(lines, line_nats(model, lines), strict=True):
             numbers[document] += 1
             score = _score(nats)
             as_high = len(usual) - int(np.searchsorted(usual, score))
@@ -354,7 +354,7 @@ def _score(nats: Floats) -> float:
     return float(np.sort(nats)[-MOST_SURPRISING:].mean(dtype=np.float64))
 
 
-def _line_nats(model: Model, lines: Sequence[str]) -> list[Floats]:
+def line_nats(model: Model, lines: Sequence[str]) -> list[Floats]:
     """Return the loss of each character of each line, float32 [n], n >= 1; see `score_lines`."""
     vocabulary = model.vocabulary
     looked_up = []

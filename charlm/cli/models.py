@@ -170,9 +170,9 @@ def sample(
             lines, prompt, seed=first_seed, on_line=on_line, on_event=display, **options
         )
         if as_json:
-            from charlm.api.evaluation import score_lines
+            from charlm.api.evaluation import line_nats
 
-            means = [score.nats_per_char for score in score_lines(loaded, found)]
+            means = [float(nats.mean(dtype=float)) for nats in line_nats(loaded, found)]
             print_json(
                 {**facts, "lines": found, "nats_per_char": means, "rejected": found.rejected}
             )
@@ -184,11 +184,10 @@ def sample(
         for index in range(samples)
     )
     if as_json:
-        generated = []
-        for text in texts:
-            whole = str(text)
-            sample = {"text": whole, "stopped_by": text.stopped_by, "characters": len(whole)}
-            generated.append(sample)
+        generated = [
+            {"text": str(text), "stopped_by": text.stopped_by, "characters": len(str(text))}
+            for text in texts
+        ]
         print_json({**facts, "samples": generated})
     elif samples > 1:
         for number, text in enumerate(texts, start=1):

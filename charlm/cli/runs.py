@@ -206,9 +206,9 @@ def inspect(*, as_json: bool, **options: Any) -> None:
     """Show how a network works: how far it remembers, what its units detect, where it errs.
 
     The report shows the text coloured by surprise, the loss by kind of character, the context used,
-    what units detect, and the memory and its dynamics. It is one
-    self-contained HTML file. Several runs are compared in a table and drawn on the same axes; runs
-    that differ only in their seeds are a row with their mean.
+    what units detect, and the memory and its dynamics. It is one self-contained HTML file. Several
+    runs are compared in a table and drawn on the same axes; runs that differ only in their seeds
+    are a row with their mean.
 
     Examples:
       charlm inspect --out report.html

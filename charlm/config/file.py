@@ -200,8 +200,9 @@ def parse_stored(kind: type[Stored], data: str | bytes, *, origin: str) -> Store
     try:
         return TypeAdapter(kind).validate_json(data)
     except ValidationError as error:
-        line = f"{origin}: {explain(error.errors()[0], Config)}"
-    if _UNKNOWN not in line:
+        problem = error.errors()[0]
+    line = f"{origin}: {explain(problem, Config)}"
+    if problem["type"] not in _UNKNOWN:
         raise CharlmError(line)
     writer = json.loads(data).get("charlm", "of a later version")
     raise UnreadableError(f"{line}; written by charlm {writer}")
@@ -215,11 +216,11 @@ def _expectation(message: str) -> str:
     return message
 
 
-_UNKNOWN = f"there is no such key in version {__version__}"
+_UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
+"""Types of the error for an unknown key, of Pydantic models and of dataclasses."""
 _MAPPING = "must be a mapping of keys to values"
 _EXPECTED = {
-    "extra_forbidden": _UNKNOWN,
-    "unexpected_keyword_argument": _UNKNOWN,
+    **dict.fromkeys(_UNKNOWN, f"there is no such key in version {__version__}"),
     "missing": "is missing",
     "model_type": _MAPPING,
     "model_attributes_type": _MAPPING,

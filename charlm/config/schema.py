@@ -252,9 +252,8 @@ class TrainingConfig(_Section):
     `stateful=True`."""
     epochs: Positive | None = None
     """Passes over the training text, each without up to a window of each stream, whose length is no
-    multiple of the window. With epochs and steps, the run ends at the limit reached
-    first; with neither, after 20 epochs. Setting either with -s replaces both settings of the
-    recipe."""
+    multiple of the window. With epochs and steps, the run ends at the limit reached first; with
+    neither, after 20 epochs. Setting either with -s replaces both settings of the recipe."""
     steps: NotNegative | None = None
     """Number of training steps; see epochs. 0 = evaluate and save the untrained network, for
     comparison with a trained network."""

@@ -24,7 +24,7 @@ def run(tmp_path: Path, corpus: Corpus) -> Run:
 
 
 def test_a_new_run_has_its_files(run: Run, corpus: Corpus) -> None:
-    assert names(run.folder) == ["config.yaml", "corpus", "metrics.jsonl"]
+    assert names(run.folder) == [".lock", "config.yaml", "corpus", "metrics.jsonl"]
     assert load_config(run.folder / "config.yaml") == run.config
     assert run.config.seed == 5
     assert (run.folder / "metrics.jsonl").read_bytes() == b""
