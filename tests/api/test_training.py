@@ -112,14 +112,14 @@ def text(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def planned(text: Path) -> dict[str, Any]:
     """Plan two epochs of the recipe tiny."""
-    return charlm.plan(text, recipe="tiny", epochs=2)
+    return charlm.plan(text, recipe="tiny", overrides={"model.units": 8}, epochs=2)
 
 
 def test_a_plan_has_the_network_the_steps_and_the_text(planned: dict[str, Any]) -> None:
     expected = {
         "layers": 1,
-        "units": 16,
-        "parameters": (3 * 16 + 16 * 16 + 16) + (16 * 3 + 3),
+        "units": 8,
+        "parameters": (3 * 8 + 8 * 8 + 8) + (8 * 3 + 3),
         "steps_per_epoch": STEPS_PER_EPOCH,
         "steps": 2 * STEPS_PER_EPOCH,
         "epochs": 2,

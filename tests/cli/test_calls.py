@@ -14,6 +14,7 @@ from commands import all_commands, check_failure, suggestions
 from pages import parse_command
 
 import charlm
+from charlm.cli.output import ProgressDisplay
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
 
@@ -171,6 +172,8 @@ def test_an_option_becomes_an_argument(
                 argument, None if default is inspect.Parameter.empty else default
             )
     assert expected.keys() <= arguments.keys()
+    if "on_event" in signature.parameters:
+        assert isinstance(arguments["on_event"], ProgressDisplay)
 
 
 @pytest.mark.parametrize("name", sorted(PUBLIC))

@@ -22,7 +22,7 @@ from charlm.api.model import load
 from charlm.config.schema import CorpusConfig
 from charlm.core.model_file import TrainedModel, write_model
 from charlm.core.vocabulary import Vocabulary
-from charlm.events import Event, Note
+from charlm.events import Event, Note, Progress
 from charlm.measures.baselines import Comparison
 from charlm.runs.folder import DEFAULT_CORPUS
 from charlm.text.corpus import open_corpus
@@ -210,8 +210,10 @@ def test_a_line_is_generated_once_at_temperature_0(
     text.write_text(9 * "a\n" + "bb\n", encoding="utf-8")
     tokenize([str(text)], run / "corpus", CorpusConfig(), known=trained.vocabulary)
     model = write_repeating_model(trained, "\n", run / "best.safetensors")
-    lines = load(model).lines(2, prompt, temperature=0)
+    events: list[Event] = []
+    lines = load(model).lines(2, prompt, temperature=0, on_event=events.append)
     assert [*lines] == found
+    assert events[-1] == Progress("generating lines", len(found), 2, "line")
     assert lines.rejected == {reason: 100}
 
 
@@ -254,6 +256,13 @@ def test_the_score_is_printed(trained_run: Path) -> None:
     assert f"standard error of this model's mean: {error}\n" in printed
     found = json_of("evaluate", trained_run, *WINDOWS)
     assert (found["protocol"], found["total_bits"]) == ("windows of 100", bits)
+
+
+def test_a_perplexity_beyond_the_range_of_a_float_is_null(
+    trained: TrainedModel, text: Path
+) -> None:
+    model = write_repeating_model(trained, "\n", Path("m.safetensors"), logit=9999)
+    assert json_of("evaluate", model, text)["perplexity"] is None
 
 
 @pytest.mark.usefixtures("place")
@@ -449,6 +458,22 @@ def test_an_empty_key_does_not_mean_that_requests_need_none(
     pytest.importorskip("starlette", reason="missing: starlette")
     monkeypatch.setenv("CHARLM_API_KEY", "")
     check_failure("serve river-plays --host a..b", "CHARLM_API_KEY: the key is empty, has")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "sample run -n 1",
+        "evaluate run text.txt",
+        "evaluate run text.txt --lines",
+        "export run --format c --out out",
+        "inspect run --text text.txt --only units --json",
+    ],
+)
+def test_a_run_without_a_best_model_is_reported(line: str, place: Path) -> None:
+    run = make_run(Path("run"))
+    (place / "m.safetensors").rename(run / "last.safetensors")
+    assert "charlm: run: no best model yet; using" in charlm(*line.split()).stderr
 
 
 # Vocabularies

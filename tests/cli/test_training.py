@@ -193,7 +193,7 @@ def test_an_uncertain_choice_of_the_best_model_names_the_last_one(report: Report
     ("options", "longer", "time"),
     [
         pytest.param("--minutes 3", "--minutes 6", "6m00s", id="minutes"),
-        pytest.param("--epochs 4", "--epochs 8", "2m01s", id="epochs"),
+        pytest.param("--epochs 4 -r a --resume", "--epochs 8 -r a-longer", "2m01s", id="epochs"),
         pytest.param("-s training.epochs=3", "-s training.steps=120", "2m01s", id="setting"),
     ],
 )

@@ -45,7 +45,8 @@ def length(
 
 
 def check_override(text: str, override: Overrides, expected: dict[str, Any]) -> None:
-    """Check that an override changes some settings of a config, and no others."""
+    """Check that an override changes some settings of a config, and sets no others."""
+    assert not load(text, override).corpus.model_fields_set
     assert flatten(load(text, override)) == {**flatten(load(text)), **expected}
 
 

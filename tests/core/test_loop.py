@@ -3,7 +3,6 @@
 import math
 import shutil
 import signal
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -173,22 +172,21 @@ def test_a_run_is_saved_once_a_minute_between_evaluations(tmp_path: Path) -> Non
 # A folder that is replaced while its run is trained
 
 
-MOMENTS = [
-    pytest.param(lambda event: isinstance(event, Saved) and event.step == 30, id="between saves"),
-    pytest.param(lambda event: isinstance(event, Saved) and event.step == 50, id="after the last"),
-]
-
-
-@pytest.mark.parametrize("is_moment", MOMENTS)
+@pytest.mark.parametrize(
+    ("step", "length"),
+    [(30, 8), (50, 8), (50, 0)],
+    ids=["between saves", "after the last", "with the temperature of the user"],
+)
 def test_a_run_whose_folder_was_replaced_writes_nothing_more(
-    is_moment: Callable[[Event], bool], reference: Trained, tmp_path: Path
+    step: int, length: int, reference: Trained, tmp_path: Path
 ) -> None:
-    run = train(tmp_path / "run", "sampling.length=8", faults=interrupt_after(1)).folder
+    setting = f"sampling.length={length}"
+    run = train(tmp_path / "run", setting, faults=interrupt_after(1)).folder
     moved = tmp_path / "moved"
     before: list[dict[str, bytes | None]] = []
 
     def on_event(event: Event) -> None:
-        if is_moment(event):
+        if isinstance(event, Saved) and event.step == step:
             run.rename(moved)
             shutil.copytree(reference.folder, run)
             before.append(contents(moved))
@@ -233,16 +231,17 @@ def test_a_resumed_run_goes_on_counting_evaluations_without_a_new_best(tmp_path:
 
 
 def test_the_speed_is_reported_with_the_time_left(tmp_path: Path) -> None:
-    """A step takes a second and reads 16 characters."""
+    """A step takes a second and reads 16 characters; an evaluation takes ten seconds."""
     clock = Clock()
-    trained = train(tmp_path / "run", faults=timed_steps(clock), clock=clock)
-    steps = [
-        (event.step, event.total, event.characters_per_second, round(event.left_seconds, 6))
-        for event in trained.of_type(StepsTaken)
-    ]
-    assert steps == [(step, 50, 16.0, 50 - step) for step in range(1, 51)]
-    left = {event.step: event.left_seconds for event in trained.of_type(Evaluated)}
-    assert left == pytest.approx({10: 40, 20: 30, 30: 20, 40: 10, 50: 0})
+    faults = timed_steps(clock, evaluation_seconds=10.0)
+    trained = train(tmp_path / "run", faults=faults, clock=clock)
+    steps = trained.of_type(StepsTaken)
+    assert {(event.total, event.characters_per_second) for event in steps} == {(50, 16.0)}
+    elapsed = {step: step + 10 * ((step - 1) // 10) for step in range(1, 51)}
+    expected = {step: elapsed[step] / step * (50 - step) for step in elapsed}
+    assert {event.step: event.left_seconds for event in steps} == pytest.approx(expected)
+    for event in trained.of_type(Evaluated):
+        assert event.left_seconds == pytest.approx(expected[event.step])
 
 
 def test_each_evaluation_is_reported_with_its_losses(reference: Trained) -> None:
@@ -336,7 +335,8 @@ def test_without_validation_text_its_loss_is_measured_on_the_training_text(tmp_p
     expected = engine.score(engine.parameters(), run.corpus.split("train")).nats_per_char
     (line,) = trained.metrics
     assert (line["split"], line["nats_per_char"]) == ("train", expected)
-    assert trained.outcome.nats_per_char == expected
+    (event,) = trained.of_type(Evaluated)
+    assert trained.outcome.nats_per_char == event.train_nats == expected
 
 
 # Settings

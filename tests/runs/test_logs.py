@@ -1,6 +1,7 @@
 """The logs of a run: metrics.jsonl, and event files, read with TensorBoard's own reader."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +119,17 @@ def test_entries_are_written_with_the_state_that_they_describe(log: RunLog, tmp_
     events = read_events(tmp_path / "train").Tensors("loss")
     assert [event.step for event in events] == [5, 10, 15]
     assert {len(files) for files in event_files(tmp_path).values()} == {1}
+
+
+def test_entries_are_on_the_disk_when_they_are_written(
+    log: RunLog, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_size))
+    log_step(log, 5)
+    log.write()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert sorted(synced) == sorted(path.stat().st_size for path in files)
 
 
 def test_a_full_disk_is_reported_for_each_file(log: RunLog, tmp_path: Path) -> None:
