@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -66,13 +67,14 @@ def interrupted(half: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(half, tmp_path / "interrupted"))
 
 
-def test_a_command_that_continues_runs_starts_a_run(finished: Path) -> None:
-    assert json.loads((finished / "run/ended.json").read_text())["step"] == 20
-
-
-def test_the_same_command_continues_the_run(interrupted: Path) -> None:
+def test_the_same_command_continues_the_run_without_a_compiler(
+    interrupted: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.engines.kernel.LOADED", [])
+    monkeypatch.setenv("CC", "missing")
     command = repeat(interrupted)
     assert command.exit_code == 0, command.stderr
+    assert "training.kernel: using keras, because no C compiler" in command.stderr
     assert "charlm: resumed at step 10 of 20\n" in command.stderr
     assert (interrupted / "run/ended.json").exists()
 
@@ -89,12 +91,21 @@ def test_a_run_that_continues_keeps_its_settings(interrupted: Path) -> None:
     before = (interrupted / "run/config.yaml").read_bytes()
     ignored = ("-s", "training.steps=90", "--init", "gone", "--minutes", "1", "--json")
     command = repeat(interrupted, *ignored)
-    told = " ".join(line.removeprefix("charlm: ") for line in command.stderr.split("\n"))
-    note = "run: continuing with the settings that this run began with, and without a time limit"
-    assert note in " ".join(told.split())
     assert json.loads(command.stdout)["minutes"] is None
-    assert "resumed at step 10 of 20" in told
+    assert "resumed at step 10 of 20" in command.stderr
     assert (interrupted / "run/config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "option",
+    [{"recipe": "x"}, {"overrides": "x=1"}, {"epochs": 1}, {"minutes": 1}, {"init": "x"}, {}],
+    ids=str,
+)
+def test_an_option_without_effect_is_noted(option: dict[str, Any], finished: Path) -> None:
+    events: list[Event] = []
+    run = finished / "run"
+    library.train(finished / "text.txt", run=run, resume=True, on_event=events.append, **option)
+    assert ("continuing with the settings" in str(events)) == bool(option)
 
 
 @pytest.mark.parametrize("name", ["half", "finished"])
@@ -140,11 +151,3 @@ def test_the_outcome_of_a_finished_run_is_printed_as_json(finished: Path) -> Non
         "warnings": [],
         "model": str(finished / "run/best.safetensors"),
     }
-
-
-def test_a_damaged_outcome_is_refused(interrupted: Path) -> None:
-    (interrupted / "run/ended.json").write_text("{}", encoding="utf-8")
-    command = charlm("train", "--resume", "-r", interrupted / "run")
-    assert command.exit_code == 1
-    damaged = f"{interrupted}/run/ended.json: not valid (go on from its weights with --init)"
-    assert command.stderr == f"charlm: {damaged}: run: is missing\n"

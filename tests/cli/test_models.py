@@ -194,8 +194,9 @@ def test_lines_that_are_not_new_are_counted(trained: TrainedModel, tmp_path: Pat
         assert "same.safetensors: its text is not known; new lines may be lines of it" in notes
         advice = "a higher -t or, for long lines, a larger -n gives more"
         assert f"charlm: 0 new lines; left out: {reason}; {advice}" in notes
-        command = charlm("sample", model, "--lines", 1, "-p", "b\na", "-n", 1)
+        command = charlm("sample", model, "--lines", 2, "-p", "b\na", "-n", 1)
     assert command.stdout == "a\n"
+    assert "charlm: 1 new line; left out: 100 repeated" in command.stderr
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,10 @@ def test_a_line_is_printed_above_the_bar(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.usefixtures("bar")
-def test_the_progress_of_a_task_is_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_of_a_task_is_a_bar(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(output, "SILENT_SECONDS", -1)
     with ProgressDisplay() as display:
         display(Progress("report", 1, 3, "part", "runs/\x1b: memory"))
         display(Progress("report", 2, 3, "part", "runs/\x1b: units"))
@@ -81,6 +84,7 @@ def test_the_progress_of_a_task_is_a_bar(capsys: pytest.CaptureFixture[str]) -> 
     assert "report  33%|" in shown
     assert r"| part 1 of 3, runs/\x1b: memory" in shown
     assert "runs/\x1b" not in shown
+    assert "charlm:" not in shown
 
 
 @pytest.mark.usefixtures("bar")
@@ -94,8 +98,8 @@ def test_the_progress_of_a_task_is_a_bar(capsys: pytest.CaptureFixture[str]) -> 
 def test_only_the_bar_of_the_steps_is_left_on_the_screen(
     event: Event, is_left: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with ProgressDisplay() as display:
-        display(event)
+    display = ProgressDisplay()
+    display(event)
     last = capsys.readouterr().err.split("\r")[-1]
     assert ("100%" in last) == is_left
 

@@ -291,6 +291,7 @@ def test_different_settings_are_listed_below_each_run(trained: TrainedModel) -> 
     make_scored_run(Path("runs/wide"), trained, 1.25, units=4)
     listed = [line for line in charlm("runs").stdout.splitlines() if line.startswith("  ")]
     assert sorted(listed) == ["  model.units 3", "  model.units 4"]
+    assert [group["above_previous"] for group in json_of("runs", "--group")] == [None, None]
 
 
 @pytest.mark.parametrize("names", [[], ["none"]], ids=str)

@@ -168,12 +168,13 @@ def test_the_last_model_of_a_run_without_a_best_one_is_reported(run: Path) -> No
     [
         ("run", "no model in this run yet: wait for its first evaluation"),
         (".", "neither a run nor a model file"),
-        ("nowhere", "no such file or folder; must be a run or a model file"),
+        ("nowhere", "no such folder, and no run has this in its name"),
         ("my text.txt", "not a model file (*.safetensors)"),
     ],
 )
 def test_a_path_without_a_model_is_refused(name: str, problem: str, tmp_path: Path) -> None:
     make_run(tmp_path / "run")
+    make_run(RUNS / "other")
     (tmp_path / "my text.txt").touch()
     with pytest.raises(CharlmError, match=re.escape(f"{tmp_path / name}: {problem}")):
         find_model(tmp_path / name)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import reference
+from arrays import bytes_of
 from fake_runs import begin_run
 from models import random_parameters
 
@@ -82,10 +83,11 @@ def test_a_text_gets_the_ids_of_the_initial_model(model_file: Path) -> None:
 def test_a_corpus_keeps_its_ids(model_file: Path) -> None:
     Path("text.txt").write_text("xbb" * 9, encoding="utf-8")
     corpus = tokenize(["text.txt"], Path("corpus"), CorpusConfig())
-    run = begin_run(Path("run"), (), text=corpus.folder, init=model_file)
+    run = begin_run(Path("run"), "seed=5", text=corpus.folder, init=model_file)
     assert run.corpus.vocabulary.characters == ("b", "x")
-    bias = read_model(model_file).parameters.logits_bias
-    assert initial_weights_of(run).logits_bias[0] == bias[2]
+    parameters = read_model(model_file).parameters
+    expected = transfer(parameters, np.array([2, -1]), np.array([16, 8]), seed=5)
+    assert bytes_of(initial_weights_of(run).tensors) == bytes_of(expected.tensors)
 
 
 KNOWN = Vocabulary(("a", "b", "c", None, None), unknown_id=3, end_of_text_id=4)

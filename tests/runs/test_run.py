@@ -5,12 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_runs import begin_run
+from fake_runs import begin_run, engine_of
 from run_folders import contents, names
 
 from charlm.config.file import load_config
 from charlm.config.schema import CorpusConfig
 from charlm.core.model_file import TrainedModel, read_model
+from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
 from charlm.runs.folder import DEFAULT_CORPUS, shipped_models
 from charlm.runs.run import Run, corpus_identity, run_corpus
@@ -26,7 +27,7 @@ def run(tmp_path: Path, corpus: Corpus) -> Run:
 def test_a_new_run_has_its_files(run: Run, corpus: Corpus) -> None:
     assert names(run.folder) == [".lock", "config.yaml", "corpus", "metrics.jsonl"]
     assert load_config(run.folder / "config.yaml") == run.config
-    assert run.config.seed == 5
+    assert run.config.seed == engine_of(run).batches.seed == 5
     assert (run.folder / "metrics.jsonl").read_bytes() == b""
     assert contents(run.folder / "corpus") == contents(corpus.folder)
 
@@ -56,10 +57,6 @@ def test_a_model_has_the_corpus_of_its_run(
     assert (read.folder, read.manifest) == (run.folder / "corpus", corpus.manifest)
 
 
-def test_a_copy_of_a_model_has_no_text(run: Run, model: TrainedModel) -> None:
-    assert run_corpus(run.folder.with_name("copy.safetensors"), model) is None
-
-
 @pytest.mark.parametrize(
     ("text", "fraction"),
     [
@@ -81,6 +78,14 @@ def test_another_corpus_is_refused(
     message = "run/corpus: not the text that the model was trained on"
     with pytest.raises(CharlmError, match=message):
         run_corpus(run.folder / "best.safetensors", model)
+
+
+def test_a_corpus_of_other_characters_is_refused_for_an_imported_model(
+    run: Run, model: TrainedModel
+) -> None:
+    other = replace(model, vocabulary=Vocabulary(("x",)), facts={})
+    with pytest.raises(CharlmError, match="not the text that the model was trained on"):
+        run_corpus(run.folder / "best.safetensors", other)
 
 
 # The shipped model

@@ -108,6 +108,7 @@ def test_a_run_appears_when_it_is_complete(text: Path, tmp_path: Path) -> None:
     assert before == {(False, False)}
     assert after == {(True, True)}
     assert not is_held(run)
+    assert not (run / "soft_targets.bin").exists()
 
 
 @pytest.mark.parametrize(
@@ -219,7 +220,8 @@ def test_a_run_ends_within_its_minutes(
     tmp_path: Path,
 ) -> None:
     clock = Clock(100.0)
-    command = Command(timed_steps(clock, lambda _step: step_seconds), clock)
+    faults = timed_steps(clock, lambda _step: step_seconds, evaluation_seconds=5.0)
+    command = Command(faults, clock)
     outcome = command.start(text, tmp_path / "run", minutes=1)
     assert outcome.reason == "all steps done"
     assert 156.2 - 2 * step_seconds < clock.now <= 156.21
