@@ -267,6 +267,14 @@ def test_a_perplexity_beyond_the_range_of_a_float_is_null(
 
 
 @pytest.mark.usefixtures("place")
+def test_a_text_is_read_in_the_encoding_of_the_model() -> None:
+    settings = {"encoding": "latin-1"}
+    change_model(Path("m.safetensors"), lambda fields: fields["config"]["corpus"].update(settings))
+    assert json_of("evaluate", "m.safetensors", "latin.txt")["left_out"] == {"é": 1}
+    assert scored_lines("m.safetensors", "latin.txt")[0]["line"] == "abbé"
+
+
+@pytest.mark.usefixtures("place")
 def test_unknown_characters_of_a_text_are_in_the_json() -> None:
     result = json_of("evaluate", "m.safetensors", "other.txt")
     assert (result["left_out"], result["characters"]) == ({"X": 1}, 3)

@@ -60,8 +60,3 @@ def test_a_recipe_is_found_by_name_or_path() -> None:
     Path("text.txt").touch()
     with pytest.raises(CharlmError, match=r"^text\.txt: not a recipe, .* a text needs no -c$"):
         find_recipe("text.txt")
-
-
-def test_all_recipes_are_proposed_if_none_is_near() -> None:
-    with pytest.raises(CharlmError, match=r"^qqqq: no such recipe or YAML file; expected 5mb, "):
-        find_recipe("qqqq")
