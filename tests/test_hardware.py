@@ -29,7 +29,6 @@ def limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         pytest.param(f"{PHYSICAL_BYTES - 1}\n", PHYSICAL_BYTES - 1, id="lower limit"),
         pytest.param(f"{PHYSICAL_BYTES + 1}\n", PHYSICAL_BYTES, id="higher limit"),
         pytest.param("max\n", PHYSICAL_BYTES, id="no limit"),
-        pytest.param("", PHYSICAL_BYTES, id="empty file"),
         pytest.param("\xff", PHYSICAL_BYTES, id="not ASCII"),
     ],
 )
@@ -151,7 +150,6 @@ def test_the_fastest_precision_follows_from_the_kernel(
     [
         pytest.param("150000 100000", 2, id="one and a half"),
         pytest.param("max 100000", 64, id="no limit"),
-        pytest.param("", 64, id="empty file"),
         pytest.param("1 0", 64, id="period of zero"),
         pytest.param(None, 64, id="no file"),
     ],

@@ -61,10 +61,6 @@ def test_a_long_value_is_shortened(value: object, length: int) -> None:
     assert len(short_repr(value)) <= length
 
 
-def test_a_short_value_is_shown_in_full() -> None:
-    assert short_repr("short") == "'short'"
-
-
 def test_a_long_message_shows_its_start_and_its_end() -> None:
     shown = str(CharlmError("space.yaml: " + 5000 * "\x1b" + ": unknown key"))
     assert re.fullmatch(r"space.yaml: (\\x1b)+.* \.\.\. .*(\\x1b)+: unknown key", shown)

@@ -122,12 +122,6 @@ def test_many_texts_are_scored_like_each_of_them(plays: charlm.Model) -> None:
         np.testing.assert_allclose(nats, expected, atol=5e-5)
 
 
-@pytest.mark.parametrize("text", ["T", "T€"])
-def test_one_known_character_cannot_be_scored(plays: charlm.Model, text: str) -> None:
-    with pytest.raises(CharlmError, match="at least 2"):
-        plays.score(text)
-
-
 # States
 
 

@@ -185,7 +185,6 @@ def run_command(call: Callable[[], object], *options: str, option: Any = quiet_o
         (output.OutputClosedError(), 0, ""),  # nobody reads standard output any more
         (KeyboardInterrupt(), 130, ""),
         (Stopped(signal.SIGTERM), 143, ""),
-        (Stopped(signal.SIGHUP), 129, ""),
         (click.UsageError("found \x1b[31m"), 2, "found \\x1b[31m\n"),
         (click.UsageError("x" * 50_000), 2, f"{'x' * 750} ... {'x' * 750}\n"),
     ],

@@ -29,6 +29,7 @@ from charlm.config.file import parse_overrides
 from charlm.errors import CharlmError
 from charlm.events import (
     Decided,
+    Ended,
     Event,
     Note,
     OnEvent,
@@ -133,10 +134,12 @@ def test_a_training_begins_with_its_text_recipe_network_and_length(
     """An epoch has 20 steps, and a step takes a second."""
     clock = Clock()
     command = Command(timed_steps(clock), clock)
-    command.start(text, tmp_path / "run", *settings)
+    run = tmp_path / "run"
+    command.start(text, run, *settings)
     decision = Decided("tiny", "", 50, 2.5, evaluations=5, seconds=50.0, minutes=None)
-    kinds = [event for event in command.events if isinstance(event, Decided | Started)]
-    assert kinds == [decision, Started(tmp_path / "run", 0, 50)]
+    kinds = [event for event in command.events if isinstance(event, Decided | Started | Ended)]
+    assert any(isinstance(event, Progress) for event in command.events)
+    assert kinds == [decision, Started(run, 0, 50), Ended(run, "all steps done", 50)]
     assert [event.message for event in command.events if isinstance(event, Note)] == [
         "text: text: 364 characters, a vocabulary of 6, 1 document",
         "timing a few steps of recipe tiny",
