@@ -13,7 +13,6 @@ import pytest
 from commands import all_commands, check_failure, suggestions
 from pages import parse_command
 
-import charlm
 from charlm.cli.output import ProgressDisplay
 from charlm.config.recipes import find_recipe
 from charlm.errors import CharlmError
@@ -35,8 +34,6 @@ TARGETS = {
     "config": "charlm.config.file.load_config",
 }
 """The function that each command calls."""
-PUBLIC = {*TARGETS} - {"sample", "config"}
-"""The commands whose function is a name of the library."""
 RECIPE = {"recipe": "tiny", "overrides": ("a=1", "b=2")}
 TEXT = {"text": (Path("a"), Path("b"))}
 CALLS: dict[str, dict[str, Any]] = {
@@ -174,12 +171,6 @@ def test_an_option_becomes_an_argument(
     assert expected.keys() <= arguments.keys()
     if "on_event" in signature.parameters:
         assert isinstance(arguments["on_event"], ProgressDisplay)
-
-
-@pytest.mark.parametrize("name", sorted(PUBLIC))
-def test_a_command_calls_a_function_of_the_library(name: str) -> None:
-    target = TARGETS[name]
-    assert pkgutil.resolve_name(target) is getattr(charlm, target.rpartition(".")[2])
 
 
 @pytest.mark.parametrize("name", all_commands())

@@ -15,6 +15,7 @@ from commands import charlm, json_of, suggestions
 from conftest import CAN_TRAIN
 from corpora import write_plays, write_texts
 from models import weights_of
+from run_folders import make_run
 from tensorboard import program
 
 from charlm.api import training
@@ -207,6 +208,11 @@ def test_a_longer_training_has_twice_the_length_that_was_given(
 
 def test_a_network_that_is_no_longer_improving_gets_no_suggestion(report: Report) -> None:
     assert "twice" not in report(is_improving=False).stderr
+
+
+def test_a_run_that_continues_gets_no_suggestion(report: Report) -> None:
+    make_run(Path("run"))
+    assert "twice" not in report("text", "-r", "run", "--resume", is_improving=True).stderr
 
 
 @pytest.mark.parametrize(
