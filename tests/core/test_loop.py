@@ -35,6 +35,7 @@ from fake_runs import (
     ticking,
     timed_steps,
     train,
+    train_begun,
 )
 from models import weights_of
 from run_folders import contents, event_steps
@@ -46,6 +47,7 @@ from charlm.errors import CharlmError
 from charlm.events import Evaluated, Event, Saved, Started, StepsTaken
 from charlm.runs.run import open_run
 from charlm.runs.session import Session
+from charlm.runs.timing import TimeLimit
 from charlm.runs.trainer import continue_run
 
 KEEP = "training.keep_checkpoints=true"
@@ -212,6 +214,15 @@ def test_a_run_without_a_checkpoint_resumes_with_its_initial_weights(
     check_same(resume(run.folder), whole)
 
 
+def test_a_run_whose_time_is_over_logs_its_last_steps(reference: Trained, tmp_path: Path) -> None:
+    run = begin(tmp_path / "run", text=reference.folder.parent / "text.txt")
+    trained = train_begun(run, limit=TimeLimit(1, 9, Clock(9)))
+    assert [(line["split"], line["step"]) for line in trained.metrics] == [
+        ("train", 1),
+        ("validation", 1),
+    ]
+
+
 # Other ends
 
 
@@ -305,6 +316,14 @@ def test_a_run_that_gets_worse_keeps_its_initial_weights_as_its_best(
     assert weights_of(trained.folder / "best.safetensors") == weights_of(init)
     assert trained.validation()[0] == pytest.approx(reference.validation()[50], rel=1e-5)
     assert trained.of_type(Evaluated)[0].train_nats is None
+
+
+def test_initial_weights_are_not_evaluated_without_a_validation_text(
+    reference: Trained, tmp_path: Path
+) -> None:
+    init = reference.folder / "last.safetensors"
+    trained = train(tmp_path / "run", "corpus.validation_fraction=0", init=init)
+    assert [event.step for event in trained.of_type(Evaluated)] == [10, 20, 30, 40, 50]
 
 
 @pytest.fixture(scope="module")

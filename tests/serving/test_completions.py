@@ -163,9 +163,9 @@ def test_echoed_and_generated_characters_have_the_log_probabilities_of_the_model
     endless: TrainedModel,
 ) -> None:
     prompt = "".join(np.random.default_rng(length).choice([*"ab\n"], length))
-    fields = {"prompt": prompt, "echo": True, "logprobs": count, "max_tokens": 40, **SAMPLED}
-    (choice,) = answer(endless, **fields)["choices"]
-    text = prompt + sampled(endless, prompt, length=40)
+    fields = {"prompt": prompt, "n": 2, "echo": True, "logprobs": count, "max_tokens": 40}
+    _, choice = answer(endless, **fields, **SAMPLED)["choices"]
+    text = prompt + sampled(endless, prompt, seed=6, length=40)
     given = choice["logprobs"]
     assert choice["text"] == "".join(given["tokens"]) == text
     assert given["text_offset"] == [*range(len(text))]
