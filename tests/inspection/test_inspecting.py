@@ -145,6 +145,16 @@ def test_a_strange_text_has_a_report_of_finite_numbers(
     assert all(np.isfinite(row.chance) for row in report.get("units").features)
 
 
+def test_n_gram_models_learn_from_the_end_of_the_training_text(
+    trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = random_ids(200, seed=9)
+    expected = reading(trained, training=training[150:]).ngram_nats[8]
+    monkeypatch.setattr("charlm.inspection.reading.MAX_TRAINING_CHARACTERS", 50)
+    found = reading(trained, training=training).ngram_nats[8]
+    assert found.tolist() == expected.tolist()
+
+
 # Refusals
 
 

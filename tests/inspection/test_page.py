@@ -253,9 +253,10 @@ def test_the_errors_of_groups_are_over_the_seeds(class_page: str) -> None:
 
 
 def test_the_errors_of_single_runs_are_over_the_text() -> None:
-    page = render_page([CLASS[0], CLASS[3]])
+    page = render_page([LOSSES[0], LOSSES[3]])
     assert "is one standard error over the text" in page
     assert "over the seeds" not in page
+    assert rows_of(page)[1][1] == "2.00 ± 0.50"
 
 
 def loss(seed: int, nats: float, **settings: Any) -> Report:

@@ -20,7 +20,7 @@ from charlm.text.tokenization import tokenize
 @pytest.fixture
 def with_rare_characters(tmp_path: Path) -> Corpus:
     """Return a corpus with an unknown id."""
-    return make_corpus(tmp_path, "ab" * 98 + "éé" + "\x85e", min_count=3)
+    return make_corpus(tmp_path, "ab" * 98, "éé\x85e", min_count=3)
 
 
 def test_rare_characters_are_reported(with_rare_characters: Corpus) -> None:
