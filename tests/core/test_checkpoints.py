@@ -129,7 +129,9 @@ def test_a_run_without_a_sound_checkpoint_is_refused(run: Path) -> None:
     check_refused(run, f"checkpoints: no undamaged checkpoint to continue from; {NEW_RUN}")
 
 
-def test_a_run_without_its_checkpoints_is_refused(run: Path) -> None:
+@pytest.mark.parametrize("lost", ["best.safetensors", "last.safetensors"])
+def test_a_run_without_its_checkpoints_is_refused(lost: str, run: Path) -> None:
+    (run / lost).unlink()
     shutil.rmtree(run / "checkpoints")
     check_refused(run, f"run/checkpoints: no checkpoint to continue from; {NEW_RUN}")
 

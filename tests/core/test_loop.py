@@ -169,6 +169,8 @@ def test_a_run_is_saved_once_a_minute_between_evaluations(tmp_path: Path) -> Non
     faults.is_slow = True  # a step takes a second
     with pytest.raises(ZeroDivisionError):
         train(tmp_path / "run", "training.steps=200", "training.evaluations=1", faults=faults)
+    with pytest.raises(ZeroDivisionError):
+        resume(tmp_path / "run/run", faults=faults)
     assert saved_steps(tmp_path / "run/run") == [60]
 
 
@@ -216,7 +218,10 @@ def test_a_run_without_a_checkpoint_resumes_with_its_initial_weights(
 
 def test_a_run_whose_time_is_over_logs_its_last_steps(reference: Trained, tmp_path: Path) -> None:
     run = begin(tmp_path / "run", text=reference.folder.parent / "text.txt")
-    trained = train_begun(run, limit=TimeLimit(1, 9, Clock(9)))
+    clock = Clock()
+    faults = timed_steps(clock, evaluation_seconds=7)
+    trained = train_begun(run, faults=faults, clock=clock, limit=TimeLimit(1, 9, Clock(9)))
+    assert trained.outcome.elapsed_seconds == 8
     assert [(line["split"], line["step"]) for line in trained.metrics] == [
         ("train", 1),
         ("validation", 1),
@@ -288,8 +293,12 @@ def test_each_evaluation_is_reported_with_its_losses(reference: Trained) -> None
             Faults(weights=lambda step: math.nan if step >= 30 else 1.0),
             "not every weight is finite at step 30",
         ),
+        (
+            Faults(weights=lambda step: 3.4e38 if step >= 30 else 1.0),
+            "the validation loss is inf at step 30",
+        ),
     ],
-    ids=["loss", "norm", "state", "weights"],
+    ids=["loss", "norm", "state", "weights", "validation"],
 )
 def test_a_run_that_diverges_keeps_its_checkpoints(
     faults: Faults, message: str, tmp_path: Path

@@ -120,16 +120,12 @@ def test_an_infinite_mean_has_no_error() -> None:
 
 @pytest.mark.parametrize(
     ("errors", "freedom", "quantile"),
-    [(1.959964, 1, 12.7062), (1.959964, 4, 2.77645), (2, 7, 2.42884), (3, 30, 3.27033)],
+    [(1.959964, 1, 12.7062), (1.959964, 4, 2.77645), (2, 7, 2.42884), (3, 1e6, 3)],
 )
 def test_the_quantiles_are_those_of_students_distribution(
     errors: float, freedom: float, quantile: float
 ) -> None:
     assert student(errors, freedom=freedom) == pytest.approx(quantile, rel=1e-4)
-
-
-def test_many_degrees_of_freedom_give_the_normal_distribution() -> None:
-    assert student(3, freedom=1e6) == pytest.approx(3, rel=1e-4)
 
 
 def test_groups_are_compared_by_the_test_of_welch() -> None:
