@@ -254,6 +254,7 @@ LIMITS: list[tuple[dict[str, Any], dict[str, Any]]] = [
 ]
 SIZES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"max_tokens": MANY // 2, "n": 2}, {"max_tokens": MANY // 2 + 1, "n": 2}),
+    ({"max_tokens": MANY // 2, "prompt": ["", ""]}, {"max_tokens": MANY // 2, "prompt": ["", "a"]}),
     ({"max_tokens": 1, "prompt": "a" * (MANY - 1)}, {"max_tokens": 1, "prompt": "a" * MANY}),
     ({"max_tokens": MANY, "logprobs": 0}, {"max_tokens": MANY // 2 + 1, "logprobs": 2}),
 ]
