@@ -169,8 +169,8 @@ def test_exponents_are_sorted_with_their_errors(monkeypatch: pytest.MonkeyPatch)
     logarithms = np.random.default_rng(0).normal([1, 2], [3, 1], (800, 2))
     monkeypatch.setattr(memory, "log_growth", lambda *_, **__: logarithms)
     result = lyapunov(unit(0.5, 1000))
-    assert result.exponents == pytest.approx([2, 1], abs=0.3)
-    assert result.standard_errors == pytest.approx([1 / 28, 3 / 28], rel=0.8)
+    assert result.exponents[0] > result.exponents[1]
+    assert result.standard_errors[0] < result.standard_errors[1]
 
 
 def growth_of_layer(trace: Trace, layer: int) -> float:

@@ -62,10 +62,6 @@ def test_an_end_of_text_id_separates_documents(texts: list[str]) -> None:
     assert documents_of(*texts) == [text for text in texts if text]
 
 
-def test_a_single_document_has_no_end_of_text_id(tmp_path: Path) -> None:
-    assert make_corpus(tmp_path, "ab", "").vocabulary.end_of_text_id is None
-
-
 def test_a_text_of_several_blocks_does_not_change(tmp_path: Path) -> None:
     text = "one\n\x01" + "x" * 3_000_001 + "".join(map(chr, range(0x4E00, 0x4E00 + 300)))
     corpus = make_corpus(tmp_path, text, min_count=1)
