@@ -122,6 +122,15 @@ def test_a_damaged_library_is_compiled_again(cache: Path, events: list[Event]) -
     assert library.read_bytes() == whole
 
 
+def test_a_library_that_cannot_be_kept_is_used(cache: Path, events: list[Event]) -> None:
+    load(events)
+    (library,) = cache.glob("*.so")
+    library.unlink()
+    library.mkdir()
+    assert load(events) == "compiled"
+    assert "compiled for this process only" in str(events[2])
+
+
 NOT_OWN = "must be a folder that only its owner can write to"
 
 
