@@ -77,11 +77,10 @@ def test_files_that_are_left_out_have_a_reason(tree: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("source", ["one", "one/"])
-def test_a_source_that_is_a_run_is_refused(source: str) -> None:
+def test_a_source_that_is_a_run_is_refused() -> None:
     make_run(Path("one"))
     with pytest.raises(CharlmError, match=r"^one: is a run, not a text; its text is one/corpus$"):
-        find(source)
+        find("one/")
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "metrics.jsonl"])
@@ -260,10 +259,9 @@ def test_a_binary_file_is_refused_even_if_bytes_can_be_replaced(data: bytes) -> 
         decode(data, CorpusConfig(errors="replace"), name="x")
 
 
-@pytest.mark.parametrize("encoding", ["utf-16-le", "UTF-16LE"])
-def test_an_old_word_document_is_no_utf_16(encoding: str) -> None:
+def test_an_old_word_document_is_no_utf_16() -> None:
     with pytest.raises(CharlmError, match=r"^x: an old Word or Excel document"):
-        decoded(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", encoding)
+        decoded(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "UTF-16LE")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
