@@ -85,9 +85,9 @@ def test_a_page_without_matplotlib_is_refused_before_the_work(
 
 
 def test_a_run_that_is_named_twice_is_one_run(trained_run: Path) -> None:
-    names: list[Any] = [trained_run, charlm.load(trained_run), trained_run / "best.safetensors"]
+    names: list[Any] = [trained_run / "best.safetensors", charlm.load(trained_run), trained_run]
     (report,) = inspect_runs(names, only="network")
-    assert report.reading.name == str(trained_run)
+    assert report.reading.name == str(names[0])
 
 
 def test_a_text_that_the_model_learnt_has_no_n_gram_models(trained_run: Path) -> None:
