@@ -232,11 +232,9 @@ def test_a_field_can_be_null_or_have_its_default(is_null: bool) -> None:
 MANY = 65_536
 LIMITS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"temperature": 0}, {"temperature": -0.1}),
-    ({"top_p": 1}, {"top_p": 1.1}),
     ({"n": 128}, {"n": 129}),
     ({"max_tokens": 0}, {"max_tokens": -1}),
     ({"max_tokens": 0}, {"max_tokens": 10**400}),
-    ({"top_k": 10**9}, {"top_k": 10**400}),
     ({"seed": 2**63 - 1}, {"seed": 2**63}),
     ({"seed": 0}, {"seed": 10**4299}),
     ({"logprobs": 20}, {"logprobs": 21}),
