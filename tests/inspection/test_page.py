@@ -154,7 +154,7 @@ def test_a_table_may_be_empty() -> None:
 
 
 def test_a_page_has_a_note_on_each_part_that_is_missing() -> None:
-    page = render_page([report_with_gaps()])
+    page = render_page([text_report(), report_with_gaps()])
     assert "missing, because of an error: no replaced character changes the state." in page
     assert "Only the first 120 of 150 characters of the text were read." in page
     assert "&#x27;X&#x27; (U+0058) 2 times" in page
