@@ -36,6 +36,7 @@ def test_a_gradient_reaches_as_far_as_a_tenth_is_left() -> None:
 def test_a_difference_of_a_linear_unit_lasts_as_long_as_its_gradient() -> None:
     response = impulse_response(unit(0.5), positions=9)
     assert response.reach == 3
+    assert response.linear == pytest.approx(response.state)
 
 
 def test_predictions_are_followed_back_by_128_characters() -> None:
