@@ -84,7 +84,6 @@ def replace_value(key: str, value: Any) -> Callable[[Path], None]:
         pytest.param(cut, "damaged", id="cut"),
         pytest.param(lambda path: flip_bit(path, -1), "damaged", id="wrong bit"),
         pytest.param(replace_value("loop", None), "training.loop: found null", id="no state"),
-        pytest.param(replace_value("loop.step", True), "training.loop.step", id="no number"),
         pytest.param(replace_value("loop.seconds", -1), "training.loop.seconds", id="negative"),
         pytest.param(replace_value("loop.best_nats", math.nan), "found nan", id="nan"),
         pytest.param(replace_value("loop.step", 1234), "belongs to step 1,234", id="another step"),
@@ -129,7 +128,9 @@ def test_a_run_without_a_sound_checkpoint_is_refused(run: Path) -> None:
     check_refused(run, f"checkpoints: no undamaged checkpoint to continue from; {NEW_RUN}")
 
 
-def test_a_run_without_its_checkpoints_is_refused(run: Path) -> None:
+@pytest.mark.parametrize("lost", ["best.safetensors", "last.safetensors"])
+def test_a_run_without_its_checkpoints_is_refused(lost: str, run: Path) -> None:
+    (run / lost).unlink()
     shutil.rmtree(run / "checkpoints")
     check_refused(run, f"run/checkpoints: no checkpoint to continue from; {NEW_RUN}")
 
@@ -205,7 +206,7 @@ def test_everything_later_than_the_checkpoint_is_removed(run: Path) -> None:
 
 def replace_best(path: Path) -> None:
     """Replace the best model by one of another step."""
-    shutil.copyfile(path.with_name("last.safetensors"), path)
+    change_model(path, lambda fields: fields.update(step=20))
 
 
 @pytest.mark.parametrize("change", [Path.unlink, cut, replace_best])
@@ -220,12 +221,13 @@ def test_a_lost_best_model_is_replaced_at_the_next_evaluation(
 
 
 def test_the_models_are_restored_from_the_checkpoint_of_their_step(tmp_path: Path) -> None:
-    """A kill between two writes may leave the checkpoint without them."""
+    """A kill between two writes may leave the models of another step."""
     improving = Faults(weights=lambda step: step / 50)
-    run = train(tmp_path / "run", faults=improving).folder
+    run = train(tmp_path / "run", KEEP, faults=improving).folder
     models = contents(run)
-    for name in ("best.safetensors", "last.safetensors", "ended.json"):
-        (run / name).unlink()
+    (run / "ended.json").unlink()
+    for name in ("best.safetensors", "last.safetensors"):
+        shutil.copyfile(run / "checkpoints/step-40.safetensors", run / name)
     assert resume(run, faults=improving).outcome.best_step == 50
     for name in ("best.safetensors", "last.safetensors"):
         assert (run / name).read_bytes() == models[name]

@@ -34,6 +34,7 @@ from fake_runs import (
     ticking,
     timed_steps,
     train,
+    train_begun,
 )
 from models import weights_of
 from run_folders import contents, event_steps
@@ -45,6 +46,7 @@ from charlm.errors import CharlmError
 from charlm.events import Evaluated, Event, Saved, Started, StepsTaken
 from charlm.runs.run import open_run
 from charlm.runs.session import Session
+from charlm.runs.timing import TimeLimit
 from charlm.runs.trainer import continue_run
 
 KEEP = "training.keep_checkpoints=true"
@@ -128,11 +130,10 @@ def whole(
     return request.param, train_kind(request.param, folder, reference)
 
 
-def slow(*values: Any) -> list[Any]:
-    return [pytest.param(value, marks=pytest.mark.slow) for value in values]
+MORE_STEPS = [pytest.param(step, marks=pytest.mark.slow) for step in (1, STEPS_PER_EPOCH, 30, 49)]
 
 
-@pytest.mark.parametrize("step", [7, *slow(1, STEPS_PER_EPOCH, 30, 49)])
+@pytest.mark.parametrize("step", [7, *MORE_STEPS])
 def test_an_interrupted_run_ends_like_a_whole_one(
     step: int, whole: tuple[str, Trained], reference: Trained, tmp_path: Path
 ) -> None:
@@ -166,6 +167,8 @@ def test_a_run_is_saved_once_a_minute_between_evaluations(tmp_path: Path) -> Non
     faults.is_slow = True  # a step takes a second
     with pytest.raises(ZeroDivisionError):
         train(tmp_path / "run", "training.steps=200", "training.evaluations=1", faults=faults)
+    with pytest.raises(ZeroDivisionError):
+        resume(tmp_path / "run/run", faults=faults)
     assert saved_steps(tmp_path / "run/run") == [60]
 
 
@@ -208,6 +211,18 @@ def test_a_run_without_a_checkpoint_resumes_with_its_initial_weights(
     whole = train(tmp_path / "whole", init=initial)
     run = begin(tmp_path / "run", text=whole.folder.parent / "text.txt", init=initial)
     check_same(resume(run.folder), whole)
+
+
+def test_a_run_whose_time_is_over_logs_its_last_steps(reference: Trained, tmp_path: Path) -> None:
+    run = begin(tmp_path / "run", text=reference.folder.parent / "text.txt")
+    clock = Clock()
+    faults = timed_steps(clock, evaluation_seconds=7)
+    trained = train_begun(run, faults=faults, clock=clock, limit=TimeLimit(1, 9, Clock(9)))
+    assert trained.outcome.elapsed_seconds == 8
+    assert [(line["split"], line["step"]) for line in trained.metrics] == [
+        ("train", 1),
+        ("validation", 1),
+    ]
 
 
 # Other ends
@@ -276,8 +291,12 @@ def test_each_evaluation_is_reported_with_its_losses(reference: Trained) -> None
             Faults(weights=lambda step: math.nan if step >= 30 else 1.0),
             "not every weight is finite at step 30",
         ),
+        (
+            Faults(weights=lambda step: 3.4e38 if step >= 30 else 1.0),
+            "the validation loss is inf at step 30",
+        ),
     ],
-    ids=["loss", "norm", "state", "weights"],
+    ids=["loss", "norm", "state", "weights", "validation"],
 )
 def test_a_run_that_diverges_keeps_its_checkpoints(
     faults: Faults, message: str, tmp_path: Path
@@ -306,6 +325,14 @@ def test_a_run_that_gets_worse_keeps_its_initial_weights_as_its_best(
     assert trained.of_type(Evaluated)[0].train_nats is None
 
 
+def test_initial_weights_are_not_evaluated_without_a_validation_text(
+    reference: Trained, tmp_path: Path
+) -> None:
+    init = reference.folder / "last.safetensors"
+    trained = train(tmp_path / "run", "corpus.validation_fraction=0", init=init)
+    assert [event.step for event in trained.of_type(Evaluated)] == [10, 20, 30, 40, 50]
+
+
 @pytest.fixture(scope="module")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """Train a run without steps, which tests only read."""
@@ -328,11 +355,14 @@ def test_a_network_without_steps_is_saved_with_its_first_weights(
     assert bytes_of(untrained.model(name).parameters.tensors) == bytes_of(first.tensors)
 
 
-def test_without_validation_text_its_loss_is_measured_on_the_training_text(tmp_path: Path) -> None:
+def test_without_validation_text_its_loss_is_measured_on_the_start_of_the_training_text(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.core.loop.EVALUATED_CHARACTERS", 200)
     trained = train(tmp_path / "run", "training.steps=0", "corpus.validation_fraction=0")
     run = open_run(trained.folder)
     engine = engine_of(run)
-    expected = engine.score(engine.parameters(), run.corpus.split("train")).nats_per_char
+    expected = engine.score(engine.parameters(), run.corpus.ids[:200]).nats_per_char
     (line,) = trained.metrics
     assert (line["split"], line["nats_per_char"]) == ("train", expected)
     (event,) = trained.of_type(Evaluated)

@@ -29,7 +29,6 @@ def schedule_of(**options: Any) -> Schedule:
     ("epochs", "steps", "total"),
     [
         (2, None, 2 * STEPS_PER_EPOCH),
-        (None, 7, 7),
         (2, 7, 7),
         (1, 1000, STEPS_PER_EPOCH),
         (None, 0, 0),

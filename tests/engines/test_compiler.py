@@ -7,7 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from unittest.mock import Mock
 
 import pytest
@@ -120,6 +120,15 @@ def test_a_damaged_library_is_compiled_again(cache: Path, events: list[Event]) -
     assert load(events) == "compiled"
     assert len(events) == 2
     assert library.read_bytes() == whole
+
+
+def test_a_library_that_cannot_be_kept_is_used(cache: Path, events: list[Event]) -> None:
+    load(events)
+    (library,) = cache.glob("*.so")
+    library.unlink()
+    library.mkdir()
+    assert load(events) == "compiled"
+    assert "compiled for this process only" in str(events[2])
 
 
 NOT_OWN = "must be a folder that only its owner can write to"
@@ -379,15 +388,11 @@ def test_a_library_without_bfloat16_is_only_used_with_float32(
         check_replaced(events[-1], r"the compiled kernel has no bfloat16, .*", changes_bits=False)
 
 
-UNSUPPORTED: dict[str, Any] = {"dropout": 0.5, "activity_regularizer": "l2"}
-
-
-@pytest.mark.parametrize("name", UNSUPPORTED)
+@pytest.mark.parametrize("rnn", [RnnConfig(dropout=0.5), RnnConfig(activity_regularizer="l2")])
 def test_keras_is_used_silently_for_a_setting_that_the_kernel_lacks(
-    name: str,
-    events: list[Event],
+    rnn: RnnConfig, events: list[Event]
 ) -> None:
-    model = ModelConfig(rnn=RnnConfig(**{name: UNSUPPORTED[name]}))
+    model = ModelConfig(rnn=rnn)
     resolved = resolve_kernel(Config(model=model), on_event=events.append)
     assert (resolved.training.kernel, events) == ("keras", [])
 

@@ -23,7 +23,7 @@ def features(text: str) -> dict[str, str]:
     [
         ("position in the line", "ab\n\nabc", "1200123"),
         ("position in the word", "I am don't", "1012012345"),
-        ("inside a word", "don't 'go'", "1111100110"),
+        ("inside a word", "don't 'go' 1\u0301", "1111100110000"),
         ("inside a word", f"d{APOSTROPHE}or {APOSTROPHE}", "111100"),
         ("upper case", "Ab CÉ", "10011"),
         ("digit", "a1 23", "01011"),

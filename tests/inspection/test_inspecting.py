@@ -25,7 +25,7 @@ from charlm.core.rnn import Parameters
 from charlm.core.scoring import mean_score, score_stream
 from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
-from charlm.events import Event, Progress
+from charlm.events import Event, Note, Progress
 from charlm.inspection.inspecting import inspect_runs, to_json
 from charlm.inspection.loss_by_class import ClassLoss
 from charlm.inspection.reading import Limits, Reading, limits_for
@@ -65,11 +65,14 @@ def report(small_model: TrainedModel) -> Report:
 
 def test_the_progress_of_a_run_counts_its_sections(model_file: Path, text: Path) -> None:
     events: list[Event] = []
-    only = ["spectrum", "loss_by_class"]
-    inspect_runs([charlm.load(model_file)], text=text, only=only, on_event=events.append)
+    run = text.with_name("run")
+    run.mkdir()
+    shutil.copy(model_file, run / "last.safetensors")
+    charlm.inspect(run, text=text, only=["spectrum", "loss_by_class"], on_event=events.append)
     assert events == [
-        Progress("report", 0, 2, "part", f"{model_file}: loss by class"),
-        Progress("report", 1, 2, "part", f"{model_file}: spectrum"),
+        Note(f"{run}: no best model yet; using the model of the last step"),
+        Progress("report", 0, 2, "part", f"{run}: loss by class"),
+        Progress("report", 1, 2, "part", f"{run}: spectrum"),
     ]
 
 
@@ -85,9 +88,9 @@ def test_a_page_without_matplotlib_is_refused_before_the_work(
 
 
 def test_a_run_that_is_named_twice_is_one_run(trained_run: Path) -> None:
-    names: list[Any] = [trained_run, charlm.load(trained_run), trained_run / "best.safetensors"]
+    names: list[Any] = [trained_run / "best.safetensors", charlm.load(trained_run), trained_run]
     (report,) = inspect_runs(names, only="network")
-    assert report.reading.name == str(trained_run)
+    assert report.reading.name == str(names[0])
 
 
 def test_a_text_that_the_model_learnt_has_no_n_gram_models(trained_run: Path) -> None:
@@ -145,6 +148,16 @@ def test_a_strange_text_has_a_report_of_finite_numbers(
     assert all(np.isfinite(row.chance) for row in report.get("units").features)
 
 
+def test_n_gram_models_learn_from_the_end_of_the_training_text(
+    trained: TrainedModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training = random_ids(200, seed=9)
+    expected = reading(trained, training=training[150:]).ngram_nats[8]
+    monkeypatch.setattr("charlm.inspection.reading.MAX_TRAINING_CHARACTERS", 50)
+    found = reading(trained, training=training).ngram_nats[8]
+    assert found.tolist() == expected.tolist()
+
+
 # Refusals
 
 
@@ -153,14 +166,15 @@ def test_a_text_without_a_prediction_is_refused(trained: TrainedModel) -> None:
         inspect_text(reading(trained, ids=random_ids(1)))
 
 
-@pytest.mark.parametrize("section", ["surprise", "loss_by_class", "usable_context"])
-def test_a_section_whose_losses_are_too_large_is_missing(
+@pytest.mark.parametrize("section", ["surprise", "loss_by_class", "usable_context", "spectrum"])
+def test_a_section_of_numbers_that_are_not_finite_is_missing(
     section: str, trained: TrainedModel
 ) -> None:
-    trained.parameters.logits_bias[...] = [3e38, -3e38, 3e38, 0, 0]
+    trained.parameters.layers[0].recurrent_kernel[...] = np.nan
     report = inspect_text(reading(trained), only=[section])
     assert not report.results
-    assert "missing, because of an error: the loss is" in report.notes[-1]
+    problem = "Array must not" if section == "spectrum" else "the loss is nan"
+    assert f"missing, because of an error: {problem}" in report.notes[-1]
 
 
 # Limits
@@ -235,7 +249,8 @@ def test_models_that_know_different_parts_of_a_text_are_not_averaged(tmp_path: P
         file.parent.mkdir()
         write_model(file, make_random_model(file.parent.name))
     groups = to_json(inspect_runs(files, text=text, only="loss_by_class"))["groups"]
-    assert [group["runs"] for group in groups] == [[str(file)] for file in files]
+    found = [(group["runs"], group["errors_over"]) for group in groups]
+    assert found == [([str(file)], "text") for file in files]
 
 
 @pytest.fixture

@@ -111,7 +111,9 @@ def test_the_table_has_the_mean_of_runs_that_differ_in_seeds() -> None:
         Line(f"{group} {seed}", group, "blue"): divide_loss(NATS + seed, IDS, VOCABULARY)
         for group, seed in (("a", 0), ("a", 3), ("b", 1))
     }
-    head, whole, *_ = cells(details(runs))
+    page = details(runs)
+    head, whole, *_ = cells(page)
+    assert "over the seeds" in page
     assert head[2:4] == ["a", "b"]
     assert whole[2:4] == ["6.5 ± 1.5", "6.000"]
 

@@ -10,6 +10,7 @@ from inspection.networks import one_layer, random_ids, traced
 from models import one_layer_of, random_parameters
 
 from charlm.core.rnn import Parameters
+from charlm.inspection import memory
 from charlm.inspection.memory import (
     divergence,
     gradient_by_lag,
@@ -35,6 +36,7 @@ def test_a_gradient_reaches_as_far_as_a_tenth_is_left() -> None:
 def test_a_difference_of_a_linear_unit_lasts_as_long_as_its_gradient() -> None:
     response = impulse_response(unit(0.5), positions=9)
     assert response.reach == 3
+    assert response.linear == pytest.approx(response.state)
 
 
 def test_predictions_are_followed_back_by_128_characters() -> None:
@@ -162,6 +164,14 @@ def test_the_largest_exponent_has_the_standard_error_of_blocks_of_100_characters
     blocks = logarithms.reshape(-1, 100).mean(1).tolist()
     assert result.exponents[0] == pytest.approx(logarithms.mean())
     assert result.standard_errors[0] == pytest.approx(reference.standard_error(blocks))
+
+
+def test_exponents_are_sorted_with_their_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    logarithms = np.random.default_rng(0).normal([1, 2], [3, 1], (800, 2))
+    monkeypatch.setattr(memory, "log_growth", lambda *_, **__: logarithms)
+    result = lyapunov(unit(0.5, 1000))
+    assert result.exponents[0] > result.exponents[1]
+    assert result.standard_errors[0] < result.standard_errors[1]
 
 
 def growth_of_layer(trace: Trace, layer: int) -> float:

@@ -120,7 +120,7 @@ def test_an_infinite_mean_has_no_error() -> None:
 
 @pytest.mark.parametrize(
     ("errors", "freedom", "quantile"),
-    [(1.959964, 1, 12.7062), (1.959964, 4, 2.77645), (2, 7, 2.42884), (3, 30, 3.27033)],
+    [(1.959964, 1, 12.7062), (1.959964, 4, 2.77645), (2, 7, 2.42884), (3, 1e6, 3)],
 )
 def test_the_quantiles_are_those_of_students_distribution(
     errors: float, freedom: float, quantile: float
@@ -128,18 +128,14 @@ def test_the_quantiles_are_those_of_students_distribution(
     assert student(errors, freedom=freedom) == pytest.approx(quantile, rel=1e-4)
 
 
-def test_many_degrees_of_freedom_give_the_normal_distribution() -> None:
-    assert student(3, freedom=1e6) == pytest.approx(3, rel=1e-4)
-
-
 def test_groups_are_compared_by_the_test_of_welch() -> None:
-    found = compare_seeds([3.0, 4.0, 5.0], [1.0, 1.5])
+    found = compare_seeds([1.0, 1.5], [3.0, 4.0, 5.0])
     assert found is not None
-    assert found.nats_per_char == 2.75
+    assert found.nats_per_char == -2.75
     assert found.standard_error == pytest.approx(math.sqrt(1 / 3 + 0.125 / 2))
     # Welch and Satterthwaite: (1/3 + 1/16)^2 / ((1/3)^2 / 2 + (1/16)^2 / 1)
     assert found.degrees_of_freedom == pytest.approx(2.63504, rel=1e-4)
-    assert found.t == pytest.approx(4.3711, rel=1e-4)
+    assert found.t == pytest.approx(-4.3711, rel=1e-4)
     assert found.is_beyond_chance  # 3.45 errors for 2.64 degrees
 
 
@@ -161,6 +157,5 @@ def test_the_spread_over_seeds_is_pooled() -> None:
     assert spread_over_seeds([[1.0], [2.0]]) is None
 
 
-@pytest.mark.parametrize(("value", "error"), [(2.0, 0.5), (2.0, None)])
-def test_a_single_run_has_no_error_over_runs(value: float, error: float | None) -> None:
-    assert over_runs([Estimate(value, error)]) == Estimate(value)
+def test_a_single_run_has_no_error_over_runs() -> None:
+    assert over_runs([Estimate(2.0, 0.5)]) == Estimate(2.0)

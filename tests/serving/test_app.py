@@ -24,6 +24,7 @@ pytest.importorskip("starlette", reason="missing: starlette")
 pytest.importorskip("uvicorn", reason="missing: uvicorn")
 
 import uvicorn
+from h11 import LocalProtocolError
 from serving.client import Answer, ask, serving
 from starlette.types import Receive, Scope, Send
 
@@ -151,6 +152,7 @@ def test_an_error_has_a_status_and_a_message(
 ) -> None:
     answer = ask(port, request_line, body)
     assert answer.status == status
+    assert ("connection" in answer.headers) == (status == 413)
     assert re.search(message, answer.message)
 
 
@@ -167,17 +169,20 @@ def test_a_body_without_end_closes_the_connection(port: int) -> None:
 class BrokenModel(ServedModel):
     """A model with a defect."""
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self, error: Exception) -> None:
+        self.error = error
 
     async def refresh(self) -> None:
         """Fail."""
-        raise ZeroDivisionError("\x1b")
+        raise self.error
 
 
-def test_an_unexpected_error_is_reported_in_one_line() -> None:
+def test_an_unexpected_error_is_reported_in_one_line_unless_the_client_violates_http() -> None:
     notes: list[Event] = []
-    with serving(make_app({"a": BrokenModel()}, on_event=notes.append)) as port:
+    errors = {"a": ZeroDivisionError("\x1b"), "b": LocalProtocolError("by the client")}
+    models = {name: BrokenModel(error) for name, error in errors.items()}
+    with serving(make_app(models, on_event=notes.append)) as port:
+        complete(port, model="b")
         answer = complete(port)
         assert (answer.status, answer.message) == (500, "internal server error")
     assert notes == [Note(r"POST /v1/completions: ZeroDivisionError('\x1b')")]
@@ -322,7 +327,7 @@ def test_serve_limits_connections_logs_requests_and_stops_in_time(
     def use(url: str) -> None:
         port = int(url.rpartition(":")[2])
         client = connect(port)
-        found.append(ask(port, "GET /health").status)
+        found.append(ask(port, "GET /health", host="0.0.0.0").status)
         connect(port)
         found.append(ask(port, "GET /health").status)
         body = b'{"max_tokens": 65536, "logprobs": 1, "stream": true}'  # more than buffers hold
@@ -338,7 +343,13 @@ def test_serve_limits_connections_logs_requests_and_stops_in_time(
     too_late = Timer(20, clients.close)
     too_late.start()
     with clients, pytest.raises(KeyboardInterrupt):
-        charlm.serve(tmp_path / "a.safetensors", port=0, log=path, announce=announce)
+        charlm.serve(
+            tmp_path / "a.safetensors",
+            host="0.0.0.0",
+            port=0,
+            log=path,
+            announce=announce,
+        )
     assert too_late.is_alive()
     too_late.cancel()
     (handler,) = logging.getLogger("uvicorn.access").handlers

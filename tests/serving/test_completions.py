@@ -139,15 +139,12 @@ def test_a_request_waits_after_every_32_characters(endless: TrainedModel) -> Non
     assert before == [(2, 0), (2, 32), (3, 32), (4, 32), (5, 4)]  # 2 blocks of the prompt
 
 
-@pytest.mark.parametrize("n", [1, 20])
-def test_a_prompt_is_read_once(
-    n: int, endless: TrainedModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_prompt_is_read_once(endless: TrainedModel, monkeypatch: pytest.MonkeyPatch) -> None:
     read = Mock(wraps=read_outputs)
     monkeypatch.setattr("charlm.core.generation.read_outputs", read)
     waits: list[None] = []
-    streamed = completion(endless, waits, prompt=["a" * 300, "b"], n=n, max_tokens=1, logprobs=0)
-    assert len(events_of(streamed)) == 2 * 2 * n
+    streamed = completion(endless, waits, prompt=["a" * 300, "b"], n=20, max_tokens=1, logprobs=0)
+    assert len(events_of(streamed)) == 2 * 2 * 20
     assert read.call_count == 2 + 1  # blocks of the prompts
     assert len(waits) == 2 + 10 + 1 + 1  # the same, and turns of their tokens
 
@@ -163,9 +160,9 @@ def test_echoed_and_generated_characters_have_the_log_probabilities_of_the_model
     endless: TrainedModel,
 ) -> None:
     prompt = "".join(np.random.default_rng(length).choice([*"ab\n"], length))
-    fields = {"prompt": prompt, "echo": True, "logprobs": count, "max_tokens": 40, **SAMPLED}
-    (choice,) = answer(endless, **fields)["choices"]
-    text = prompt + sampled(endless, prompt, length=40)
+    fields = {"prompt": prompt, "n": 2, "echo": True, "logprobs": count, "max_tokens": 40}
+    _, choice = answer(endless, **fields, **SAMPLED)["choices"]
+    text = prompt + sampled(endless, prompt, seed=6, length=40)
     given = choice["logprobs"]
     assert choice["text"] == "".join(given["tokens"]) == text
     assert given["text_offset"] == [*range(len(text))]
@@ -235,11 +232,9 @@ def test_a_field_can_be_null_or_have_its_default(is_null: bool) -> None:
 MANY = 65_536
 LIMITS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"temperature": 0}, {"temperature": -0.1}),
-    ({"top_p": 1}, {"top_p": 1.1}),
     ({"n": 128}, {"n": 129}),
     ({"max_tokens": 0}, {"max_tokens": -1}),
     ({"max_tokens": 0}, {"max_tokens": 10**400}),
-    ({"top_k": 10**9}, {"top_k": 10**400}),
     ({"seed": 2**63 - 1}, {"seed": 2**63}),
     ({"seed": 0}, {"seed": 10**4299}),
     ({"logprobs": 20}, {"logprobs": 21}),
@@ -247,13 +242,12 @@ LIMITS: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"stop": "a" * 1000}, {"stop": "a" * 1001}),
     ({"stop": "a"}, {"stop": ""}),
     ({"prompt": ["a"] * 128}, {"prompt": ["a"] * 129}),
-    ({"stream": True}, {"stream": 1}),
     ({"stream_options": {}}, {"stream_options": {"x": True}}),
-    ({"frequency_penalty": 0.0}, {"frequency_penalty": 0.5}),
     ({"user": "me"}, {"tools": []}),
 ]
 SIZES: list[tuple[dict[str, Any], dict[str, Any]]] = [
     ({"max_tokens": MANY // 2, "n": 2}, {"max_tokens": MANY // 2 + 1, "n": 2}),
+    ({"max_tokens": MANY // 2, "prompt": ["", ""]}, {"max_tokens": MANY // 2, "prompt": ["", "a"]}),
     ({"max_tokens": 1, "prompt": "a" * (MANY - 1)}, {"max_tokens": 1, "prompt": "a" * MANY}),
     ({"max_tokens": MANY, "logprobs": 0}, {"max_tokens": MANY // 2 + 1, "logprobs": 2}),
 ]

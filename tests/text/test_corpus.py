@@ -60,10 +60,6 @@ def test_a_corpus_has_three_splits(corpus: Corpus) -> None:
     assert corpus.split("test").tolist() == []
 
 
-def test_the_ids_are_mapped_from_disk(corpus: Corpus) -> None:
-    assert isinstance(corpus.ids, np.memmap)
-
-
 def test_the_ids_are_read_only(corpus: Corpus) -> None:
     with pytest.raises(ValueError, match="read-only"):
         corpus.ids[0] = 1

@@ -134,4 +134,4 @@ def test_a_corpus_of_another_text_is_refused(corpus: Corpus) -> None:
 
 def test_a_corpus_among_several_sources_is_refused(corpus: Corpus) -> None:
     make("sources", folder=Path("other"))
-    check_differs(corpus, "sources/00.txt", "other")
+    check_differs(corpus, "other", "sources/00.txt")
