@@ -66,6 +66,8 @@ class Decided(Event):
     recipe: str | None
     reason: str
     """Reason for this recipe; "" if the user chose it."""
+    initial_model: str | None
+    """Name of the model with the initial weights; None = random weights."""
     steps: int
     epochs: float
     evaluations: int

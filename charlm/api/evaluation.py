@@ -223,6 +223,10 @@ def evaluate(
         score = mean_score(_with_progress(blocks, len(ids) - 1, on_event))
     scores = baseline_scores(ids, vocabulary, training) if baselines else {}
     baseline_nats = {name: baseline.nats_per_char for name, baseline in scores.items()}
+    comparison = None
+    if NGRAM in scores:
+        initial_model = model.trained.initial_model
+        comparison = Comparison.of(score, scores[NGRAM], initial_model=initial_model)
     perplexity_or_inf = perplexity(score.nats_per_char)
     return Evaluation(
         model=model.path,
@@ -237,7 +241,7 @@ def evaluate(
         standard_error=loss_of(score).error,
         left_out=dict(scored.left_out),
         baselines=baseline_nats if baselines else None,
-        comparison=Comparison.of(score, scores[NGRAM]) if NGRAM in scores else None,
+        comparison=comparison,
         training_characters=training_characters,
         given_characters=min(training_characters, MAX_TRAINING_CHARACTERS),
         no_comparison=scored.no_comparison,

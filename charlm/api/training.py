@@ -31,6 +31,10 @@ Text = str | Path | Corpus | Sequence[str | Path] | None
 a corpus that `tokenize` made, or the folder of a corpus. None = the plays that come with charlm."""
 
 
+NO_MODEL = "none"
+"""Value of `init` for random weights."""
+
+
 def as_sources(text: Text, *, argument: str = "text") -> list[str]:
     """Return the files, or the corpus, of a text; raises CharlmError if it is not a Text."""
     if isinstance(text, Corpus):
@@ -111,6 +115,8 @@ def _describe(plan: Plan, *, start_seconds: float) -> dict[str, Any]:
     return {
         "recipe": plan.config.recipe,
         "reason": plan.candidate.reason,
+        "initial_model": plan.config.training.initial_model,
+        "initial_reason": plan.beginning,
         "parameters": network.size,
         "layers": network.layers,
         "units": network.units,
@@ -152,9 +158,12 @@ def _request(
         recipe = check_path("recipe", recipe)
     if minutes is not None:
         check_range("minutes", minutes, 0, MAX_MINUTES, above=True)
-    initial_model = None if init is None else read_initial_model(Path(check_path("init", init)))
+    is_random = init is not None and str(init) == NO_MODEL
+    initial_model = None
+    if init is not None and not is_random:
+        initial_model = read_initial_model(Path(check_path("init", init)))
     settings = parse_overrides(overrides)
-    request = Request(recipe, settings, initial_model, minutes)
+    request = Request(recipe, settings, initial_model, minutes, is_random=is_random)
     if epochs is None:
         return request
     check_whole("epochs", epochs, 1)
@@ -195,8 +204,10 @@ def train(
         epochs: Passes over the training text; replaces the length in the recipe.
         minutes: Time limit of the call; replaces the length in the recipe with as many steps as
             fit. If the machine becomes slower, the run ends early. None = no limit.
-        init: Run or model file with the initial weights. Known characters keep their weights, the
-            network gets the shape of the model. None = random weights.
+        init: Run or model with the initial weights. Known characters keep their weights, the
+            network gets the shape of the model. "none" = random weights. None = the model
+            `english` that comes with charlm if it suits the text and `recipe` is None, otherwise
+            random weights.
         run: Folder of the run, new or empty. None = a new folder under runs/, named by the time and
             the text.
         resume: Whether to continue the run in `run` if there is one. Its text must be the same; it

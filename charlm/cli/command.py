@@ -300,7 +300,8 @@ _TRAINING_OPTIONS = (
         metavar="MODEL",
         shell_complete=suggest_runs,
         help="Start from the weights of another run or model file; characters in its "
-        "vocabulary keep their weights.  [default: random weights]",
+        "vocabulary keep their weights. none = random weights.  [default: the model english, "
+        "which comes with charlm, if it suits the text and -c is not used]",
     ),
 )
 

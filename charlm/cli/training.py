@@ -181,6 +181,7 @@ def _best_step(outcome: "Outcome") -> str:
 def _quality(outcome: "Outcome") -> str:
     """Return how good a model is, as a sentence."""
     from charlm.core.scoring import perplexity
+    from charlm.measures.baselines import more_text
 
     nats = outcome.nats_per_char
     assert nats is not None, "the caller has checked that there is a loss"
@@ -190,6 +191,7 @@ def _quality(outcome: "Outcome") -> str:
     baselines = ""
     for name, baseline in outcome.baselines.items():
         baselines += f"; an {name} model: {perplexity(baseline):,.1f}"
+        baselines += more_text(outcome.initial_model)
     return f"{nats:.4f} nats per character: {choice}{baselines}"
 
 
@@ -232,6 +234,7 @@ def _subjects(plan: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     yield "text", text["summary"]
     for problem in text["findings"]:
         yield "problem", problem
+    yield "begins with", plan["initial_reason"] or plan["initial_model"] or "random weights"
     yield "recipe", f"{plan['recipe']}: {plan['reason'] or 'chosen by you'}"
     units = f"{plan['layers']} x {plan['units']} units"
     yield "network", f"{units}, {plan['parameters']:,} weights, {plan['precision']}"

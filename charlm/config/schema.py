@@ -238,7 +238,9 @@ class TrainingConfig(_Section):
     """Training, evaluation and checkpoints."""
 
     initial_weights: str | None = None
-    """SHA-256 of the initial weights, set by `charlm train --init MODEL`; null = random weights."""
+    """SHA-256 of the initial weights, set by `charlm train`; null = random weights."""
+    initial_model: str | None = None
+    """Name of the model with the initial weights, set by `charlm train`."""
     batch_size: Positive = 16
     """Number of streams of text that each step reads in parallel. A short text gets fewer
     streams. Each stream starts every epoch at a random window and wraps around, so that batches

@@ -59,10 +59,13 @@ class LoopState(_Fields):
     elapsed_seconds: Seconds = 0.0
     """Time since the first step with evaluations, over all sessions."""
     best_nats: float | None = None
-    """Lowest loss on the validation text, or without one the lowest training loss, in nats per
-    character."""
+    """Loss of the best model on the validation text, or without one on the training text, in nats
+    per character."""
     best_step: Count = 0
-    """Step of the lowest loss."""
+    """Step of the best model."""
+    lowest_nats: float | None = None
+    """Lowest of these losses so far; the best model's own loss, unless the run began with the
+    weights of a model."""
     evaluations_without_best: Count = 0
     """Number of evaluations since the best evaluation."""
     evaluated_step: int = -1
@@ -72,11 +75,23 @@ class LoopState(_Fields):
     train_nats: float = 0.0
     """Training loss of the last log line, in nats per character."""
 
-    def record_evaluation(self, nats: float) -> bool:
-        """Record an evaluation, and return whether its loss is finite and the best so far."""
+    def record_evaluation(self, nats: float, *, tolerance: float = 0.0) -> bool:
+        """Record an evaluation, and return whether its model is the best so far.
+
+        Args:
+            nats: Its loss. A model whose loss is not finite is never the best.
+            tolerance: How far the loss of the best model may be above the lowest, in nats. With 0,
+                the best model is the one with the lowest loss.
+
+        """
         self.evaluated_step = self.step
-        is_best = math.isfinite(nats) and (self.best_nats is None or nats < self.best_nats)
+        if self.lowest_nats is None:
+            self.lowest_nats = self.best_nats
+        is_best = math.isfinite(nats) and (
+            self.lowest_nats is None or nats < self.lowest_nats + tolerance
+        )
         if is_best:
+            self.lowest_nats = min(nats, self.lowest_nats or math.inf)
             self.best_nats = nats
             self.best_step = self.step
             self.evaluations_without_best = 0
@@ -201,7 +216,7 @@ class Checkpoints:
         best = _read_best(path, state)
         if best is None:
             self._note(f"{path}: missing or damaged; the next evaluation replaces it")
-            state.best_nats = None
+            state.best_nats = state.lowest_nats = None
         return state, best
 
     def _newest(self) -> Checkpoint:

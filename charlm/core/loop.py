@@ -231,7 +231,11 @@ class Training:
         evaluation = evaluate_model(
             self.engine, self.model(), self.config, self.text, train_nats=self.state.train_nats
         )
-        if self.state.record_evaluation(evaluation.score.nats_per_char):
+        tolerance = 0.0
+        if self.config.training.initial_weights is not None:
+            tolerance = evaluation.score.rough_error
+        nats = evaluation.score.nats_per_char
+        if self.state.record_evaluation(nats, tolerance=tolerance):
             self.before_best, self.best = self.best, evaluation.score
         for callback in self.callbacks:
             callback.on_evaluation(self, evaluation)

@@ -44,6 +44,8 @@ MAX_HEADER_BYTES = 1 << 25
 """Size limit of a header, enough for a vocabulary of all Unicode characters."""
 DTYPES = {"BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "F32", "F64"}
 """Names in safetensors of the dtypes that NumPy has."""
+WEIGHT_DTYPES = {"F16", "F32"}
+"""Names of the dtypes of weights. They are float32 once they are read."""
 UNCHOSEN_TEMPERATURE = 0.7
 """Sampling temperature of a model whose training has not ended, unless the user sets one; and the
 lowest that is chosen if the time is too short to compare temperatures."""
@@ -93,6 +95,14 @@ class TrainedModel:
         from charlm.config.file import parse_config  # sampling must not wait for pydantic
 
         return parse_config(self.config, origin=origin)
+
+    @property
+    def initial_model(self) -> str | None:
+        """Name of the model whose weights the network began with; None = random weights."""
+        match self.config:
+            case {"training": {"initial_model": str(name)}}:
+                return name
+        return None
 
     @property
     def sampling_temperature(self) -> float:
@@ -201,7 +211,9 @@ def read_tensors(
                     f"{path}: tensor {name}: contains values that are not finite; use an earlier "
                     f"model"
                 )
-            if name in shapes or not only_model:
+            if name in shapes:
+                tensors[name] = tensor.astype(np.float32, copy=False)
+            elif not only_model:
                 tensors[name] = tensor
         if digest.hexdigest() != fields.get("tensors_sha256"):
             raise CharlmError(
@@ -217,8 +229,8 @@ def _check_tensors(file: Any, shapes: Mapping[str, Shape], path: Path) -> None:
     slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
     for name, tensor in slices.items():
         dtype = tensor.get_dtype()
-        if dtype not in DTYPES or (name in shapes and dtype != "F32"):
-            expected = "float32" if name in shapes else "a dtype of NumPy"
+        if dtype not in DTYPES or (name in shapes and dtype not in WEIGHT_DTYPES):
+            expected = "float32 or float16" if name in shapes else "a dtype of NumPy"
             raise CharlmError(
                 f"{path}: tensor {short_repr(name)[1:-1]}: found dtype {dtype}; expected {expected}"
             )

@@ -75,6 +75,14 @@ class Score:
         return fields
 
     @property
+    def rough_error(self) -> float:
+        """Approximate standard error, known for any number of characters; 0 without characters.
+
+        Over a text, the nats of a character have a standard deviation of 1.5 to 2.
+        """
+        return 2 / math.sqrt(self.characters) if self.characters else 0.0
+
+    @property
     def total_bits(self) -> float:
         """Total loss in bits, comparable between two spellings of the same content."""
         return bits(self.nats_per_char * self.characters)

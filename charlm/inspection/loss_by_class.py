@@ -88,6 +88,7 @@ def divide_loss(
     vocabulary: Vocabulary,
     *,
     ngram_nats: Floats | None = None,
+    initial_model: str | None = None,
 ) -> LossByClass:
     """Divide the loss on a text by classes of the scored characters.
 
@@ -96,6 +97,7 @@ def divide_loss(
         ids: The text, integers [T], T >= 2.
         vocabulary: The characters by id.
         ngram_nats: The nats of the same ids by the 8-gram model, [T - 1], if there is one.
+        initial_model: Name of the model that the network began with; None = random weights.
 
     """
     kinds = [*KINDS, RESERVED]
@@ -105,7 +107,7 @@ def divide_loss(
     score = mean_score([nats])
     comparison = None
     if ngram_nats is not None:
-        comparison = Comparison.of(score, mean_score([ngram_nats]))
+        comparison = Comparison.of(score, mean_score([ngram_nats]), initial_model=initial_model)
     return LossByClass(
         positions=SampledCharacters.of(range(1, len(ids))),
         nats_per_char=loss_of(score),
@@ -132,8 +134,13 @@ def _divide(
 
 def measure(reading: Reading) -> LossByClass:
     """Divide the losses of the network and of the 8-gram model by classes of characters."""
-    ngram_nats = reading.ngram_nats.get(NGRAM_ORDER)
-    return divide_loss(reading.nats, reading.ids, reading.trained.vocabulary, ngram_nats=ngram_nats)
+    return divide_loss(
+        reading.nats,
+        reading.ids,
+        reading.trained.vocabulary,
+        ngram_nats=reading.ngram_nats.get(NGRAM_ORDER),
+        initial_model=reading.trained.initial_model,
+    )
 
 
 # The page

@@ -81,9 +81,12 @@ class Comparison:
     """Standard error of the margin; None for fewer than 2,400 characters."""
     characters: int
     """Number of characters that both models scored."""
+    initial_model: str | None = None
+    """Name of the model that the network began with, so that it has read more than the training
+    text; None = random weights."""
 
     @classmethod
-    def of(cls, score: Score, ngram: Score) -> "Comparison":
+    def of(cls, score: Score, ngram: Score, *, initial_model: str | None = None) -> "Comparison":
         """Compare the scores of a model and of the 8-gram model on the same text.
 
         Raises:
@@ -92,7 +95,7 @@ class Comparison:
         """
         margin = ngram.nats_per_char - score.nats_per_char
         error = difference(ngram, score).error
-        return cls(ngram.nats_per_char, margin, error, ngram.characters)
+        return cls(ngram.nats_per_char, margin, error, ngram.characters, initial_model)
 
     @property
     def is_clear(self) -> bool:
@@ -112,7 +115,14 @@ class Comparison:
         side = "better" if self.margin_nats > 0 else "worse"
         characters = f"on {self.characters:,} characters"
         chance = "" if self.is_clear else ", which may be chance"
-        return f"{margin} {side} than {ngram}, {characters}{chance}"
+        return f"{margin} {side} than {ngram}, {characters}{chance}{more_text(self.initial_model)}"
+
+
+def more_text(initial_model: str | None) -> str:
+    """Return the end of a comparison with the 8-gram model: what else the network has read."""
+    if initial_model is None:
+        return ""
+    return f"; the network began with {initial_model}, which had read other texts"
 
 
 def compressed_nats(ids: Ids, vocabulary: Vocabulary, training: Ids) -> float | None:

@@ -26,7 +26,12 @@ from charlm.core.scoring import Score
 from charlm.errors import CharlmError
 from charlm.hardware import memory_bytes
 from charlm.measures.baselines import NGRAM, ngram_score
-from charlm.runs.initial_weights import InitialModel, adapt_initial_model, check_initial_model
+from charlm.runs.initial_weights import (
+    InitialModel,
+    adapt_initial_model,
+    check_initial_model,
+    compare_base,
+)
 from charlm.runs.run import corpus_identity
 from charlm.runs.session import Session
 from charlm.runs.soft_targets import memory_problem, open_soft_targets
@@ -42,6 +47,8 @@ REGULAR = 1.0
 learns more without n-grams; measured, see docs/recipes.md."""
 FEW_STEPS = 200
 """Number of steps that a network needs to learn more than how frequent each character is."""
+LONG_TEXT = 2_000_000
+"""Number of training characters from which training does not begin with the base."""
 MAX_MINUTES = 1_000_000
 """Largest time limit, about two years."""
 TWO_SLOTS = {"adam", "adamw"}
@@ -57,15 +64,22 @@ class Request:
     overrides: Mapping[str, Any] = field(default_factory=dict)
     """Settings that replace the values in the recipe, nested by section as in a YAML file."""
     init: InitialModel | None = None
-    """Model with the initial weights; None = random weights."""
+    """Model with the initial weights; None = random weights, or the base if it is better."""
     minutes: float | None = None
     """Time limit of the whole command; None = no limit."""
+    is_random: bool = False
+    """Whether the user asks for random weights."""
 
     @property
     def training(self) -> Mapping[str, Any]:
         """The section `training` of the overrides; empty if it is missing or not valid."""
         training = self.overrides.get("training")
         return training if isinstance(training, Mapping) else {}
+
+    @property
+    def may_use_base(self) -> bool:
+        """Whether training may begin with the base: the user chooses neither weights nor shape."""
+        return not (self.recipe or self.init or self.is_random or "model" in self.overrides)
 
     @property
     def length_key(self) -> str | None:
@@ -128,7 +142,7 @@ MEMORIZE = Candidate(
     f"a text below {SHORT_TEXT:,} characters is memorised until the network can recite it; "
     "-c small generates new text instead",
 )
-INIT_REASON = "the network has the shape of the initial model"
+INIT_REASON = "a low learning rate, and neither dropout nor n-grams, suit weights that have learnt"
 QUICK = Candidate("quick", "two layers and small batches learn the most in such a short time")
 CANDIDATES: Mapping[float, tuple[Candidate, ...]] = {
     60_000: (
@@ -148,7 +162,7 @@ CANDIDATES: Mapping[float, tuple[Candidate, ...]] = {
         ),
         QUICK,
     ),
-    2_000_000: (
+    LONG_TEXT: (
         Candidate(
             "shakespeare",
             "four narrow layers learn a text of about a million characters in minutes",
@@ -175,6 +189,14 @@ CANDIDATES: Mapping[float, tuple[Candidate, ...]] = {
 first."""
 
 
+FINETUNING: Mapping[float, tuple[Candidate, ...]] = {
+    60_000: (Candidate("finetune", INIT_REASON),),
+    LONG_TEXT: (Candidate("finetune-long", INIT_REASON),),
+    math.inf: (Candidate("finetune-long", INIT_REASON, minutes=10),),
+}
+"""Recipes for texts that begin with the weights of a model, as in CANDIDATES."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """A decision on how a text is trained, with an engine in its first state."""
@@ -194,6 +216,8 @@ class Plan:
     soft_targets: SoftTargets | None = None
     ngram: Score | None = None
     """Score of an 8-gram model on the validation text; None without such a text."""
+    beginning: str = ""
+    """Which initial weights were chosen and why, for the user; "" if the user chose them."""
 
     @cached_property
     def schedule(self) -> Schedule:
@@ -246,6 +270,13 @@ def choose(
         Stopped: A signal arrived.
 
     """
+    check_length(corpus)
+    text = training_text(corpus)
+    ngram = score_opponent(text)
+    beginning = ""
+    if request.may_use_base and ngram is not None and len(text.training) < LONG_TEXT:
+        base, beginning = compare_base(corpus, text, ngram)
+        request = replace(request, init=base)
     candidates = candidates_for(corpus, request)
     minutes = request.minutes
     if minutes is None and not request.length_key:
@@ -253,8 +284,6 @@ def choose(
     limit = None
     if minutes is not None:
         limit = TimeLimit(minutes, session.started + 60 * minutes, session.clock)
-    text = training_text(corpus)
-    ngram = score_opponent(text)
     problem = _ngram_problem(corpus, request, ngram)
     for candidate in candidates:
         config = request.config(candidate.recipe)
@@ -273,10 +302,12 @@ def choose(
         )
         if limit is None or _reads_enough(plan, limit):
             break
+    if beginning:
+        session.note(f"begins with {beginning}")
     if problem is not None and has_ngrams:
         session.note(f"training without n-grams: {problem}")
     targets = open_soft_targets(folder, plan.config, corpus, on_event=session.on_event)
-    plan = replace(plan, soft_targets=targets, ngram=ngram)
+    plan = replace(plan, soft_targets=targets, ngram=ngram, beginning=beginning)
     if limit is not None:
         limit.evaluation_seconds = plan.timing.evaluation_seconds
         steps, evaluations = plan.timing.fitting(
@@ -284,6 +315,8 @@ def choose(
             evaluations=plan.config.training.evaluations,
             is_fixed="evaluations" in request.training,
         )
+        if beginning and request.init is not None:
+            steps = min(steps, plan.schedule.total)  # more would only memorise the text
         if evaluations < plan.config.training.evaluations:
             session.warn(f"only {counted(evaluations, 'evaluation')} fit into {minutes:g} min")
         config = plan.config.with_training(steps=steps, epochs=None, evaluations=evaluations)
@@ -310,24 +343,27 @@ def score_opponent(text: TrainingText) -> Score | None:
     return ngram_score(text.validation, text.vocabulary, text.training)
 
 
-def candidates_for(corpus: Corpus, request: Request) -> tuple[Candidate, ...]:
-    """Return the recipes for a text, best first; raises CharlmError if the text is too short."""
-    manifest = corpus.manifest
-    if manifest.characters < FEWEST_CHARACTERS:
+def check_length(corpus: Corpus) -> None:
+    """Raise CharlmError if a text is too short."""
+    characters = corpus.manifest.characters
+    if characters < FEWEST_CHARACTERS:
         raise CharlmError(
-            f"the text has {counted(manifest.characters, 'character')}; expected at least "
+            f"the text has {counted(characters, 'character')}; expected at least "
             f"{FEWEST_CHARACTERS}"
         )
+
+
+def candidates_for(corpus: Corpus, request: Request) -> tuple[Candidate, ...]:
+    """Return the recipes for a text, best first."""
+    manifest = corpus.manifest
     if request.recipe is not None:
         return (Candidate(request.recipe),)
     is_short = manifest.characters < SHORT_TEXT and len(manifest.sources) == 1
     if is_short and not len(corpus.split("validation")) and request.init is None:
         return (MEMORIZE,)
     characters = len(corpus.split("train"))
-    found = next(candidates for limit, candidates in CANDIDATES.items() if characters < limit)
-    if request.init is None:
-        return found
-    return tuple(replace(candidate, reason=INIT_REASON) for candidate in found)
+    by_length = CANDIDATES if request.init is None else FINETUNING
+    return next(candidates for limit, candidates in by_length.items() if characters < limit)
 
 
 def _make_plan(
@@ -348,7 +384,8 @@ def _make_plan(
     on_event = session.on_event
     settings = resolve_corpus_settings(corpus, config.corpus)
     config = config.model_copy(update={"corpus": settings}).with_training(
-        initial_weights=None if request.init is None else request.init.sha256
+        initial_weights=None if request.init is None else request.init.sha256,
+        initial_model=None if request.init is None else request.init.name,
     )
     config = engines.resolve(config, is_recorded=False)
     initial = weights = None
@@ -390,7 +427,7 @@ def _note_few_steps(plan: Plan, session: Session) -> None:
     steps = plan.schedule.total
     settings = plan.config.training
     is_chosen = plan.limit is None and settings.steps is not None
-    if steps >= FEW_STEPS or settings.is_untrained or is_chosen:
+    if steps >= FEW_STEPS or settings.is_untrained or is_chosen or plan.initial is not None:
         return
     longer = "more --minutes" if plan.limit is not None else "more --epochs"
     session.warn(f"{counted(steps, 'step')} will teach the network little; train with {longer}")

@@ -21,8 +21,12 @@ from charlm.wording import as_argument, nearest
 
 RUNS = Path("runs")
 DATA = shipped_folder("data")
-"""Folder of the text and the model that come with charlm."""
+"""Folder of the text and the models that come with charlm."""
 DEFAULT_CORPUS = DATA / "river_plays.txt"
+RIVER_PLAYS = DATA / f"river-plays{SUFFIX}"
+"""A model of this text."""
+BASE = DATA / f"english{SUFFIX}"
+"""A model of many English texts, with which the training of a small text begins."""
 ENDED_FILE = "ended.json"
 """File that exists if the run has reached its end, and was not stopped by a signal."""
 CORPUS = "corpus"

@@ -1,5 +1,8 @@
 """Initial weights of a run, taken from another model and adapted to the text of the run.
 
+The other model is the one that the user names, or the base that comes with charlm if that is
+better than random weights.
+
 The run keeps them as the model file init.safetensors, so it can be resumed without that model. A
 known character gets the weights of the same character. A new character gets the mean of the known
 rows, with a little noise (Hewitt 2021, "Initializing new word embeddings for pretrained language
@@ -17,16 +20,25 @@ import numpy as np
 from charlm.config.file import flatten, show_value
 from charlm.config.schema import Config
 from charlm.core.architecture import ONE_HOT
+from charlm.core.evaluating import TrainingText
 from charlm.core.model_file import TrainedModel, read_model, tensors_sha256
+from charlm.core.reading import one_thread
 from charlm.core.rnn import Floats, Integers, Parameters
+from charlm.core.scoring import ERROR_BLOCK, Score, estimate_stream
 from charlm.core.vocabulary import Vocabulary
 from charlm.errors import CharlmError
 from charlm.events import Note, OnEvent, ignore
-from charlm.runs.folder import INIT, find_model
+from charlm.measures.baselines import NGRAM
+from charlm.runs.folder import BASE, INIT, find_model, model_name
 from charlm.runs.run import Run
 from charlm.text.corpus import Corpus, count_ids
 from charlm.wording import counted
 
+MARGIN = 0.3
+"""How much higher than the loss of an n-gram model of the text the loss of the base may be before
+training, in nats per character, so that training begins with it; measured, see docs/recipes.md."""
+COMPARED_BLOCKS = 33
+"""Number of blocks of the validation text on which the base is scored; it takes about a second."""
 NOISE = 0.3
 """Standard deviation of the noise, relative to the known rows. On a text with 37 new characters,
 after four epochs, the loss is 1.650 nats per character with 0.1, 1.620 with 0.3, and 1.615 with
@@ -40,6 +52,11 @@ class InitialModel:
     path: Path
     model: TrainedModel
 
+    @property
+    def name(self) -> str:
+        """Name of the model or of its run."""
+        return model_name(self.path)
+
     @cached_property
     def sha256(self) -> str:
         """SHA-256 of the weights."""
@@ -52,12 +69,38 @@ def read_initial_model(path: Path) -> InitialModel:
     return InitialModel(file, read_model(file))
 
 
+def compare_base(
+    corpus: Corpus, text: TrainingText, ngram: Score
+) -> tuple[InitialModel | None, str]:
+    """Return the base if training should begin with it, and the reason for the choice.
+
+    Args:
+        corpus: The text.
+        text: The same text as ids, with a validation part.
+        ngram: Score of an n-gram model on the validation part.
+
+    """
+    assert text.validation is not None, "an n-gram model has scored it"
+    base = read_initial_model(BASE)
+    parameters = _adapt(base, corpus, seed=0)
+    blocks = ngram.block_means[:COMPARED_BLOCKS]
+    ids = text.validation[: COMPARED_BLOCKS * ERROR_BLOCK + 1]
+    with one_thread():
+        nats = estimate_stream(parameters, ids).nats_per_char
+    ngram_nats = float(np.mean(blocks)) if len(blocks) == COMPARED_BLOCKS else ngram.nats_per_char
+    losses = f"{nats:.2f} nats on this text before training, an {NGRAM} model {ngram_nats:.2f}"
+    if nats > ngram_nats + MARGIN:
+        return None, f"random weights; {base.name} does not suit this text ({losses})"
+    return base, f"{base.name} ({losses}); --init none begins with random weights"
+
+
 def check_initial_model(config: Config, init: InitialModel | None) -> None:
     """Raise CharlmError if the config does not fit the initial weights or their absence."""
     if init is None and config.training.initial_weights is not None:
         raise CharlmError(
-            "training.initial_weights: this recipe began with the weights of a model; give the "
-            "model with --init, or set training.initial_weights=null"
+            "training.initial_weights: this recipe began with the weights of "
+            f"{config.training.initial_model or 'a model'}; give the model with --init, or set "
+            "training.initial_weights=null"
         )
     if init is None:
         return
@@ -82,14 +125,19 @@ def adapt_initial_model(
         on_event: Called with a note.
 
     """
-    vocabulary = corpus.vocabulary
-    matched = match_ids(init.model.vocabulary, vocabulary)
-    counts = count_ids(corpus.split("train"), len(vocabulary))
+    matched = match_ids(init.model.vocabulary, corpus.vocabulary)
     new = counted(int((matched < 0).sum()), "new character")
     on_event(Note(f"initial weights from {init.path}: {new}"))
-    parameters = transfer(init.model.parameters, matched, counts, seed=config.seed)
+    parameters = _adapt(init, corpus, seed=config.seed)
     settings = config.model_dump(mode="json")
-    return TrainedModel(parameters, vocabulary, settings, {"step": 0, "epoch": 0.0})
+    return TrainedModel(parameters, corpus.vocabulary, settings, {"step": 0, "epoch": 0.0})
+
+
+def _adapt(init: InitialModel, corpus: Corpus, *, seed: int) -> Parameters:
+    """Return the weights of a model for the vocabulary of a corpus."""
+    matched = match_ids(init.model.vocabulary, corpus.vocabulary)
+    counts = count_ids(corpus.split("train"), len(corpus.vocabulary))
+    return transfer(init.model.parameters, matched, counts, seed=seed)
 
 
 def match_ids(known: Vocabulary, vocabulary: Vocabulary) -> Integers:

@@ -42,7 +42,7 @@ LOSS = "loss"
 DESCRIPTIONS: Mapping[str, str] = {
     LOSS: "Nats per character. train: mean of the steps since the previous point. validation: the "
     f"network on the validation text. {NGRAM}: an n-gram model (interpolated modified Kneser-Ney) "
-    "on the validation text.",
+    "on the validation text. A network that began with another model has read its text too.",
     "optimization/gradient_norm": "Norm of the gradient at the logged step, before clipping.",
     "reach_of_gradient": "How far the gradient of a prediction reaches: the last lag k, in "
     "characters, with at least a tenth of |dL_t/dh_t| in |dL_t/dh_(t-k)| (median over 16 windows "

@@ -24,11 +24,11 @@ from charlm.runs.folder import (
     DEFAULT_CORPUS,
     ENDED_FILE,
     INIT,
+    RIVER_PLAYS,
     RUNS,
     check_is_run,
     make_folder,
     run_of,
-    shipped_models,
 )
 from charlm.storage import (
     CONFIG_FILE,
@@ -125,7 +125,7 @@ def write_run(folder: Path, config: Config, *, initial: TrainedModel | None = No
 def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
     """Return the training text of a model, or None if it is not known.
 
-    The text is the corpus of the model's run, or the plays for the model that comes with charlm.
+    The text is the corpus of the model's run, or the plays for river-plays.
 
     Args:
         path: The model file.
@@ -139,7 +139,7 @@ def run_corpus(path: Path, model: TrainedModel) -> Corpus | None:
     if run is not None and is_corpus(run / CORPUS):
         source = run / CORPUS
         corpus = open_corpus(source)
-    elif run is None and path.resolve() in {file.resolve() for file in shipped_models().values()}:
+    elif run is None and path.resolve() == RIVER_PLAYS.resolve():
         source = DEFAULT_CORPUS
         settings = model.parse_config(origin=str(path)).corpus
         with temporary_folder() as folder:
@@ -178,6 +178,8 @@ class Outcome:
     """Last step."""
     recipe: str | None = None
     """Name of the recipe that the run began with."""
+    initial_model: str | None = None
+    """Name of the model with the initial weights; None = random weights."""
     epochs: float
     """Number of passes over the training text."""
     seconds: float

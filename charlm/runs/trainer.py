@@ -289,7 +289,8 @@ def _warn_of_counting(training: Training, ngram: Score | None, session: Session)
     """Warn if the n-gram model is clearly better than the best model."""
     if training.best is None or ngram is None:
         return
-    comparison = Comparison.of(training.best, ngram)
+    initial_model = training.config.training.initial_model
+    comparison = Comparison.of(training.best, ngram, initial_model=initial_model)
     if comparison.is_clear and comparison.margin_nats < 0:
         session.warn(f"counting is better: this model is {comparison}")
 
@@ -317,6 +318,7 @@ def _outcome(
         reason=end.reason,
         step=state.step,
         recipe=training.config.recipe,
+        initial_model=training.config.training.initial_model,
         epochs=training.epochs,
         seconds=state.seconds,
         elapsed_seconds=state.elapsed_seconds,
@@ -338,6 +340,7 @@ def _announce(plan: Plan, session: Session) -> None:
     decided = Decided(
         recipe=config.recipe,
         reason=plan.candidate.reason,
+        initial_model=config.training.initial_model,
         steps=schedule.total,
         epochs=schedule.epochs(schedule.total),
         evaluations=plan.evaluations,

@@ -284,6 +284,7 @@ MEASURED = {
 def test_every_figure_of_a_plan_is_printed(show_plan: ShowPlan) -> None:
     lines = show_plan(**MEASURED)[1:]
     assert lines == [
+        "begins with random weights",
         "recipe      tiny: chosen by you",
         "network     1 x 16 units, 2,285 weights, bfloat16",
         "steps       60, 0.484 epochs, 8 windows of 16 characters each, 2 evaluations",
@@ -298,6 +299,12 @@ def test_every_figure_of_a_plan_is_printed(show_plan: ShowPlan) -> None:
     ("changes", "line"),
     [
         pytest.param({"reason": "it fits"}, "recipe      tiny: it fits", id="chosen recipe"),
+        pytest.param({"initial_model": "mine"}, "begins with mine", id="initial weights"),
+        pytest.param(
+            {"initial_model": "mine", "initial_reason": "mine (1.5 nats)"},
+            "begins with mine (1.5 nats)",
+            id="chosen initial weights",
+        ),
         pytest.param({"minutes": 3.0}, "time        1m10s of 3 min", id="time limit"),
         pytest.param({"may_end_early": True}, "time        at most 1m10s", id="early end"),
         pytest.param(

@@ -276,5 +276,19 @@ def test_only_a_lower_finite_loss_is_the_best(
     state = LoopState(step=9, best_nats=before, best_step=5, evaluations_without_best=1)
     assert state.record_evaluation(nats) == is_best
     best, step, number = (nats, 9, 0) if is_best else (before, 5, 2)
-    expected = LoopState(step=9, best_nats=best, best_step=step, evaluated_step=9)
+    expected = LoopState(step=9, best_nats=best, best_step=step, lowest_nats=best, evaluated_step=9)
     assert state == expected.model_copy(update={"evaluations_without_best": number})
+
+
+def test_a_later_model_is_the_best_within_a_tolerance_of_the_lowest_loss() -> None:
+    """The tolerance is added to the lowest loss, not to that of the best model."""
+    state = LoopState(best_nats=2.0, lowest_nats=2.0)
+    losses = (1.9, 1.94, 1.97, 1.93, math.nan)
+    assert [state.record_evaluation(nats, tolerance=0.05) for nats in losses] == [
+        True,
+        True,
+        False,
+        True,
+        False,
+    ]
+    assert (state.best_nats, state.lowest_nats) == (1.93, 1.9)

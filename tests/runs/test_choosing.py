@@ -15,7 +15,16 @@ from charlm.config.recipes import find_recipe
 from charlm.config.schema import Config
 from charlm.errors import CharlmError
 from charlm.events import Event, Note
-from charlm.runs.choosing import CANDIDATES, Plan, Request, candidates_for, choose, new_engine
+from charlm.runs.choosing import (
+    CANDIDATES,
+    FINETUNING,
+    Plan,
+    Request,
+    candidates_for,
+    choose,
+    new_engine,
+)
+from charlm.runs.folder import BASE, DEFAULT_CORPUS
 from charlm.runs.initial_weights import InitialModel, read_initial_model
 from charlm.runs.session import Session
 from charlm.runs.trainer import read_corpus
@@ -52,6 +61,7 @@ class Choosing:
         recipe: str | None = "tiny",
         minutes: float | None = None,
         init: InitialModel | None = None,
+        is_random: bool = False,
         documents: int = 1,
         text: str = "abba\n",
     ) -> Plan:
@@ -69,7 +79,7 @@ class Choosing:
         self.clock.now = self.spent_seconds
         run = self.folder / f"run-{len(self.events)}"
         run.mkdir()
-        request = Request(recipe, parse_overrides(overrides), init, minutes)
+        request = Request(recipe, parse_overrides(overrides), init, minutes, is_random=is_random)
         return choose(
             read_corpus(sources, request, run, session),
             request,
@@ -154,7 +164,8 @@ def test_a_long_text_has_a_time_limit(
     assert (plan.limit and plan.limit.end) == (expected and 60 * expected)
 
 
-NAMED = {candidate.recipe for candidates in CANDIDATES.values() for candidate in candidates}
+CHOSEN = [*CANDIDATES.values(), *FINETUNING.values()]
+NAMED = {candidate.recipe for candidates in CHOSEN for candidate in candidates}
 
 
 @pytest.mark.parametrize("recipe", sorted({"memorize", "tiny", "default"} | NAMED))
@@ -361,12 +372,61 @@ def test_a_network_with_initial_weights_has_the_shape_of_their_model(
 ) -> None:
     init = read_initial_model(model_file)
     plan = choosing.plan(500, recipe=None, init=init)
-    assert plan.candidate.reason == "the network has the shape of the initial model"
+    assert plan.candidate in FINETUNING[60_000]
     assert plan.config.training.initial_weights == init.sha256
     assert (plan.config.model.layers, plan.config.model.units) == (2, 4)
     assert plan.initial is not None
     bias = plan.engine.weights()["logits.bias"]
     assert bias.tolist() == plan.initial.parameters.logits_bias.tolist()
+
+
+@pytest.fixture(scope="module")
+def plays() -> str:
+    return DEFAULT_CORPUS.read_text(encoding="utf-8")
+
+
+def test_an_english_text_begins_with_the_base(choosing: Choosing, plays: str) -> None:
+    plan = choosing.plan(20_000, recipe=None, text=plays)
+    base = read_initial_model(BASE)
+    training = plan.config.training
+    assert (training.initial_model, training.initial_weights) == ("english", base.sha256)
+    assert plan.config.model.units == base.model.architecture.units
+    note = next(note for note in choosing.notes if note.startswith("begins with english ("))
+    assert note == f"begins with {plan.beginning}"
+    assert note.endswith("--init none begins with random weights")
+
+
+@pytest.mark.parametrize(
+    ("minutes", "step_seconds", "steps"),
+    [(None, 0.01, 140), (1, 0.01, 140), (1, 1.0, 54)],
+    ids=["no limit", "more time than needed", "less time than needed"],
+)
+def test_a_time_limit_can_only_shorten_the_training_from_the_base(
+    minutes: float | None, step_seconds: float, steps: int, choosing: Choosing, plays: str
+) -> None:
+    choosing.step_seconds = step_seconds
+    plan = choosing.plan(20_000, recipe=None, text=plays, minutes=minutes)
+    assert plan.schedule.total == steps
+    assert not any("will teach the network little" in note for note in choosing.notes)
+
+
+def test_a_text_unlike_the_base_begins_with_random_weights(choosing: Choosing) -> None:
+    plan = choosing.plan(20_000, recipe=None)
+    assert (plan.config.recipe, plan.initial) == ("small", None)
+    assert plan.config.training.initial_model is None
+    assert any("random weights; english does not suit" in note for note in choosing.notes)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "options"),
+    [((), {"is_random": True}), ((), {"recipe": "small"}), (("model.units=192",), {})],
+    ids=["random weights", "named recipe", "shape of the network"],
+)
+def test_a_user_who_chooses_gets_random_weights(
+    overrides: tuple[str, ...], options: dict[str, Any], choosing: Choosing, plays: str
+) -> None:
+    plan = choosing.plan(20_000, *overrides, text=plays, **{"recipe": None, **options})
+    assert (plan.config.recipe, plan.initial, plan.beginning) == ("small", None, "")
 
 
 # The engine

@@ -59,6 +59,7 @@ def test_the_outcome_as_json_has_the_results_of_the_run(best_first: Trained, ngr
         "reason": "all steps done",
         "step": 50,
         "recipe": "tiny",
+        "initial_model": None,
         "epochs": 50 / 1842,
         "seconds": best_first.metrics[-1]["seconds"],
         "nats_per_char": best_first.validation()[10],

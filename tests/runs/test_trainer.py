@@ -136,7 +136,7 @@ def test_a_training_begins_with_its_text_recipe_network_and_length(
     command = Command(timed_steps(clock), clock)
     run = tmp_path / "run"
     command.start(text, run, *settings)
-    decision = Decided("tiny", "", 50, 2.5, evaluations=5, seconds=50.0, minutes=None)
+    decision = Decided("tiny", "", None, 50, 2.5, evaluations=5, seconds=50.0, minutes=None)
     kinds = [event for event in command.events if isinstance(event, Decided | Started | Ended)]
     assert any(isinstance(event, Progress) for event in command.events)
     assert kinds == [decision, Started(run, 0, 50), Ended(run, "all steps done", 50)]
