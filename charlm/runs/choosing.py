@@ -190,7 +190,7 @@ first."""
 
 
 FINETUNING: Mapping[float, tuple[Candidate, ...]] = {
-    60_000: (Candidate("finetune", INIT_REASON),),
+    40_000: (Candidate("finetune", INIT_REASON),),
     LONG_TEXT: (Candidate("finetune-long", INIT_REASON),),
     math.inf: (Candidate("finetune-long", INIT_REASON, minutes=10),),
 }

@@ -34,7 +34,7 @@ from charlm.runs.run import Run
 from charlm.text.corpus import Corpus, count_ids
 from charlm.wording import counted
 
-MARGIN = 0.3
+MARGIN = 0.8
 """How much higher than the loss of an n-gram model of the text the loss of the base may be before
 training, in nats per character, so that training begins with it; measured, see docs/recipes.md."""
 COMPARED_BLOCKS = 33

@@ -372,7 +372,7 @@ def test_a_network_with_initial_weights_has_the_shape_of_their_model(
 ) -> None:
     init = read_initial_model(model_file)
     plan = choosing.plan(500, recipe=None, init=init)
-    assert plan.candidate in FINETUNING[60_000]
+    assert plan.candidate in FINETUNING[40_000]
     assert plan.config.training.initial_weights == init.sha256
     assert (plan.config.model.layers, plan.config.model.units) == (2, 4)
     assert plan.initial is not None
@@ -398,7 +398,7 @@ def test_an_english_text_begins_with_the_base(choosing: Choosing, plays: str) ->
 
 @pytest.mark.parametrize(
     ("minutes", "step_seconds", "steps"),
-    [(None, 0.01, 140), (1, 0.01, 140), (1, 1.0, 54)],
+    [(None, 0.01, 200), (1, 0.01, 200), (1, 1.0, 54)],
     ids=["no limit", "more time than needed", "less time than needed"],
 )
 def test_a_time_limit_can_only_shorten_the_training_from_the_base(
