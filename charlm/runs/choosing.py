@@ -308,6 +308,7 @@ def choose(
         session.note(f"training without n-grams: {problem}")
     targets = open_soft_targets(folder, plan.config, corpus, on_event=session.on_event)
     plan = replace(plan, soft_targets=targets, ngram=ngram, beginning=beginning)
+    recipe_steps = plan.schedule.total
     if limit is not None:
         limit.evaluation_seconds = plan.timing.evaluation_seconds
         steps, evaluations = plan.timing.fitting(
@@ -316,12 +317,13 @@ def choose(
             is_fixed="evaluations" in request.training,
         )
         if beginning and request.init is not None:
-            steps = min(steps, plan.schedule.total)  # more would only memorise the text
+            steps = min(steps, recipe_steps)  # more would only memorise the text
         if evaluations < plan.config.training.evaluations:
             session.warn(f"only {counted(evaluations, 'evaluation')} fit into {minutes:g} min")
         config = plan.config.with_training(steps=steps, epochs=None, evaluations=evaluations)
         plan = replace(plan, config=config)
-    _note_few_steps(plan, session)
+    if request.init is None or plan.schedule.total < recipe_steps:
+        _note_few_steps(plan, session)
     return plan
 
 
@@ -427,7 +429,7 @@ def _note_few_steps(plan: Plan, session: Session) -> None:
     steps = plan.schedule.total
     settings = plan.config.training
     is_chosen = plan.limit is None and settings.steps is not None
-    if steps >= FEW_STEPS or settings.is_untrained or is_chosen or plan.initial is not None:
+    if steps >= FEW_STEPS or settings.is_untrained or is_chosen:
         return
     longer = "more --minutes" if plan.limit is not None else "more --epochs"
     session.warn(f"{counted(steps, 'step')} will teach the network little; train with {longer}")

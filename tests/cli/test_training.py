@@ -119,6 +119,20 @@ def test_every_command_that_a_training_suggests_works(
 
 
 @trains
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [((), ("english", "finetune")), (("--init", "none"), (None, "small"))],
+    ids=["the base", "random weights"],
+)
+def test_the_user_can_begin_with_random_weights(
+    options: tuple[str, ...], expected: tuple[str | None, str]
+) -> None:
+    write_plays(Path("plays.txt"), characters=5000)
+    plan = json_of("plan", "plays.txt", *options)
+    assert (plan["initial_model"], plan["recipe"]) == expected
+
+
+@trains
 def test_a_stopped_training_suggests_how_to_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
     write_plays(Path("plays.txt"), characters=30_000)
 

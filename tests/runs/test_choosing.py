@@ -407,6 +407,16 @@ def test_a_time_limit_can_only_shorten_the_training_from_the_base(
     choosing.step_seconds = step_seconds
     plan = choosing.plan(20_000, recipe=None, text=plays, minutes=minutes)
     assert plan.schedule.total == steps
+    is_warned = any("will teach the network little" in note for note in choosing.notes)
+    assert is_warned == (steps < 200)
+
+
+@pytest.mark.parametrize("minutes", [None, 60], ids=["no limit", "an hour"])
+def test_the_few_steps_of_a_complete_training_from_the_base_are_no_reason_to_warn(
+    minutes: float | None, choosing: Choosing, plays: str
+) -> None:
+    plan = choosing.plan(50_000, recipe=None, text=plays, minutes=minutes)
+    assert (plan.config.recipe, plan.schedule.total) == ("finetune-long", 84)
     assert not any("will teach the network little" in note for note in choosing.notes)
 
 
