@@ -29,8 +29,6 @@ from charlm.text.tokenization import tokenize as write_corpus
 Text = str | Path | Corpus | Sequence[str | Path] | None
 """A text to train on: files, folders, .gz files, or - for standard input, each file a document; or
 a corpus that `tokenize` made, or the folder of a corpus. None = the plays that come with charlm."""
-
-
 NO_MODEL = "none"
 """Value of `init` for random weights."""
 
@@ -158,7 +156,7 @@ def _request(
         recipe = check_path("recipe", recipe)
     if minutes is not None:
         check_range("minutes", minutes, 0, MAX_MINUTES, above=True)
-    is_random = init is not None and str(init) == NO_MODEL
+    is_random = str(init) == NO_MODEL
     initial_model = None
     if init is not None and not is_random:
         initial_model = read_initial_model(Path(check_path("init", init)))

@@ -85,13 +85,12 @@ class LoopState(_Fields):
 
         """
         self.evaluated_step = self.step
-        if self.lowest_nats is None:
+        if self.lowest_nats is None:  # a checkpoint of abc9df2e has only the best, and lowest, loss
             self.lowest_nats = self.best_nats
-        is_best = math.isfinite(nats) and (
-            self.lowest_nats is None or nats < self.lowest_nats + tolerance
-        )
+        lowest = math.inf if self.lowest_nats is None else self.lowest_nats
+        is_best = math.isfinite(nats) and nats < lowest + tolerance
         if is_best:
-            self.lowest_nats = min(nats, self.lowest_nats or math.inf)
+            self.lowest_nats = min(nats, lowest)
             self.best_nats = nats
             self.best_step = self.step
             self.evaluations_without_best = 0

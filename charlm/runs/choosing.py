@@ -310,18 +310,7 @@ def choose(
     plan = replace(plan, soft_targets=targets, ngram=ngram, beginning=beginning)
     recipe_steps = plan.schedule.total
     if limit is not None:
-        limit.evaluation_seconds = plan.timing.evaluation_seconds
-        steps, evaluations = plan.timing.fitting(
-            limit.left(),
-            evaluations=plan.config.training.evaluations,
-            is_fixed="evaluations" in request.training,
-        )
-        if beginning and request.init is not None:
-            steps = min(steps, recipe_steps)  # more would only memorise the text
-        if evaluations < plan.config.training.evaluations:
-            session.warn(f"only {counted(evaluations, 'evaluation')} fit into {minutes:g} min")
-        config = plan.config.with_training(steps=steps, epochs=None, evaluations=evaluations)
-        plan = replace(plan, config=config)
+        plan = _fit_to_limit(plan, limit, request, session)
     if request.init is None or plan.schedule.total < recipe_steps:
         _note_few_steps(plan, session)
     return plan
@@ -423,6 +412,26 @@ def _ngram_problem(corpus: Corpus, request: Request, ngram: Score | None) -> str
         f"this text is regular ({ngram.nats_per_char:.2f} nats for an {NGRAM} model), and a "
         "network would learn their errors"
     )
+
+
+def _fit_to_limit(plan: Plan, limit: TimeLimit, request: Request, session: Session) -> Plan:
+    """Return a plan with as many steps and evaluations as fit into a time limit.
+
+    A training from the base gets at most the steps of its recipe; more would memorise the text.
+    """
+    limit.evaluation_seconds = plan.timing.evaluation_seconds
+    wanted = plan.config.training.evaluations
+    steps, evaluations = plan.timing.fitting(
+        limit.left(),
+        evaluations=wanted,
+        is_fixed="evaluations" in request.training,
+    )
+    if plan.beginning and plan.initial is not None:
+        steps = min(steps, plan.schedule.total)
+    if evaluations < wanted:
+        session.warn(f"only {counted(evaluations, 'evaluation')} fit into {limit.minutes:g} min")
+    config = plan.config.with_training(steps=steps, epochs=None, evaluations=evaluations)
+    return replace(plan, config=config)
 
 
 def _note_few_steps(plan: Plan, session: Session) -> None:

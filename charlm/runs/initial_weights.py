@@ -82,7 +82,8 @@ def compare_base(
     """
     assert text.validation is not None, "an n-gram model has scored it"
     base = read_initial_model(BASE)
-    parameters = _adapt(base, corpus, seed=0)
+    matched = match_ids(base.model.vocabulary, corpus.vocabulary)
+    parameters = _adapt(base, corpus, matched, seed=0)
     blocks = ngram.block_means[:COMPARED_BLOCKS]
     ids = text.validation[: COMPARED_BLOCKS * ERROR_BLOCK + 1]
     with one_thread():
@@ -128,14 +129,13 @@ def adapt_initial_model(
     matched = match_ids(init.model.vocabulary, corpus.vocabulary)
     new = counted(int((matched < 0).sum()), "new character")
     on_event(Note(f"initial weights from {init.path}: {new}"))
-    parameters = _adapt(init, corpus, seed=config.seed)
+    parameters = _adapt(init, corpus, matched, seed=config.seed)
     settings = config.model_dump(mode="json")
     return TrainedModel(parameters, corpus.vocabulary, settings, {"step": 0, "epoch": 0.0})
 
 
-def _adapt(init: InitialModel, corpus: Corpus, *, seed: int) -> Parameters:
-    """Return the weights of a model for the vocabulary of a corpus."""
-    matched = match_ids(init.model.vocabulary, corpus.vocabulary)
+def _adapt(init: InitialModel, corpus: Corpus, matched: Integers, *, seed: int) -> Parameters:
+    """Return the weights of a model for the vocabulary of a corpus, given their matched ids."""
     counts = count_ids(corpus.split("train"), len(corpus.vocabulary))
     return transfer(init.model.parameters, matched, counts, seed=seed)
 

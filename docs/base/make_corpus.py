@@ -100,20 +100,12 @@ def _row(row: ElementTree.Element) -> Iterator[str]:
 
 def _inline(element: ElementTree.Element) -> str:
     """Return the text in an element, with a line break for each <br/>, without notes."""
-    parts = [element.text or ""]
-    for child in element:
-        name = child.tag.rpartition("}")[2]
-        if name == "br":
-            parts.append("\n")
-        elif "noteref" not in child.get(EPUB_TYPE, ""):
-            parts.append(_inline_part(child))
-        parts.append(_flat(child.tail))
-    parts[0] = _flat(parts[0])
-    lines = "".join(parts).split("\n")
+    lines = _inline_part(element).split("\n")
     return "\n".join(" ".join(line.split()) for line in lines).strip()
 
 
 def _inline_part(element: ElementTree.Element) -> str:
+    """Return this text with the spaces between and around its parts."""
     parts = [_flat(element.text)]
     for child in element:
         if child.tag.endswith("}br"):

@@ -292,3 +292,18 @@ def test_a_later_model_is_the_best_within_a_tolerance_of_the_lowest_loss() -> No
         False,
     ]
     assert (state.best_nats, state.lowest_nats) == (1.93, 1.9)
+
+
+def test_a_lowest_loss_of_0_stays_the_lowest() -> None:
+    state = LoopState()
+    losses = (0.0, 0.04, 0.06)
+    found = [state.record_evaluation(nats, tolerance=0.05) for nats in losses]
+    assert found == [True, True, False]
+    assert (state.best_nats, state.lowest_nats) == (0.04, 0.0)
+
+
+def test_a_checkpoint_without_the_lowest_loss_has_that_of_its_best_model() -> None:
+    state = LoopState(best_nats=1.0)
+    assert not state.record_evaluation(1.06, tolerance=0.05)
+    assert state.record_evaluation(1.04, tolerance=0.05)
+    assert (state.best_nats, state.lowest_nats) == (1.04, 1.0)

@@ -232,6 +232,15 @@ def test_a_damaged_file_is_refused(change: Change, message: str, model_file: Pat
     check_refused(model_file, message)
 
 
+def test_weights_in_float16_are_read_as_float32(model_file: Path) -> None:
+    model = read_model(model_file)
+    halves = {name: each.astype(np.float16) for name, each in model.parameters.tensors.items()}
+    model_file.write_bytes(model_bytes(model, tensors=halves))
+    for name, tensor in read_model(model_file).parameters.tensors.items():
+        assert tensor.dtype == np.float32
+        assert tensor.tolist() == halves[name].tolist()
+
+
 @pytest.mark.parametrize(
     ("field", "value"),
     [
