@@ -106,16 +106,17 @@ class Comparison:
     def __str__(self) -> str:
         """Return the comparison as a sentence, or as text to follow "The model scores ..., "."""
         ngram = f"an {NGRAM} model ({self.ngram_nats_per_char:.4f})"
+        more = more_text(self.initial_model)
         if self.standard_error is None:
             return (
                 f"not compared with {ngram}: {self.characters:,} characters are too few to "
-                "estimate its error"
+                f"estimate its error{more}"
             )
         margin = f"{abs(self.margin_nats):.4f} ± {self.standard_error:.4f} nats per character"
         side = "better" if self.margin_nats > 0 else "worse"
         characters = f"on {self.characters:,} characters"
         chance = "" if self.is_clear else ", which may be chance"
-        return f"{margin} {side} than {ngram}, {characters}{chance}{more_text(self.initial_model)}"
+        return f"{margin} {side} than {ngram}, {characters}{chance}{more}"
 
 
 def more_text(initial_model: str | None) -> str:

@@ -179,3 +179,9 @@ SENTENCES = [
 @pytest.mark.parametrize(("margin", "error", "text"), SENTENCES)
 def test_a_comparison_is_shown_in_a_sentence(margin: float, error: float | None, text: str) -> None:
     assert str(Comparison(1.338, margin, error, 119_999)) == text
+
+
+@pytest.mark.parametrize("error", [0.01, None], ids=["compared", "too few characters"])
+def test_a_comparison_names_the_initial_model(error: float | None) -> None:
+    sentence = str(Comparison(1.338, 0.5, error, 2399, "english"))
+    assert sentence.endswith("; the network began with english, which had read other texts")
