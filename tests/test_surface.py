@@ -67,13 +67,13 @@ def outward_names() -> list[str]:
 
 
 NUMBERS = {
-    "tokens of the core": (density("charlm/core").tokens, 14_600),
-    "modules of the core": (len([*(PACKAGE / "core").glob("*.py")]), 15),
+    "tokens of the core": (density("charlm/core").tokens, 16_000),
+    "modules of the core": (len([*(PACKAGE / "core").glob("*.py")]), 16),
     "names from outside in the core": (len(outward_names()), 1),
-    "tokens of Python": (density("charlm").tokens, 94_700),
-    "modules": (len(MODULES), 92),
+    "tokens of Python": (density("charlm").tokens, 96_000),
+    "modules": (len(MODULES), 93),
     "tokens of C and JavaScript": (other_tokens(), 24_000),
-    "tokens of the tests": (density("tests").tokens, 170_000),
+    "tokens of the tests": (density("tests").tokens, 172_000),
     "settings": (len(settings()), 59),
     "options and arguments": (len(options()), 41),
     "events": (len(events.Event.__subclasses__()), 8),

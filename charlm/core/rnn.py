@@ -161,11 +161,14 @@ class Parameters:
 
     def logits(self, outputs: Sequence[Floats]) -> Floats:
         """Return the logits, [..., V], from the outputs of all layers, each [..., H]."""
-        features = outputs[-1]
-        if self.architecture.skip_connections:
-            features = np.concatenate(outputs, -1)
-        logits: Floats = features @ self.logits_kernel
+        logits: Floats = self.features(outputs) @ self.logits_kernel
         return np.add(logits, self.logits_bias, out=logits)
+
+    def features(self, outputs: Sequence[Floats]) -> Floats:
+        """Return what the logits read, [..., H], or [..., L H] with skip connections."""
+        if self.architecture.skip_connections:
+            return np.concatenate(outputs, -1)
+        return outputs[-1]
 
     def zero_state(self, batch: int) -> State:
         """Return the state before the first character: zeros, [batch, H] for each layer."""
@@ -236,13 +239,28 @@ def advance(parameters: Parameters, ids: Ids, state: State) -> State:
     return tuple(output[0] for output in outputs)
 
 
-def read_outputs(parameters: Parameters, ids: Ids, state: State) -> State:
+@dataclass(frozen=True)
+class Dropout:
+    """Masks of a window in training: 0 for a dropped value, and 1 / (1 - rate) for a kept one."""
+
+    recurrent: Floats
+    """For each state before its own layer reads it, the same at all times, [L, B, H]."""
+    between: Floats
+    """For each output before the next layer reads it, the same at all times, [L - 1, B, H]."""
+    output: Floats
+    """For the features before the logits read them, [T, B, H] or [T, B, L H]."""
+
+
+def read_outputs(
+    parameters: Parameters, ids: Ids, state: State, *, dropout: Dropout | None = None
+) -> State:
     """Read a window of characters in each stream, or in a single one.
 
     Args:
         parameters: The weights.
         ids: Integers [T, B], 0 to V - 1, or [T]; T may be 0.
         state: [B, H] for each layer, or [H]; it is not changed.
+        dropout: Masks of the states and of the outputs between layers; None = no dropout.
 
     Returns:
         The outputs h_1 to h_T of each layer, [T, B, H] or [T, H]; `outputs[t]` is the output after
@@ -252,15 +270,24 @@ def read_outputs(parameters: Parameters, ids: Ids, state: State) -> State:
     outputs: list[Floats] = []
     activation = parameters.activation
     for layer, table, first in zip(parameters.layers, parameters.input_tables, state, strict=True):
+        index = len(outputs)
         inputs = table[ids] if len(table) > 1 else np.broadcast_to(table, (*ids.shape, layer.units))
         if outputs:
-            inputs = inputs + outputs[-1] @ layer.from_below
-        outputs.append(recur(inputs, layer.recurrent_kernel, first, activation=activation))
+            below = outputs[-1] if dropout is None else outputs[-1] * dropout.between[index - 1]
+            inputs = inputs + below @ layer.from_below
+        mask = None if dropout is None else dropout.recurrent[index]
+        kernel = layer.recurrent_kernel
+        outputs.append(recur(inputs, kernel, first, activation=activation, mask=mask))
     return tuple(outputs)
 
 
 def recur(
-    input_projection: Floats, recurrent_kernel: Floats, state: Floats, *, activation: str = "tanh"
+    input_projection: Floats,
+    recurrent_kernel: Floats,
+    state: Floats,
+    *,
+    activation: str = "tanh",
+    mask: Floats | None = None,
 ) -> Floats:
     """Run the recurrence of one layer, h_t = f(input_projection_t + h_{t-1} V).
 
@@ -269,6 +296,7 @@ def recur(
         recurrent_kernel: V, [H, H].
         state: h_0, [B, H] or [H]; it is not changed.
         activation: The name of f, a key of ACTIVATIONS.
+        mask: Factor of each h_{t-1}, [B, H]; None = no dropout.
 
     Returns:
         The outputs h_1 to h_T, in the shape of `input_projection`.
@@ -278,7 +306,7 @@ def recur(
     outputs = np.empty(input_projection.shape, input_projection.dtype)
     for time, inputs in enumerate(input_projection):
         output = outputs[time]
-        np.matmul(state, recurrent_kernel, out=output)
+        np.matmul(state if mask is None else state * mask, recurrent_kernel, out=output)
         output += inputs
         activate(output, out=output)
         state = output

@@ -19,6 +19,7 @@ import numpy as np
 from charlm.config.schema import ModelConfig
 from charlm.core.architecture import Architecture
 from charlm.core.engine import SoftTargets
+from charlm.core.learning import add_input_gradient
 from charlm.core.model_file import Tensors
 from charlm.core.rnn import Floats, Parameters
 from charlm.core.vocabulary import Ids
@@ -195,19 +196,10 @@ class Gradient:
 
     def follow_tables(self, parameters: Parameters) -> None:
         """Compute the gradients of the tensors that the tables are made of."""
-        embedding = parameters.tensors.get("embedding")
-        of_embedding = self.parameters.tensors.get("embedding", np.zeros(0))
-        of_embedding[...] = 0
-        layers = zip(parameters.layers, self.parameters.layers, self.tables, strict=True)
-        for layer, gradient, table in layers:
-            gradient.bias[...] = table.sum(0)
-            if not len(layer.from_input):
-                continue
-            if embedding is None:
-                gradient.from_input[...] = table
-            else:
-                np.matmul(embedding.T, table, out=gradient.from_input)
-                of_embedding += table @ layer.from_input.T
+        if "embedding" in self.parameters.tensors:
+            self.parameters.tensors["embedding"][...] = 0
+        for index, table in enumerate(self.tables):
+            add_input_gradient(parameters, self.parameters, index, table)
 
 
 @dataclass(eq=False)

@@ -15,6 +15,7 @@ from engines.networks import V, config, parameters_of
 from numpy.typing import NDArray
 
 from charlm.config.schema import TrainingConfig
+from charlm.core.learning import Objective, backpropagate
 from charlm.core.rnn import nats
 from charlm.engines import compiled as compiled_step
 from charlm.engines.compiled import CompiledStep, draw_masks
@@ -324,6 +325,25 @@ def results_of(
     results = trainer.take(windows)
     updates = [old - new for old, new in zip(before, trainer.weights(), strict=True)]
     return [np.array([result.loss for result in results]), *results[-1].state, *updates]
+
+
+@pytest.mark.parametrize("network", COMPILED.values(), ids=COMPILED)
+@pytest.mark.parametrize(("temperature", "weight"), [(1.0, 0.0), (0.8, 0.3)])
+def test_the_core_computes_the_gradient_of_keras(
+    network: dict[str, Any], temperature: float, weight: float
+) -> None:
+    trainer = Trainer(**network)
+    state = trainer.zero_state(B) + np.float32(0.1)
+    learnt = backpropagate(
+        parameters_of(trainer.model),
+        WINDOWS[0],
+        tuple(state),
+        objective=Objective(temperature, weight),
+        soft=SOFT_TARGETS[0] if weight else None,
+    )
+    expected = trainer.whole_batch_gradients(state, temperature, weight)
+    gradients = [*learnt.gradient.tensors.values()]
+    check_close(gradients, expected, rtol=1e-5, atol=2e-4 if weight else 1e-6)
 
 
 @pytest.mark.parametrize("network", COMPILED.values(), ids=COMPILED)
